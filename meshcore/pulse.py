@@ -85,7 +85,7 @@ class Pulse:
         return self._due_at is not None and self._clock() >= self._due_at
 
     def number(self, health: Health) -> Health:
-        """Return `health`, given with all breakers, numbered and with those that the other side doesn't know."""
+        """Return `health`, which has all breakers, numbered and cut to what the other side doesn't know."""
         now = self._clock()
         present = {report.key: _Said.of(report, now) for report in health.breakers}
         vanished = self._said.keys() - present.keys()
