@@ -25,11 +25,19 @@ PARTS: dict[str, set[str]] = {
     "dashboard.migrations": {PURE, "dashboard.models"},
     "dashboard.selectors": {PURE, "dashboard.models"},
     "dashboard.hints": set(),
-    "dashboard.services": {PURE, "dashboard.models", "dashboard.selectors", "dashboard.hints"},
+    "dashboard.services": {
+        PURE,
+        "dashboard.models",
+        "dashboard.selectors",
+        "dashboard.hints",
+        "dashboard.secrets",
+    },
     "dashboard.fragments": {"dashboard.selectors"},
     "dashboard.runtime": {"dashboard.services", "dashboard.selectors", "dashboard.hints", "dashboard.models"},
     "dashboard.templatetags": {PURE},
-    "dashboard.settings": {PURE},
+    "dashboard": set(),
+    "dashboard.secrets": set(),
+    "dashboard.settings": {PURE, "dashboard.secrets"},
     "dashboard.asgi": {"*"},
     "dashboard.urls": {"*"},
     "dashboard.apps": {"*"},
@@ -44,6 +52,7 @@ BEHIND_A_FACE = {
     "dashboard.hints",
     "dashboard.models",
     "dashboard.runtime",
+    "dashboard.secrets",
 }
 PARTS |= dict.fromkeys(FACES, BEHIND_A_FACE)
 
