@@ -1,0 +1,34 @@
+"""What the dashboard stores, one file per noun."""
+
+from dashboard.models.audit import ActorKind, AuditEntry, ControlHead, Outcome
+from dashboard.models.change import Change
+from dashboard.models.desired import DesiredState
+from dashboard.models.drain import Drain, DrainStatus, DrainStep, StepSource
+from dashboard.models.node import Node, NodeLink, SpoolMark
+from dashboard.models.provider import ProviderHealth, Transition
+from dashboard.models.rollup import MinuteRollup
+from dashboard.models.token import Scope, Token
+from dashboard.models.trace import Trace, TraceDetail
+
+__all__ = [
+    "ActorKind",
+    "AuditEntry",
+    "Change",
+    "ControlHead",
+    "DesiredState",
+    "Drain",
+    "DrainStatus",
+    "DrainStep",
+    "MinuteRollup",
+    "Node",
+    "NodeLink",
+    "Outcome",
+    "ProviderHealth",
+    "Scope",
+    "SpoolMark",
+    "StepSource",
+    "Token",
+    "Trace",
+    "TraceDetail",
+    "Transition",
+]

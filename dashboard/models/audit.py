@@ -1,0 +1,64 @@
+"""Who did what: append-only, each entry's hash covers the one before it."""
+
+import enum
+
+from django.db import models
+
+
+class ActorKind(enum.StrEnum):
+    """Who acted."""
+
+    USER = "user"
+    TOKEN = "token"  # noqa: S105 - a kind of actor
+    NODE = "node"
+    SYSTEM = "system"
+
+
+class Outcome(enum.StrEnum):
+    """What came of it."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class ControlHead(models.Model):
+    """The one row that every control write locks first; also the head of the audit chain."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    audit_n = models.PositiveBigIntegerField(default=0)
+    audit_hash = models.CharField(max_length=64, default="0" * 64)
+
+    def __str__(self) -> str:
+        return f"audit {self.audit_n}"
+
+
+class AuditEntry(models.Model):
+    """One entry; names are copies as text, so that it outlives what it names. `canonical` is what was hashed."""
+
+    n = models.PositiveBigIntegerField(primary_key=True)
+    at = models.DateTimeField()
+    actor_kind = models.CharField(max_length=8, choices=[(k.value, k.value) for k in ActorKind])
+    actor_name = models.CharField(max_length=150)
+    actor_id = models.CharField(max_length=40, blank=True, default="")
+    token_prefix = models.CharField(max_length=16, blank=True, default="")
+    address = models.CharField(max_length=45, blank=True, default="")
+    request_id = models.CharField(max_length=64, blank=True, default="")
+    action = models.CharField(max_length=40)
+    target = models.CharField(max_length=200)
+    before = models.JSONField(null=True)
+    after = models.JSONField(null=True)
+    reason = models.TextField(blank=True, default="")
+    outcome = models.CharField(max_length=8, choices=[(o.value, o.value) for o in Outcome])
+    generation = models.PositiveBigIntegerField(null=True)
+    cause_n = models.PositiveBigIntegerField(null=True)  # the entry whose effect this one is
+    count = models.PositiveIntegerField(default=1)
+    canonical = models.TextField()
+    hash = models.CharField(max_length=64)
+
+    class Meta:
+        ordering = ["-n"]
+        verbose_name_plural = "audit entries"
+
+    def __str__(self) -> str:
+        return f"{self.n} {self.actor_name} {self.action} {self.target}"

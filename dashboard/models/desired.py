@@ -1,0 +1,19 @@
+"""What a node shall do."""
+
+from django.db import models
+
+from dashboard.models.node import Node
+
+
+class DesiredState(models.Model):
+    """The whole desired state of a node; every change raises `generation`, so an old order can't come back."""
+
+    node = models.OneToOneField(Node, on_delete=models.CASCADE, related_name="desired")
+    generation = models.PositiveBigIntegerField(default=0)
+    drain = models.JSONField(null=True)  # meshcore.frames.DesiredDrain
+    overrides = models.JSONField(default=list)
+    aliases = models.JSONField(null=True)
+    changed_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.node} generation {self.generation}"

@@ -1,0 +1,1 @@
+"""All reads that join or aggregate."""

@@ -1,0 +1,83 @@
+"""Is a node there? Computed from the age of its last word, on read (link-and-telemetry, "Current state")."""
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+from meshcore.breaker import BreakerState
+from meshcore.drain import NodeState
+
+STALE_FLOOR_SECONDS = 5.0
+CLOSED_GRACE_SECONDS = 5.0  # a socket may be away this long before the node counts as unreachable
+
+
+class Composite(enum.StrEnum):
+    """The one word shown for a node, strongest first."""
+
+    UNREACHABLE = "unreachable"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    DRAINING = "draining"
+    DRAINED = "drained"
+    JOINING = "joining"
+    IDLE = "idle"
+    DEGRADED = "degraded"
+    RUNNING = "running"
+    NEVER_SEEN = "never seen"
+
+
+ATTENTION = {  # order on the Fleet page (dashboard.md, "Pages"); the rest by name
+    Composite.UNREACHABLE: 0,
+    Composite.DEGRADED: 1,
+    Composite.STOPPING: 2,
+    Composite.STOPPED: 2,
+    Composite.DRAINING: 3,
+    Composite.DRAINED: 3,
+    Composite.JOINING: 4,
+}
+ATTENTION_REST = 5
+TROUBLED = frozenset({BreakerState.OPEN, BreakerState.HALF_OPEN})  # an operator's force_open is a wish, not trouble
+
+
+def health_seconds(nodes: int) -> float:
+    """Return how often each of `nodes` nodes says health: nodes / 200, from 1 to 5 s."""
+    return min(max(nodes / 200, 1.0), 5.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """What is known of a node's being there; `age_seconds` None: it never spoke."""
+
+    state: Composite
+    stale: bool
+    age_seconds: float | None
+
+
+def presence(
+    *,
+    reported: str,
+    breakers_open: int,
+    last_heard_at: datetime | None,
+    closed_at: datetime | None,
+    idle: bool,
+    now: datetime,
+    every_seconds: float,
+) -> Presence:
+    """Return the composite state of a node that reports `reported` and has `breakers_open` open breakers."""
+    if last_heard_at is None:
+        return Presence(state=Composite.NEVER_SEEN, stale=False, age_seconds=None)
+    age = max((now - last_heard_at).total_seconds(), 0.0)
+    stale = age >= max(3 * every_seconds, STALE_FLOOR_SECONDS)
+    if idle and closed_at is not None:
+        return Presence(state=Composite.IDLE, stale=stale, age_seconds=age)
+    closed = closed_at is not None and (now - closed_at).total_seconds() >= CLOSED_GRACE_SECONDS
+    if closed or age >= max(6 * every_seconds, STALE_FLOOR_SECONDS):
+        return Presence(state=Composite.UNREACHABLE, stale=True, age_seconds=age)
+    state = _said(NodeState(reported)) if reported else Composite.JOINING
+    if state is Composite.RUNNING and breakers_open:
+        state = Composite.DEGRADED
+    return Presence(state=state, stale=stale, age_seconds=age)
+
+
+def _said(state: NodeState) -> Composite:
+    return Composite(state.value)

@@ -1,0 +1,1 @@
+"""All writes: plain functions, keyword-only, with audit in the same transaction."""

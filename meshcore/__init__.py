@@ -1,0 +1,1 @@
+"""Meshboard's node software. Modules directly in here decide; `meshcore.aio` does; nothing in here knows Django."""

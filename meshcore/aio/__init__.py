@@ -1,0 +1,1 @@
+"""The shells: here, and only here, things wait."""

@@ -1,0 +1,138 @@
+"""Every error that crosses a border, by cause.
+
+    MeshError
+    ├── CallError        a call failed: code, message, and what the caller may do next
+    ├── ConfigError      the settings are wrong: names the key, the value and what is allowed
+    ├── FrameError       a wire message is malformed: names the field
+    └── IllegalMove      a state machine was asked for a move it does not have
+
+The codes, which of them are retried and their HTTP status are the tables of the bus design (bus-and-breaker §1, §5).
+"""
+
+import enum
+from typing import Any
+
+
+class Code(enum.StrEnum):
+    """Outcome codes of a call; the values travel on the wire."""
+
+    BAD_REQUEST = "bad_request"
+    SCHEMA_MISMATCH = "schema_mismatch"
+    UNAUTHORIZED = "unauthorized"
+    REVOKED = "revoked"
+    NOT_FOUND = "not_found"
+    TOO_LARGE = "too_large"
+    CAPACITY_EXCEEDED = "capacity_exceeded"
+    RATE_LIMITED = "rate_limited"
+    CANCELLED = "cancelled"
+    NOT_IMPLEMENTED = "not_implemented"
+    UNAVAILABLE = "unavailable"
+    PARTITION = "partition"
+    INTERNAL_ERROR = "internal_error"
+    NO_HEALTHY_PROVIDER = "no_healthy_provider"
+    DRAINING = "draining"
+    NODE_DRAINING = "node_draining"
+    JOINING = "joining"
+    LOG_UNREACHABLE = "log_unreachable"
+    TIMEOUT = "timeout"
+    HALF_OPEN_BUSY = "half_open_busy"
+    COOLING = "cooling"
+    HOP = "hop"
+    CLOCK_SKEW = "clock_skew"
+
+
+FINAL = frozenset(
+    {
+        Code.BAD_REQUEST,
+        Code.SCHEMA_MISMATCH,
+        Code.UNAUTHORIZED,
+        Code.REVOKED,
+        Code.NOT_IMPLEMENTED,
+        Code.CANCELLED,
+        Code.TOO_LARGE,
+    }
+)
+"""Codes that no other provider would answer better; everything else, known or not, goes to the next candidate."""
+
+HTTP_STATUS: dict[Code, int] = {
+    Code.BAD_REQUEST: 400,
+    Code.SCHEMA_MISMATCH: 400,
+    Code.NOT_FOUND: 404,
+    Code.TOO_LARGE: 413,
+    Code.CAPACITY_EXCEEDED: 429,
+    Code.RATE_LIMITED: 429,
+    Code.CANCELLED: 499,
+    Code.NOT_IMPLEMENTED: 501,
+    Code.UNAVAILABLE: 502,
+    Code.PARTITION: 502,
+    Code.INTERNAL_ERROR: 502,
+    Code.UNAUTHORIZED: 502,  # an upstream's refusal: the client's own key was right
+    Code.REVOKED: 502,
+    Code.NO_HEALTHY_PROVIDER: 503,
+    Code.DRAINING: 503,
+    Code.NODE_DRAINING: 503,
+    Code.JOINING: 503,
+    Code.LOG_UNREACHABLE: 503,
+    Code.TIMEOUT: 504,
+}
+"""HTTP status that the gateway answers for a code (bus-and-breaker §5); what is not listed is 502."""
+
+
+def http_status(code: str) -> int:
+    """Return the gateway's HTTP status for `code`; a code nobody knows is an upstream's failure, 502."""
+    return HTTP_STATUS.get(Code(code), 502) if code in Code.__members__.values() else 502
+
+
+def is_retryable(code: str) -> bool:
+    """Return whether another candidate may be tried after `code`, provided that nothing was delivered yet."""
+    return code not in FINAL
+
+
+class MeshError(Exception):
+    """Base of all errors of this package."""
+
+
+class CallError(MeshError):
+    """A call failed with `code`; `retry_after_seconds` is set when waiting helps, `attempts` when any were made."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retry_after_seconds: float | None = None,
+        attempts: list[dict[str, Any]] | None = None,
+        refused: list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after_seconds = retry_after_seconds
+        self.attempts = attempts or []
+        self.refused = refused or []
+
+    def as_result(self) -> dict[str, Any]:
+        """Return the error as a bus result: `{"error", "message", "attempts"}` and what else is known."""
+        result: dict[str, Any] = {"error": str(self.code), "message": self.message, "attempts": self.attempts}
+        if self.refused:
+            result["refused"] = self.refused
+        if self.retry_after_seconds is not None:
+            result["retry_after_ms"] = round(self.retry_after_seconds * 1000)
+        return result
+
+
+class ConfigError(MeshError):
+    """A setting is wrong; the message names file, key, value and what is allowed."""
+
+
+class FrameError(MeshError):
+    """A wire message is malformed; the message names the field."""
+
+
+class IllegalMove(MeshError):
+    """A state machine has no move from `state` on `move`."""
+
+    def __init__(self, state: str, move: str) -> None:
+        super().__init__(f"no move {move!r} from state {state!r}")
+        self.state = state
+        self.move = move
