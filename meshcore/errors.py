@@ -6,7 +6,8 @@
     ├── FrameError       a wire message is malformed: names the field
     └── IllegalMove      a state machine was asked for a move it does not have
 
-The codes, which of them are retried and their HTTP status are the tables of the bus design (bus-and-breaker §1, §5).
+The codes, which of them are retried and their HTTP status are the tables of the bus design
+(bus-and-breaker §1, §5).
 """
 
 import enum
@@ -52,7 +53,9 @@ FINAL = frozenset(
         Code.TOO_LARGE,
     }
 )
-"""Codes that no other provider would answer better; everything else, known or not, goes to the next candidate."""
+"""Codes that no other provider would answer better; everything else, known or not, goes to the next
+candidate.
+"""
 
 HTTP_STATUS: dict[str, int] = {
     Code.BAD_REQUEST: 400,
@@ -93,7 +96,9 @@ class MeshError(Exception):
 
 
 class CallError(MeshError):
-    """A call failed with `code`; `retry_after_seconds` is set when waiting helps, `attempts` when any were made."""
+    """A call failed with `code`; `retry_after_seconds` is set when waiting helps, `attempts` when any were
+    made.
+    """
 
     def __init__(
         self,

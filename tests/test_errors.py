@@ -29,7 +29,9 @@ def test_only_errors_that_no_other_provider_would_answer_better_are_final() -> N
 
 
 def test_an_error_becomes_a_bus_result_with_what_is_known() -> None:
-    error = CallError(Code.RATE_LIMITED, "slow down", retry_after_seconds=1.5, refused=[{"reason": "cooling"}])
+    error = CallError(
+        Code.RATE_LIMITED, "slow down", retry_after_seconds=1.5, refused=[{"reason": "cooling"}]
+    )
 
     assert error.as_result() == {
         "error": "rate_limited",

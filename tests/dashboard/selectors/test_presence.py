@@ -10,7 +10,12 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def seen(seconds_ago: float, *, closed_ago: float | None = None, **more: object) -> Presence:
-    facts: dict[str, object] = {"reported": "running", "breakers_open": 0, "idle": False, "every_seconds": 1.0}
+    facts: dict[str, object] = {
+        "reported": "running",
+        "breakers_open": 0,
+        "idle": False,
+        "every_seconds": 1.0,
+    }
     facts.update(more)
     return presence(
         last_heard_at=NOW - timedelta(seconds=seconds_ago),
@@ -56,7 +61,13 @@ def test_an_open_breaker_degrades_only_a_running_node() -> None:
 
 def test_a_node_that_never_spoke_says_so() -> None:
     never = presence(
-        reported="", breakers_open=0, last_heard_at=None, closed_at=None, idle=False, now=NOW, every_seconds=1.0
+        reported="",
+        breakers_open=0,
+        last_heard_at=None,
+        closed_at=None,
+        idle=False,
+        now=NOW,
+        every_seconds=1.0,
     )
 
     assert never == Presence(state=Composite.NEVER_SEEN, stale=False, age_seconds=None)
