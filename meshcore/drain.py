@@ -38,7 +38,9 @@ class DrainInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class InFlight(msgspec.Struct, frozen=True, kw_only=True):
-    """Work that this node owns; `total` = runs + calls + streams + reserved; `at_start` = total when the gate closed."""
+    """Work that this node owns; `total` = runs + calls + streams + reserved; `at_start` = total when the
+    gate closed.
+    """
 
     runs: int = 0
     calls: int = 0
