@@ -33,15 +33,13 @@ class BadRequest(CallError):
 
 
 def error_body(code: str, message: str, *, status: int, param: str | None = None) -> dict[str, Any]:
-    """Return an error in OpenAI's shape; `status` is the HTTP status it goes with, or would have gone
-    with."""
+    """Return an error in OpenAI's shape, for an answer that has `status`."""
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def call_error_body(error: CallError) -> dict[str, Any]:
-    """Return a failed call in OpenAI's shape; what was tried and what was refused stand beside the
-    message."""
+    """Return a failed call in OpenAI's shape, with what was tried and refused beside the message."""
     code = str(Code.NODE_DRAINING if error.code == Code.DRAINING else error.code)
     param = error.param if isinstance(error, BadRequest) else None
     body = error_body(code, error.message, status=http_status(error.code), param=param)
@@ -105,8 +103,7 @@ def error_message(error: object) -> str:
 
 
 def parse_retry_after(text: str, *, now: datetime) -> float | None:
-    """Return the wait that a Retry-After header asks for, in seconds or as a date; None when it can't be
-    read."""
+    """Return the wait that a Retry-After header asks for, as seconds or date; None if unreadable."""
     text = text.strip()
     if text.isascii() and text.isdigit():
         return min(

@@ -63,8 +63,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def parse_request(operation: Operation, raw: bytes) -> Request:
-    """Return the request in `raw`; raises BadRequest, which names the field, its value and what is
-    expected."""
+    """Return the request in `raw`; raises BadRequest naming field, value and what is expected."""
     body = parse_object(raw)
     model = body.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= MODEL_MAX_CHARS:
@@ -123,8 +122,7 @@ def _wrong(field: str, value: object, expected: str) -> BadRequest:
 
 
 def last_user_text(messages: list[Any]) -> str:
-    """Return the text of the last message with role user, its text parts joined by a space; "" when there is
-    none."""
+    """Return the text of the last message that has role user, "" when there is none."""
     for message in reversed(messages):
         if isinstance(message, dict) and message.get("role") == "user":
             return text_of(message.get("content"))
@@ -224,8 +222,7 @@ def _kind(choices: list[_Choice], finish_reason: str, usage: Usage | None) -> Ch
 
 
 def _has_content(choice: _Choice) -> bool:
-    """Whatever a delta carries beside its role is part of the answer, under names that servers keep
-    inventing."""
+    """All that a delta has beside its role is answer; servers keep inventing names for it."""
     if choice.text:
         return True
     delta = choice.delta or {}
