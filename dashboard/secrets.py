@@ -1,4 +1,6 @@
-"""What a machine must present again lives in files only its owner can read; and how the public URL decides on safety."""
+"""What a machine must present again lives in files only its owner can read; and how the public URL decides
+on safety.
+"""
 
 import ipaddress
 import os
@@ -53,7 +55,9 @@ class MeshUrl:
         """Return what `MESH_URL` says; raises ImproperlyConfigured where it would be unsafe."""
         parts = urlsplit(text)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
-            raise ImproperlyConfigured(f"MESH_URL={text!r}: expected http://HOST[:PORT] or https://HOST[:PORT]")
+            raise ImproperlyConfigured(
+                f"MESH_URL={text!r}: expected http://HOST[:PORT] or https://HOST[:PORT]"
+            )
         loopback = is_loopback(parts.hostname)
         if parts.scheme == "http" and not loopback and not allow_plain_http:
             raise ImproperlyConfigured(

@@ -1,7 +1,9 @@
 """Settings of the dashboard; whoever runs it sets environment variables, nobody edits this file.
 
-`MESH_URL` is the one that decides about security: `http://` on loopback allows plain cookies, `https://` means secure
-cookies and HSTS, `http://` elsewhere refuses to start unless `MESH_ALLOW_PLAIN_HTTP=1` (drain-and-control §4).
+`MESH_URL` is the one that decides about security: `http://` on loopback allows plain cookies, `https://`
+means secure
+cookies and HSTS, `http://` elsewhere refuses to start unless `MESH_ALLOW_PLAIN_HTTP=1` (drain-and-control
+§4).
 """
 
 import os

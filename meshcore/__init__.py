@@ -1,1 +1,3 @@
-"""Meshboard's node software. Modules directly in here decide; `meshcore.aio` does; nothing in here knows Django."""
+"""Meshboard's node software. Modules directly in here decide; `meshcore.aio` does; nothing in here knows
+Django.
+"""

@@ -6,7 +6,8 @@
     ├── FrameError       a wire message is malformed: names the field
     └── IllegalMove      a state machine was asked for a move it does not have
 
-The codes, which of them are retried and their HTTP status are the tables of the bus design (bus-and-breaker §1, §5).
+The codes, which of them are retried and their HTTP status are the tables of the bus design
+(bus-and-breaker §1, §5).
 """
 
 import enum
@@ -52,9 +53,11 @@ FINAL = frozenset(
         Code.TOO_LARGE,
     }
 )
-"""Codes that no other provider would answer better; everything else, known or not, goes to the next candidate."""
+"""Codes that no other provider would answer better; everything else, known or not, goes to the next
+candidate.
+"""
 
-HTTP_STATUS: dict[Code, int] = {
+HTTP_STATUS: dict[str, int] = {
     Code.BAD_REQUEST: 400,
     Code.SCHEMA_MISMATCH: 400,
     Code.NOT_FOUND: 404,
@@ -80,7 +83,7 @@ HTTP_STATUS: dict[Code, int] = {
 
 def http_status(code: str) -> int:
     """Return the gateway's HTTP status for `code`; a code nobody knows is an upstream's failure, 502."""
-    return HTTP_STATUS.get(Code(code), 502) if code in Code.__members__.values() else 502
+    return HTTP_STATUS.get(code, 502)
 
 
 def is_retryable(code: str) -> bool:
@@ -93,7 +96,9 @@ class MeshError(Exception):
 
 
 class CallError(MeshError):
-    """A call failed with `code`; `retry_after_seconds` is set when waiting helps, `attempts` when any were made."""
+    """A call failed with `code`; `retry_after_seconds` is set when waiting helps, `attempts` when any were
+    made.
+    """
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """The wire frames of the link, one frozen struct each (link-and-telemetry, "Frames").
 
-JSON text, one object a line, several lines to a message allowed; `type` names the frame. Unknown keys and unknown
+JSON text, one object a line, several lines to a message allowed; `type` names the frame. Unknown keys and
+unknown
 types are ignored, new fields have defaults; a malformed line is skipped and counted.
 """
 
@@ -25,8 +26,10 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Base of all frames."""
 
 
-class Hello(Frame, tag="hello"):
-    """First word of a node. `clock` is the node's present; who it is comes from its token, never from `node_id`."""
+class Hello(Frame, frozen=True, kw_only=True, tag="hello"):
+    """First word of a node. `clock` is the node's present; who it is comes from its token, never from
+    `node_id`.
+    """
 
     node_id: str
     instance_id: str
@@ -41,7 +44,9 @@ class Hello(Frame, tag="hello"):
 
 
 class DesiredDrain(msgspec.Struct, frozen=True, kw_only=True):
-    """A drain that the dashboard wants; `since` stays through updates, `deadline_at` None means no deadline."""
+    """A drain that the dashboard wants; `since` stays through updates, `deadline_at` None means no
+    deadline.
+    """
 
     since: datetime
     by: str = ""
@@ -52,7 +57,7 @@ class DesiredDrain(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
-class Desired(Frame, tag="desired"):
+class Desired(Frame, frozen=True, kw_only=True, tag="desired"):
     """The whole desired state of a node; a lower or equal generation is ignored."""
 
     generation: int
@@ -80,14 +85,16 @@ class DescriptorBody(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
 
 
-class Descriptor(Frame, tag="descriptor"):
+class Descriptor(Frame, frozen=True, kw_only=True, tag="descriptor"):
     """Answers hello; the first one resolves the handshake."""
 
     descriptor: DescriptorBody
 
 
 class BreakerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A breaker now. `seconds_remaining` counts from the health frame's `at`; `since` is when the state began."""
+    """A breaker now. `seconds_remaining` counts from the health frame's `at`; `since` is when the state
+    began.
+    """
 
     key: str
     state: BreakerState
@@ -108,8 +115,10 @@ class SpoolReport(msgspec.Struct, frozen=True, kw_only=True):
     dropped: dict[str, int] = {}
 
 
-class Health(Frame, tag="health"):
-    """The source of current state. `no` rises within a connection; `full` means breakers not listed don't exist."""
+class Health(Frame, frozen=True, kw_only=True, tag="health"):
+    """The source of current state. `no` rises within a connection; `full` means breakers not listed don't
+    exist.
+    """
 
     no: int
     at: datetime
@@ -129,7 +138,9 @@ class TraceItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
 
 
 class TransitionItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="transition"):
-    """A breaker changed state; history, never present state. `count` > 1: transitions merged by a full spool."""
+    """A breaker changed state; history, never present state. `count` > 1: transitions merged by a full
+    spool.
+    """
 
     seq: int
     at: datetime
@@ -180,8 +191,10 @@ class RunEndItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
 Item = TraceItem | TransitionItem | DrainStepItem | HistogramItem | RunEndItem
 
 
-class Telemetry(Frame, tag="telemetry"):
-    """Everything in (after, to] of the spool; items stay raw so that a bad one is refused alone. `dropped` by kind."""
+class Telemetry(Frame, frozen=True, kw_only=True, tag="telemetry"):
+    """Everything in (after, to] of the spool; items stay raw so that a bad one is refused alone. `dropped`
+    by kind.
+    """
 
     after: int
     to: int
@@ -196,35 +209,35 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class TelemetryAck(Frame, tag="telemetry_ack"):
+class TelemetryAck(Frame, frozen=True, kw_only=True, tag="telemetry_ack"):
     """Committed up to `to`."""
 
     to: int
     refused: tuple[Refused, ...] = ()
 
 
-class Rewind(Frame, tag="rewind"):
+class Rewind(Frame, frozen=True, kw_only=True, tag="rewind"):
     """There was a gap: start again behind `hwm`."""
 
     hwm: int
 
 
-class Inbound(Frame, tag="inbound"):
+class Inbound(Frame, frozen=True, kw_only=True, tag="inbound"):
     """An event for the node; with `bufferId` it is repeated until acknowledged."""
 
     event: dict[str, Any]
-    bufferId: str | None = None  # noqa: N815 - the name on the wire
+    bufferId: str | None = None  # the name on the wire
 
 
-class InboundAck(Frame, tag="inbound_ack"):
+class InboundAck(Frame, frozen=True, kw_only=True, tag="inbound_ack"):
     """The handler took the event durably."""
 
-    bufferId: str  # noqa: N815 - the name on the wire
+    bufferId: str  # the name on the wire
 
 
-class GoingIdle(Frame, tag="going_idle"):
+class GoingIdle(Frame, frozen=True, kw_only=True, tag="going_idle"):
     """The node is about to close on purpose."""
 
 
-class GoingIdleAck(Frame, tag="going_idle_ack"):
+class GoingIdleAck(Frame, frozen=True, kw_only=True, tag="going_idle_ack"):
     """The dashboard flipped the node to idle; closing is safe."""

@@ -1,7 +1,9 @@
 """Latency histograms that add up.
 
-Percentiles of several nodes or minutes can't be averaged; counts in fixed buckets can be added (link-and-telemetry,
-"Histograms"). Bucket i holds durations with i = floor(log(max(ms, 1)) / log 1.05), 0…273, so that a bucket's middle
+Percentiles of several nodes or minutes can't be averaged; counts in fixed buckets can be added
+(link-and-telemetry,
+"Histograms"). Bucket i holds durations with i = floor(log(max(ms, 1)) / log 1.05), 0…273, so that a
+bucket's middle
 is at most 2.5 % off and the last one begins beyond 10 minutes. Only counts above zero are kept.
 """
 
@@ -46,7 +48,9 @@ def total(counts: Mapping[int, int]) -> int:
 
 
 def quantile(counts: Mapping[int, int], share: float) -> float | None:
-    """Return the duration in milliseconds at `share` (0 < share <= 1) by nearest rank, or None when nothing was counted."""
+    """Return the duration in milliseconds at `share` (0 < share <= 1) by nearest rank, or None when
+    nothing was counted.
+    """
     if not 0 < share <= 1:
         raise ValueError(f"share={share!r}: expected a number above 0 and up to 1")
     rank = math.ceil(share * total(counts))

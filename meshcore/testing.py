@@ -6,7 +6,9 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class ManualClock:
-    """A clock that moves only when told to; call it for monotonic seconds, `utcnow()` for the matching wall time."""
+    """A clock that moves only when told to; call it for monotonic seconds, `utcnow()` for the matching
+    wall time.
+    """
 
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.now = now

@@ -1,6 +1,7 @@
 """What is remembered of a call: one `RoutingTrace` per outermost call, with every attempt and every refusal.
 
-Prompts and answers are not part of it (bus-and-breaker §1). The structs are the wire format of telemetry, too.
+Prompts and answers are not part of it (bus-and-breaker §1). The structs are the wire format of telemetry,
+too.
 """
 
 import enum
@@ -39,7 +40,9 @@ class Reason(enum.StrEnum):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The terms of a candidate's score: value = p50_ms * (1 + load) + 1000 * (1 - success_rate) - local_bonus."""
+    """The terms of a candidate's score: value = p50_ms * (1 + load) + 1000 * (1 - success_rate) -
+    local_bonus.
+    """
 
     value: float
     p50_ms: float
@@ -61,7 +64,9 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One try: `n` counts from 1; `outcome` is "ok" or "error"; `code` the error's code; `ms` its whole duration."""
+    """One try: `n` counts from 1; `outcome` is "ok" or "error"; `code` the error's code; `ms` its whole
+    duration.
+    """
 
     n: int
     node: str
@@ -78,7 +83,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RoutingTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One outermost call as its node saw it. Durations in milliseconds, `started_at` aware UTC, `outcome` "ok" or "error"."""
+    """One outermost call as its node saw it. Durations in milliseconds, `started_at` aware UTC, `outcome`
+    "ok" or "error".
+    """
 
     trace_id: str
     capability: str

@@ -34,7 +34,9 @@ class ControlHead(models.Model):
 
 
 class AuditEntry(models.Model):
-    """One entry; names are copies as text, so that it outlives what it names. `canonical` is what was hashed."""
+    """One entry; names are copies as text, so that it outlives what it names. `canonical` is what was
+    hashed.
+    """
 
     n = models.PositiveBigIntegerField(primary_key=True)
     at = models.DateTimeField()

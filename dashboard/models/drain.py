@@ -47,7 +47,9 @@ class Drain(models.Model):
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["node"], condition=models.Q(status=DrainStatus.ACTIVE.value), name="one_active_drain_per_node"
+                fields=["node"],
+                condition=models.Q(status=DrainStatus.ACTIVE.value),
+                name="one_active_drain_per_node",
             )
         ]
 

@@ -36,7 +36,9 @@ ATTENTION = {  # order on the Fleet page (dashboard.md, "Pages"); the rest by na
     Composite.JOINING: 4,
 }
 ATTENTION_REST = 5
-TROUBLED = frozenset({BreakerState.OPEN, BreakerState.HALF_OPEN})  # an operator's force_open is a wish, not trouble
+TROUBLED = frozenset(
+    {BreakerState.OPEN, BreakerState.HALF_OPEN}
+)  # an operator's force_open is a wish, not trouble
 
 
 def health_seconds(nodes: int) -> float:
