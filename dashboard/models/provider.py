@@ -46,7 +46,9 @@ class Transition(models.Model):
     count = models.PositiveIntegerField(default=1)
 
     class Meta:
-        indexes = [models.Index(fields=["node", "-at"], name="transition_by_node")]  # selectors.providers.history
+        indexes = [
+            models.Index(fields=["node", "-at"], name="transition_by_node")
+        ]  # selectors.providers.history
 
     def __str__(self) -> str:
         return f"{self.node} {self.key} {self.from_state} -> {self.to_state}"

@@ -20,13 +20,15 @@ class Scope(enum.StrEnum):
 
 
 class Token(models.Model):
-    """A token: `msh_<prefix>_<secret>`, of which only the SHA-256 is kept; it is shown once, when it is made."""
+    """A token: `msh_<prefix>_<secret>`; only its SHA-256 is kept, so it is shown once, when it is made."""
 
     name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=8, unique=True)
     digest = models.CharField(max_length=64)
     scopes = models.JSONField(default=list)
-    node = models.ForeignKey(Node, null=True, on_delete=models.CASCADE, related_name="tokens")  # with nodes:push
+    node = models.ForeignKey(
+        Node, null=True, on_delete=models.CASCADE, related_name="tokens"
+    )  # with nodes:push
     networks = models.JSONField(default=list)  # empty: from anywhere
     created_at = models.DateTimeField()
     created_by = models.CharField(max_length=150)
