@@ -1,0 +1,269 @@
+"""What lives as long as a dashboard process: its threads, the reader of the change feed, and the clockwork.
+
+    commit -> hint (or once a second) -> reader: changes behind the cursor -> callbacks, on the loop
+    clock  -> looks of all nodes, once a second: what crossed into stale is announced without a write
+
+Threads of their own for ingest, for control writes and for reading and rendering, because everything that
+Django and Channels run through `database_sync_to_async` shares one thread. `serve` starts the runtime before
+it listens and stops it after the last socket; tests use `running()`.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from channels.layers import get_channel_layer
+from django.db import Error as DatabaseError
+from django.db import connections
+
+from dashboard import hints
+from dashboard.selectors import changes
+from meshcore.clock import UtcNow, utcnow
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+POLL_SECONDS = 1.0  # the change feed is read at least this often, hints or not (decision D5)
+READ_ROWS = 500  # changes read at once; under 2 ms on SQLite
+MAX_WAITING = 1000  # calls waiting for one lane; all that call are bounded, so more is a fault and is refused
+CLOSE_SECONDS = 2.0  # what a lane was given may take this long to finish at the end; serve exits within 5 s
+
+OnChange = Callable[[Sequence[int], Sequence[str]], None]
+"""Called on the loop with the ids and the keys of changes, in order; an id of 0: only time has passed."""
+
+
+class LaneFull(RuntimeError):
+    """More calls wait for a lane than ever should."""
+
+
+class Lane:
+    """Threads for one purpose; each keeps its own database connection open between calls."""
+
+    def __init__(self, name: str, *, threads: int, max_waiting: int = MAX_WAITING) -> None:
+        self.name = name
+        self._threads = threads
+        self._max_waiting = max_waiting
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self.waiting = 0
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return `function(...)`, called in a thread of this lane; raises LaneFull, and what it raises."""
+        if self.waiting >= self._max_waiting:
+            raise LaneFull(f"{self.waiting} calls wait for {self.name}: no more than {self._max_waiting} may")
+        self.waiting += 1
+        try:
+            call = partial(_call, function, *args, **kwargs)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        finally:
+            self.waiting -= 1
+
+    async def close(self) -> None:
+        """Let what is waiting finish, and close the threads' connections."""
+        barrier = threading.Barrier(self._threads)  # holds each thread until all came by, so none comes twice
+        leave = asyncio.get_running_loop().run_in_executor
+        leaving = [leave(self._executor, _leave, barrier) for _ in range(self._threads)]
+        _, busy = await asyncio.wait(leaving, timeout=CLOSE_SECONDS)
+        if busy:
+            logger.error("%s is still busy after %s s and is left behind", self.name, CLOSE_SECONDS)
+        self._executor.shutdown(wait=not busy)
+
+
+def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return function(*args, **kwargs)
+    except DatabaseError:
+        connections.close_all()  # it may be broken; the next call opens a new one
+        raise
+
+
+def _leave(barrier: threading.Barrier) -> None:
+    connections.close_all()
+    with suppress(threading.BrokenBarrierError):  # the other thread is busy; `close` says so
+        barrier.wait(CLOSE_SECONDS / 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Housekeeping: `function(now=...)` in the control lane, again and again."""
+
+    name: str
+    every_seconds: float
+    function: Callable[..., object]
+
+
+JOBS: tuple[Job, ...] = ()
+
+
+class Runtime:
+    """See the module; made and stopped on one loop."""
+
+    def __init__(
+        self, *, now: UtcNow = utcnow, poll_seconds: float = POLL_SECONDS, jobs: Sequence[Job] = JOBS
+    ) -> None:
+        self._now = now
+        self._poll_seconds = poll_seconds
+        self._jobs = jobs
+        self._ingest = Lane("ingest", threads=1)
+        self._control = Lane("control", threads=1)
+        self._render = Lane("render", threads=2)
+        self.in_ingest = self._ingest.run
+        self.in_control = self._control.run
+        self.in_render = self._render.run
+        self.links: dict[str, Callable[[], None]] = {}  # node name -> wakes the link to that node
+        self.cursor = 0  # id of the last change that was announced
+        self._listeners: list[tuple[str, OnChange]] = []
+        self._looks: dict[str, changes.Look] = {}
+        self._look_now = asyncio.Event()
+        self._tell = asyncio.Event()
+        self._relay = hints.Relay(get_channel_layer(), self._look_now.set)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stop_listening: Callable[[], None] = lambda: None
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """The lanes, for the metrics."""
+        return (self._ingest, self._control, self._render)
+
+    async def start(self) -> None:
+        """Begin at the present end of the change feed; raises what the database raises."""
+        self.cursor = await self.in_render(changes.latest_id)
+        self._looks = await self.in_render(changes.looks, now=self._now())
+        self._stop_listening = hints.listen(self._on_hint)
+        loops = [self._read_changes(), self._watch_looks(), self._tell_others(), self._relay.run()]
+        loops += [self._repeat(job) for job in self._jobs]
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+
+    async def stop(self) -> None:
+        """End the clockwork, let the threads finish what they were given, close their connections."""
+        self._stop_listening()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(lane.close() for lane in self.lanes))
+
+    def on_change(self, pattern: str, callback: OnChange) -> Callable[[], None]:
+        """Call `callback` for changes of the key `pattern`; "node:" is all that begin with it, "" all keys.
+
+        Returns what ends it.
+        """
+        listener = (pattern, callback)
+        self._listeners.append(listener)
+
+        def unsubscribe() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return unsubscribe
+
+    def announce(self, ids: Sequence[int], keys: Sequence[str]) -> None:
+        """Tell all who listen in this process."""
+        for pattern, callback in tuple(self._listeners):
+            mine = [at for at, key in enumerate(keys) if _concerns(pattern, key)]
+            if mine:
+                _tell(callback, [ids[at] for at in mine], [keys[at] for at in mine])
+
+    def _on_hint(self) -> None:
+        self._look_now.set()
+        self._tell.set()
+
+    async def _read_changes(self) -> None:
+        while True:
+            self._look_now.clear()
+            await _survive("reading the change feed", self._read_to_the_end())
+            await _wait(self._look_now, self._poll_seconds)
+
+    async def _read_to_the_end(self) -> None:
+        while rows := await self.in_render(changes.after, self.cursor, limit=READ_ROWS):
+            self.cursor = rows[-1][0]
+            self.announce([id_ for id_, _ in rows], [key for _, key in rows])
+
+    async def _watch_looks(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_seconds)
+            await _survive("watching for stale nodes", self._announce_crossings())
+
+    async def _announce_crossings(self) -> None:
+        looks = await self.in_render(changes.looks, now=self._now())
+        keys = _crossings(self._looks, looks)
+        self._looks = looks
+        self.announce([0] * len(keys), keys)
+
+    async def _tell_others(self) -> None:
+        while True:
+            await self._tell.wait()
+            self._tell.clear()
+            await _survive("passing on a hint", self._relay.announce())
+
+    async def _repeat(self, job: Job) -> None:
+        while True:
+            await asyncio.sleep(job.every_seconds)
+            await _survive(job.name, self.in_control(partial(job.function, now=self._now())))
+
+
+def _crossings(before: Mapping[str, changes.Look], looks: Mapping[str, changes.Look]) -> list[str]:
+    """Return the keys of what looks different; the order on Fleet goes by state."""
+    crossed = sorted(name for name in looks.keys() & before.keys() if looks[name] != before[name])
+    moved = any(looks[name].state is not before[name].state for name in crossed)
+    return [f"node:{name}" for name in crossed] + ["nodes"] * moved
+
+
+def _concerns(pattern: str, key: str) -> bool:
+    under = pattern == "" or pattern.endswith(":")
+    return key == pattern or (under and key.startswith(pattern))
+
+
+def _tell(callback: OnChange, ids: Sequence[int], keys: Sequence[str]) -> None:
+    """Call one listener; its fault must not keep the news from the others."""
+    try:
+        callback(ids, keys)
+    except Exception:
+        logger.exception("a listener to changes failed")
+
+
+async def _survive(what: str, step: Awaitable[object]) -> None:
+    """Take one step of an endless loop; a fault is logged and the next step comes as usual."""
+    try:
+        await step
+    except Exception:
+        logger.exception("%s failed", what)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for `event`, but not longer than `seconds`."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+_current: Runtime | None = None
+
+
+def current() -> Runtime:
+    """Return the runtime of this process; raises RuntimeError where none runs, as in a management command."""
+    if _current is None:
+        raise RuntimeError(
+            "no runtime in this process: it lives in `manage.py serve`, and in runtime.running()"
+        )
+    return _current
+
+
+@asynccontextmanager
+async def running(**settings: Any) -> AsyncIterator[Runtime]:
+    """Run a runtime (`settings` are Runtime's) as the current one of this process."""
+    global _current
+    runtime = Runtime(**settings)
+    try:
+        await runtime.start()
+        _current = runtime
+        yield runtime
+    finally:
+        _current = None
+        await runtime.stop()

@@ -1,0 +1,59 @@
+"""The change feed, and the changes that time alone makes."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, F, Q
+
+from dashboard.models import Change, Node
+from dashboard.selectors.presence import TROUBLED, Composite, health_seconds, presence
+
+UNACKNOWLEDGED_SECONDS = 10.0  # a generation that waits longer is shown as not acknowledged
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What of a node's looks depends on the time; when it differs from before, its cells want rendering."""
+
+    state: Composite
+    stale: bool
+    unacknowledged: bool
+
+
+def latest_id() -> int:
+    """Return the id of the newest change, 0 when there is none."""
+    return Change.objects.order_by("-id").values_list("id", flat=True).first() or 0
+
+
+def after(cursor: int, *, limit: int) -> list[tuple[int, str]]:
+    """Return (id, key) of up to `limit` changes behind `cursor`, oldest first."""
+    return list(Change.objects.filter(id__gt=cursor).order_by("id").values_list("id", "key")[:limit])
+
+
+def looks(*, now: datetime) -> dict[str, Look]:
+    """Return how each node looks at `now`, in one query."""
+    asked_before = now - timedelta(seconds=UNACKNOWLEDGED_SECONDS)
+    pending = Q(desired__generation__gt=F("observed_generation"), desired__changed_at__lte=asked_before)
+    nodes = Node.objects.annotate(
+        troubled=Count("providers", filter=Q(providers__state__in=TROUBLED)),
+        overdue=Count("desired", filter=pending),
+        closed_at=F("link__closed_at"),
+        idle=F("link__idle"),
+    )
+    rows = list(
+        nodes.values_list("name", "state", "last_heard_at", "troubled", "overdue", "closed_at", "idle")
+    )
+    every_seconds = health_seconds(len(rows))
+    found = {}
+    for name, state, last_heard_at, troubled, overdue, closed_at, idle in rows:
+        there = presence(
+            reported=state,
+            breakers_open=troubled,
+            last_heard_at=last_heard_at,
+            closed_at=closed_at,
+            idle=bool(idle),
+            now=now,
+            every_seconds=every_seconds,
+        )
+        found[name] = Look(there.state, there.stale, overdue > 0)
+    return found

@@ -1,0 +1,103 @@
+"""A node's configuration: one TOML file, with `MESH_<SECTION>_<KEY>` of the environment over it.
+
+`parse_config` checks it as a whole and returns frozen settings, or raises `ConfigError` with file, key, value
+and what is allowed; a secret is never part of that sentence. It is pure: text, environment and the reader of
+secret files are given to it.
+"""
+
+import posixpath
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from meshcore import config_sections as sections
+from meshcore.config_reader import ENTRIES_MAX, Reader
+from meshcore.config_safety import refuse_contradictions, refuse_unsafe
+from meshcore.config_secrets import read_secrets
+from meshcore.config_values import Text, Texts
+from meshcore.errors import ConfigError
+
+KNOWN_TABLES = (
+    *("node", "dashboard", "runs", "bus", "gateway", "spool", "breaker", "probe"),
+    *("providers", "aliases", "peers"),
+)
+ALIAS = Text(r"mesh/[a-z0-9][a-z0-9._-]{0,62}", "mesh/NAME with a NAME of 1 to 63 of a-z 0-9 . _ -")
+ALIAS_CHAIN = Texts(Text(r"[a-z0-9][a-z0-9._-]{0,62}/[^\s,]{1,200}", "PROVIDER/MODEL"), 100)
+
+
+def parse_config(
+    text: str, *, path: str, environ: Mapping[str, str], read_file: Callable[[str], str]
+) -> sections.NodeConfig:
+    """Return the settings in `text`, which is the file at `path`; raises ConfigError.
+
+    `read_file` gets the path of a secret file and returns its text; it may raise OSError or
+    UnicodeDecodeError.
+    """
+    reader = Reader(file=path, environ=environ)
+    tables = _tables(text, reader)
+    config = _read_sections(reader, tables, posixpath.dirname(path))
+    refuse_contradictions(reader, config)
+    config = replace(config, secrets=read_secrets(reader, config, read_file))
+    refuse_unsafe(reader, config)
+    return config
+
+
+def _tables(text: str, reader: Reader) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise ConfigError(f"{reader.file}: not TOML: {exc}") from exc
+    for name in tables:
+        if name not in KNOWN_TABLES:
+            raise reader.complaint(name, None, f"one of the tables {', '.join(KNOWN_TABLES)}", secret=True)
+    return tables
+
+
+def _read_sections(reader: Reader, tables: dict[str, Any], folder: str) -> sections.NodeConfig:
+    node = reader.section("node", sections.NodeSection, tables)
+    runs = reader.section("runs", sections.RunsSection, tables)
+    return sections.NodeConfig(
+        node=replace(node, home=_from_folder(folder, node.home)),
+        dashboard=_dashboard(reader, tables, folder),
+        runs=replace(runs, log=_run_log_from_folder(folder, runs.log)),
+        bus=reader.section("bus", sections.BusSection, tables),
+        gateway=reader.section("gateway", sections.GatewaySection, tables),
+        spool=reader.section("spool", sections.SpoolSection, tables),
+        breaker=reader.section("breaker", sections.BreakerSection, tables),
+        probe=reader.section("probe", sections.ProbeSection, tables),
+        providers=tuple(
+            replace(each, api_key_file=_from_folder(folder, each.api_key_file))
+            for each in reader.entries("providers", sections.ProviderSection, tables)
+        ),
+        aliases=_aliases(reader, tables.get("aliases", {})),
+        peers=reader.entries("peers", sections.PeerSection, tables),
+    )
+
+
+def _dashboard(reader: Reader, tables: dict[str, Any], folder: str) -> sections.DashboardSection | None:
+    if "dashboard" not in tables and not reader.overrides("dashboard"):
+        return None
+    dashboard = reader.section("dashboard", sections.DashboardSection, tables)
+    return replace(dashboard, token_file=_from_folder(folder, dashboard.token_file))
+
+
+def _aliases(reader: Reader, table: object) -> dict[str, tuple[str, ...]]:
+    if not isinstance(table, dict) or len(table) > ENTRIES_MAX:
+        raise reader.complaint(
+            "aliases", table, f"a table of at most {ENTRIES_MAX} aliases, written [aliases]"
+        )
+    for name, chain in table.items():
+        reader.value(f"the name of aliases.{name!r}", ALIAS, name)
+        if chain == []:
+            raise reader.complaint(f"aliases.{name!r}", chain, "at least one PROVIDER/MODEL")
+    return {name: reader.value(f"aliases.{name!r}", ALIAS_CHAIN, chain) for name, chain in table.items()}
+
+
+def _from_folder(folder: str, path: str) -> str:
+    return posixpath.normpath(posixpath.join(folder, path)) if path else ""
+
+
+def _run_log_from_folder(folder: str, log: str) -> str:
+    scheme, mark, path = log.partition("sqlite:///")
+    return f"sqlite:///{_from_folder(folder, path)}" if mark and not scheme else log

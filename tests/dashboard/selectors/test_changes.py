@@ -1,0 +1,84 @@
+"""The change feed in order, and what of a node's looks time alone changes."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from dashboard.models import Change, DesiredState, Node, NodeLink, ProviderHealth
+from dashboard.selectors import changes
+from dashboard.selectors.presence import Composite
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+pytestmark = pytest.mark.django_db
+
+
+def node(name: str, *, heard_seconds_ago: float | None = 0.0, **fields: object) -> Node:
+    heard = None if heard_seconds_ago is None else NOW - timedelta(seconds=heard_seconds_ago)
+    made = Node.objects.create(name=name, created_at=NOW, state="running", last_heard_at=heard, **fields)
+    NodeLink.objects.create(node=made, connection_no=1, opened_at=NOW)
+    return made
+
+
+def test_the_feed_is_read_behind_the_cursor_oldest_first_and_in_portions() -> None:
+    ids = [Change.objects.create(key=key, at=NOW).id for key in ("nodes", "node:a", "traces")]
+
+    assert changes.after(ids[0], limit=1) == [(ids[1], "node:a")]
+    assert changes.after(ids[1], limit=10) == [(ids[2], "traces")]
+    assert changes.latest_id() == ids[2]
+
+
+def test_an_empty_feed_ends_at_zero() -> None:
+    assert changes.latest_id() == 0
+
+
+def test_a_node_is_stale_by_its_age_and_unreachable_later() -> None:
+    node("node-a", heard_seconds_ago=1.0)
+    node("node-b", heard_seconds_ago=5.5)
+    node("node-c", heard_seconds_ago=6.5)
+    node("node-d", heard_seconds_ago=None)
+
+    looks = changes.looks(now=NOW)
+
+    assert {name: (look.state, look.stale) for name, look in looks.items()} == {
+        "node-a": (Composite.RUNNING, False),
+        "node-b": (Composite.RUNNING, True),
+        "node-c": (Composite.UNREACHABLE, True),
+        "node-d": (Composite.NEVER_SEEN, False),
+    }
+
+
+def test_a_closed_socket_and_an_open_breaker_are_seen() -> None:
+    gone, troubled = node("node-a"), node("node-b")
+    NodeLink.objects.filter(node=gone).update(closed_at=NOW - timedelta(seconds=6))
+    ProviderHealth.objects.create(node=troubled, key="ollama", state="open", observed_at=NOW)
+
+    looks = changes.looks(now=NOW)
+
+    assert looks["node-a"].state is Composite.UNREACHABLE
+    assert looks["node-b"].state is Composite.DEGRADED
+
+
+def test_an_order_is_unacknowledged_once_it_waited_long_enough() -> None:
+    fresh, late, done = node("node-a"), node("node-b"), node("node-c", observed_generation=4)
+    for each, seconds in ((fresh, 9), (late, 11), (done, 11)):
+        DesiredState.objects.create(node=each, generation=4, changed_at=NOW - timedelta(seconds=seconds))
+
+    looks = changes.looks(now=NOW)
+
+    assert [name for name, look in looks.items() if look.unacknowledged] == ["node-b"]
+
+
+def test_a_node_without_a_link_is_no_fault() -> None:
+    Node.objects.create(name="node-a", created_at=NOW)
+
+    assert changes.looks(now=NOW)["node-a"].state is Composite.NEVER_SEEN
+
+
+def test_all_nodes_take_one_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    for number in range(5):
+        ProviderHealth.objects.create(node=node(f"node-{number}"), key="a", state="open", observed_at=NOW)
+
+    with django_assert_num_queries(1):
+        changes.looks(now=NOW)

@@ -1,0 +1,317 @@
+"""The runtime's threads, its reader of the change feed and its clockwork."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from channels.layers import get_channel_layer
+from django.db import DatabaseError, connection, connections
+
+from dashboard import hints, runtime
+from dashboard.models import Change, Node, NodeLink
+from dashboard.runtime import Job, Lane, LaneFull, Runtime
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NEVER_SECONDS = 1000.0
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class WallClock:
+    """An aware UTC clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Ears:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.keys: list[str] = []
+        self._news = asyncio.Event()
+
+    def __call__(self, ids: object, keys: object) -> None:
+        self.ids.extend(ids)  # type: ignore[arg-type]
+        self.keys.extend(keys)  # type: ignore[arg-type]
+        self._news.set()
+
+    async def until(self, *keys: str) -> None:
+        async with asyncio.timeout(10):
+            while not set(keys) <= set(self.keys):
+                self._news.clear()
+                await self._news.wait()
+
+
+@pytest.fixture
+async def rt() -> AsyncIterator[Runtime]:
+    async with runtime.running() as running:
+        yield running
+
+
+def publish(*keys: str) -> None:
+    for key in keys:
+        Change.objects.create(key=key, at=NOW)
+
+
+async def test_each_lane_has_threads_of_its_own(rt: Runtime) -> None:
+    lanes: list[Callable[..., object]] = [rt.in_ingest, rt.in_control, rt.in_render]
+
+    names = [await lane(lambda: threading.current_thread().name) for lane in lanes]  # type: ignore[misc]
+
+    assert [str(name).partition("_")[0] for name in names] == ["ingest", "control", "render"]
+
+
+async def test_a_lane_passes_arguments_results_and_exceptions(rt: Runtime) -> None:
+    assert await rt.in_control(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await rt.in_control(divmod, 7, 0)
+
+
+async def test_a_lane_keeps_its_connection_and_drops_a_broken_one(rt: Runtime) -> None:
+    def connected() -> int:
+        connection.ensure_connection()
+        return id(connection.connection)
+
+    def fail() -> None:
+        raise DatabaseError("gone")
+
+    first = await rt.in_ingest(connected)
+    assert await rt.in_ingest(connected) == first
+
+    with pytest.raises(DatabaseError):
+        await rt.in_ingest(fail)
+
+    assert await rt.in_ingest(lambda: connection.connection) is None
+
+
+async def test_render_has_two_threads(rt: Runtime) -> None:
+    meeting = threading.Barrier(2)
+
+    arrived = await asyncio.gather(*(rt.in_render(meeting.wait, 10) for _ in range(2)))
+
+    assert sorted(arrived) == [0, 1]
+
+
+async def test_a_lane_refuses_more_than_its_bound() -> None:
+    lane = Lane("test", threads=1, max_waiting=1)
+    go = threading.Event()
+    busy = asyncio.create_task(lane.run(go.wait, 10))
+    await asyncio.sleep(0)
+
+    with pytest.raises(LaneFull, match="1 calls wait for test"):
+        await lane.run(int)
+
+    go.set()
+    assert await busy
+    await lane.close()
+
+
+async def test_the_end_of_a_lane_waits_for_what_it_was_given_and_closes_connections() -> None:
+    lane = Lane("test", threads=2)
+    wrappers = await asyncio.gather(*(lane.run(_open_connection) for _ in range(2)))
+    done: list[int] = []
+    work = asyncio.create_task(lane.run(done.append, 1))
+    await asyncio.sleep(0)
+
+    await lane.close()
+
+    await work
+    assert done == [1]
+    assert all(wrapper.connection is None for wrapper in wrappers)  # type: ignore[attr-defined]
+
+
+def _open_connection() -> object:
+    connection.ensure_connection()
+    return connections["default"]
+
+
+async def test_a_busy_thread_is_left_behind_and_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runtime, "CLOSE_SECONDS", 0.02)
+    lane = Lane("ingest", threads=1)
+    go = threading.Event()
+    busy = asyncio.create_task(lane.run(go.wait, 10))
+    await asyncio.sleep(0)
+
+    await lane.close()
+
+    assert "ingest is still busy" in caplog.text
+    go.set()
+    await busy
+
+
+async def test_a_commit_in_another_thread_reaches_listeners_by_its_hint() -> None:
+    async with runtime.running(poll_seconds=NEVER_SECONDS) as rt:
+        ears = Ears()
+        rt.on_change("", ears)
+
+        await rt.in_control(publish, "node:node-a", "nodes")
+        hints.wake()
+
+        await ears.until("node:node-a", "nodes")
+        assert ears.keys == ["node:node-a", "nodes"]
+        assert ears.ids == [rt.cursor - 1, rt.cursor]
+
+
+async def test_a_commit_without_a_hint_is_found_by_the_poll() -> None:
+    async with runtime.running(poll_seconds=0.01) as rt:
+        ears = Ears()
+        rt.on_change("traces", ears)
+
+        await rt.in_control(publish, "traces")
+
+        await ears.until("traces")
+
+
+async def test_what_was_there_before_the_start_is_no_news() -> None:
+    await asyncio.to_thread(_in_thread, publish, "nodes")
+    async with runtime.running(poll_seconds=NEVER_SECONDS) as rt:
+        ears = Ears()
+        rt.on_change("", ears)
+
+        await rt.in_control(publish, "audit")
+        hints.wake()
+
+        await ears.until("audit")
+        assert ears.keys == ["audit"]
+
+
+def _in_thread(function: Callable[..., object], *args: object) -> None:
+    try:
+        function(*args)
+    finally:
+        connections.close_all()
+
+
+async def test_more_changes_than_one_portion_arrive_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "READ_ROWS", 2)
+    async with runtime.running(poll_seconds=NEVER_SECONDS) as rt:
+        ears = Ears()
+        rt.on_change("", ears)
+
+        await rt.in_control(publish, "a", "b", "c", "d", "e")
+        hints.wake()
+
+        await ears.until("e")
+        assert ears.keys == ["a", "b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "heard"),
+    [
+        ("node:a", ["node:a"]),
+        ("node:", ["node:a", "node:ab"]),
+        ("nodes", ["nodes"]),
+        ("", ["node:a", "node:ab", "nodes"]),
+        ("providers:", []),
+    ],
+)
+async def test_a_listener_hears_what_it_asked_for(pattern: str, heard: list[str]) -> None:
+    rt, ears = Runtime(), Ears()
+    rt.on_change(pattern, ears)
+
+    rt.announce([1, 2, 3], ["node:a", "node:ab", "nodes"])
+
+    assert ears.keys == heard
+    await rt.stop()
+
+
+async def test_a_listener_that_left_hears_nothing() -> None:
+    rt, ears = Runtime(), Ears()
+    leave = rt.on_change("", ears)
+
+    leave()
+    leave()
+    rt.announce([1], ["nodes"])
+
+    assert ears.keys == []
+    await rt.stop()
+
+
+async def test_a_faulty_listener_does_not_keep_news_from_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    rt, ears = Runtime(), Ears()
+    rt.on_change("", lambda ids, keys: 1 / 0)  # type: ignore[arg-type]
+    rt.on_change("", ears)
+
+    rt.announce([1], ["nodes"])
+
+    assert ears.keys == ["nodes"]
+    assert "a listener to changes failed" in caplog.text
+    await rt.stop()
+
+
+async def test_a_silent_node_becomes_stale_and_unreachable_without_a_write() -> None:
+    clock = WallClock()
+    await asyncio.to_thread(_in_thread, _make_node)
+    async with runtime.running(now=clock, poll_seconds=0.01) as rt:
+        ears = Ears()
+        rt.on_change("", ears)
+
+        clock.now = NOW + timedelta(seconds=5.5)
+        await ears.until("node:node-a")
+        assert ears.keys == ["node:node-a"]  # the same state, faded: the order stays
+
+        clock.now = NOW + timedelta(seconds=6.5)
+        await ears.until("nodes")
+        assert set(ears.ids) == {0}
+        assert await rt.in_render(Change.objects.count) == 0
+
+
+def _make_node() -> None:
+    node = Node.objects.create(name="node-a", created_at=NOW, state="running", last_heard_at=NOW)
+    NodeLink.objects.create(node=node, connection_no=1, opened_at=NOW)
+
+
+async def test_a_job_runs_again_and_again_and_survives_its_own_faults(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.ERROR)
+    again = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    calls: list[datetime] = []
+
+    def work(*, now: datetime) -> None:
+        calls.append(now)
+        if len(calls) == 1:
+            raise ValueError("the first time fails")
+        loop.call_soon_threadsafe(again.set)
+
+    job = Job(name="counting", every_seconds=0.001, function=work)
+    async with runtime.running(now=WallClock(), jobs=[job]):
+        await asyncio.wait_for(again.wait(), 10)
+
+    assert calls[0] == NOW
+    assert "counting failed" in caplog.text
+
+
+async def test_a_hint_goes_to_the_other_processes_too() -> None:
+    layer = get_channel_layer()
+    heard = asyncio.Event()
+    other = asyncio.create_task(hints.Relay(layer, heard.set).run())
+    async with runtime.running(), asyncio.timeout(10):
+        while len(layer.groups.get(hints.GROUP, {})) < 2:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.001)
+
+        hints.wake()
+
+        await asyncio.wait_for(heard.wait(), 10)
+    other.cancel()
+    await asyncio.gather(other, return_exceptions=True)
+
+
+async def test_the_current_runtime_is_the_one_that_runs(rt: Runtime) -> None:
+    assert runtime.current() is rt
+
+
+def test_without_a_runtime_the_error_says_where_one_lives() -> None:
+    with pytest.raises(RuntimeError, match=r"manage\.py serve"):
+        runtime.current()
