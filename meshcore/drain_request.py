@@ -16,7 +16,7 @@ MAX_AGE_SECONDS = 3600.0  # rewriting is a keep-alive; whoever stopped doing so 
 MAX_BYTES = 64 << 10  # a marker has some hundred; what is longer isn't one, and drains like any garbled one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Witness:
     """Who looks at a marker: this boot of the machine, this process, and when; "" is unknown."""
 
