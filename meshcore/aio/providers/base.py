@@ -1,6 +1,6 @@
 """What the bus asks of a provider."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Protocol
 
 from meshcore.capability import CallInfo, CapabilityDescriptor
@@ -23,7 +23,7 @@ class Provider(Protocol):
     async def call(self, capability: str, body: dict[str, Any], call: CallInfo) -> dict[str, Any]:
         """Return the whole answer as a bus result. Cancelling it closes what was opened for it."""
 
-    def stream(self, capability: str, body: dict[str, Any], call: CallInfo) -> AsyncIterator[Chunk]:
+    def stream(self, capability: str, body: dict[str, Any], call: CallInfo) -> AsyncGenerator[Chunk, None]:
         """Yield the answer as it comes. `aclose` closes what was opened for it, within 200 ms."""
 
     async def probe(self) -> bool:

@@ -1,6 +1,6 @@
 """A provider that says back what it was told: for tests, demos and a mesh without any model."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -44,7 +44,9 @@ class EchoProvider:
         said = {"message": {"role": "assistant", "content": text}} if is_chat else {"text": text}
         return {"output": {**said, "finish_reason": "stop"}, "usage": _usage(text), "model": model}
 
-    async def stream(self, capability: str, body: dict[str, Any], call: CallInfo) -> AsyncIterator[Chunk]:
+    async def stream(
+        self, capability: str, body: dict[str, Any], call: CallInfo
+    ) -> AsyncGenerator[Chunk, None]:
         """Yield the echo word by word."""
         model = call.model or self._models[0]
         is_chat = capability == Operation.CHAT

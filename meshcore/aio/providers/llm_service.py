@@ -1,6 +1,6 @@
 """The smallest service that offers chat: an echo when its model is named like one, else unavailable."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 from meshcore.aio.providers.base import Provider
@@ -21,7 +21,7 @@ class ChatHandler:
     async def __call__(self, request: RouteRequest, call: CallInfo) -> dict[str, Any]:
         return await self._provider.call(request.capability, request.body, call)
 
-    def stream(self, request: RouteRequest, call: CallInfo) -> AsyncIterator[Chunk]:
+    def stream(self, request: RouteRequest, call: CallInfo) -> AsyncGenerator[Chunk, None]:
         """Yield the answer as it comes."""
         return self._provider.stream(request.capability, request.body, call)
 

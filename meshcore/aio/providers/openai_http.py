@@ -6,7 +6,8 @@ its end is closed, at once, and never reused.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -90,7 +91,7 @@ class OpenAiProvider:
             self._http = None
 
     async def probe(self) -> bool:
-        """Return whether it answers below 500 when asked for its models; CallError when it is out of reach."""
+        """Return whether it answers below 500 when asked for its models; CallError when out of reach."""
         try:
             response = await self._pool().get(f"{self._base_url}/models", allow_redirects=False)
             try:
@@ -119,7 +120,9 @@ class OpenAiProvider:
             raise self._failure(exc) from exc
         return {**result, "model": model}
 
-    async def stream(self, capability: str, body: dict[str, Any], call: CallInfo) -> AsyncIterator[Chunk]:
+    async def stream(
+        self, capability: str, body: dict[str, Any], call: CallInfo
+    ) -> AsyncGenerator[Chunk, None]:
         """Yield the upstream's chunks as they come; closing early closes the upstream request at once."""
         operation = _operation(capability)
         data = upstream_request(operation, body, self._model(call), stream=True)
@@ -178,15 +181,19 @@ class OpenAiProvider:
             return CallError(Code.TIMEOUT, f"provider {self.name} gave no answer in time")
         if isinstance(exc, FrameError):
             return CallError(Code.INTERNAL_ERROR, f"provider {self.name} sent what is no answer: {exc}")
+        if isinstance(exc, aiohttp.ClientSSLError):
+            return CallError(Code.UNAVAILABLE, f"provider {self.name} can't be trusted: TLS failed")
         if isinstance(exc, aiohttp.ClientConnectorError):
-            return CallError(Code.UNAVAILABLE, f"provider {self.name} can't be reached: {exc.strerror}")
+            # The library's text names the upstream's address, which is none of the client's business.
+            reason = os.strerror(exc.errno) if exc.errno else "no connection"
+            return CallError(Code.UNAVAILABLE, f"provider {self.name} can't be reached: {reason}")
         if isinstance(exc, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError):
             return CallError(Code.UNAVAILABLE, f"provider {self.name} broke the connection")
         return CallError(Code.INTERNAL_ERROR, f"provider {self.name} doesn't speak HTTP as expected")
 
 
 class _Patience:
-    """How long to wait for the next token: `until` in the loop's seconds, for the first one, then each next."""
+    """How long to wait for the next token: `until` by the loop, for the first one and for each next."""
 
     def __init__(self, section: ProviderSection, *, left_seconds: float) -> None:
         self._now = asyncio.get_running_loop().time

@@ -1,6 +1,6 @@
 """A provider that is there and never answers: for tests and demos of what a mesh does about it."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, NoReturn
 
 from meshcore.capability import CallInfo, CapabilityDescriptor
@@ -31,7 +31,9 @@ class UnavailableProvider:
         """Raise CallError(unavailable)."""
         self._fail()
 
-    async def stream(self, capability: str, body: dict[str, Any], call: CallInfo) -> AsyncIterator[Chunk]:
+    async def stream(
+        self, capability: str, body: dict[str, Any], call: CallInfo
+    ) -> AsyncGenerator[Chunk, None]:
         """Raise CallError(unavailable) before the first chunk."""
         self._fail()
         yield  # type: ignore[unreachable]  # makes it the generator that the bus expects
