@@ -21,6 +21,8 @@ from dashboard.serving.limits import Limits
 class BoundedRequest(WebRequest):
     """A request that counts its body."""
 
+    content: Any  # Twisted's file for the body
+
     def __init__(self, channel: "BoundedChannel", queued: object = False) -> None:
         # Django parses forms; Twisted would do it once more, for nobody.
         super().__init__(channel, queued, parsePOSTFormSubmission=False)
@@ -39,7 +41,8 @@ class BoundedRequest(WebRequest):
             return
         self._body_bytes += len(data)
         if self._body_bytes > self.channel.limits.body_bytes:
-            self.content.truncate(0)
+            self.content.close()
+            self.content = None
             self.channel.refuse_body()
         else:
             super().handleContentChunk(data)
