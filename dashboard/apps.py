@@ -1,6 +1,7 @@
 """Django's registration of the dashboard."""
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class DashboardConfig(AppConfig):
@@ -9,3 +10,10 @@ class DashboardConfig(AppConfig):
     name = "dashboard"
     verbose_name = "Meshboard"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the system checks, and what every migration puts in place."""
+        from dashboard import checks  # noqa: F401 - registers itself
+        from dashboard.services import installed  # models can't be imported before now
+
+        post_migrate.connect(installed.after_migrate, sender=self)

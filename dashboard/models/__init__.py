@@ -1,16 +1,19 @@
 """What the dashboard stores, one file per noun."""
 
-from dashboard.models.audit import ActorKind, AuditEntry, ControlHead, Outcome
+from dashboard.models.audit import Action, ActorKind, AuditEntry, ControlHead, Outcome
 from dashboard.models.change import Change
 from dashboard.models.desired import DesiredState
-from dashboard.models.drain import Drain, DrainStatus, DrainStep, StepSource
-from dashboard.models.node import Node, NodeLink, SpoolMark
+from dashboard.models.drain import STEP_MAX_CHARACTERS, Drain, DrainStatus, DrainStep, Step, StepSource
+from dashboard.models.node import NODE_NAME, Node, NodeLink, SpoolMark
 from dashboard.models.provider import ProviderHealth, Transition
 from dashboard.models.rollup import MinuteRollup
 from dashboard.models.token import Scope, Token
 from dashboard.models.trace import Trace, TraceDetail
 
 __all__ = [
+    "NODE_NAME",
+    "STEP_MAX_CHARACTERS",
+    "Action",
     "ActorKind",
     "AuditEntry",
     "Change",
@@ -26,6 +29,7 @@ __all__ = [
     "ProviderHealth",
     "Scope",
     "SpoolMark",
+    "Step",
     "StepSource",
     "Token",
     "Trace",

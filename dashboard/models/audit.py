@@ -14,6 +14,26 @@ class ActorKind(enum.StrEnum):
     SYSTEM = "system"
 
 
+class Action(enum.StrEnum):
+    """What is audited; the values are stored, so none is ever renamed."""
+
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
+    DRAIN_EFFECT = "drain.effect"
+    DESIRED_RESTORE = "desired.restore"
+    NODE_ADD = "node.add"
+    TOKEN_ISSUE = "token.issue"  # noqa: S105 - the name of an action
+    TOKEN_REVOKE = "token.revoke"  # noqa: S105 - the name of an action
+    LOGIN = "login"
+    USER_ADD = "user.add"
+    USER_CHANGE = "user.change"
+    USER_DELETE = "user.delete"
+    GROUP_ADD = "group.add"
+    GROUP_CHANGE = "group.change"
+    GROUP_DELETE = "group.delete"
+    PASSWORD_NEW = "password.new"  # noqa: S105 - the name of an action
+
+
 class Outcome(enum.StrEnum):
     """What came of it."""
 
@@ -34,9 +54,7 @@ class ControlHead(models.Model):
 
 
 class AuditEntry(models.Model):
-    """One entry; names are copies as text, so that it outlives what it names. `canonical` is what was
-    hashed.
-    """
+    """One entry; names are copies as text, so it outlives what it names. `canonical` is what was hashed."""
 
     n = models.PositiveBigIntegerField(primary_key=True)
     at = models.DateTimeField()
@@ -46,8 +64,8 @@ class AuditEntry(models.Model):
     token_prefix = models.CharField(max_length=16, blank=True, default="")
     address = models.CharField(max_length=45, blank=True, default="")
     request_id = models.CharField(max_length=64, blank=True, default="")
-    action = models.CharField(max_length=40)
-    target = models.CharField(max_length=200)
+    action = models.CharField(max_length=40)  # an Action
+    target = models.CharField(max_length=200)  # "node:node-a", "token:k3v9x2qa", "user:alice"
     before = models.JSONField(null=True)
     after = models.JSONField(null=True)
     reason = models.TextField(blank=True, default="")
@@ -61,6 +79,15 @@ class AuditEntry(models.Model):
     class Meta:
         ordering = ["-n"]
         verbose_name_plural = "audit entries"
+        indexes = [
+            models.Index(fields=["target", "-n"], name="audit_by_target"),  # all about one target
+            models.Index(
+                fields=["target", "generation"], name="audit_by_generation"
+            ),  # the cause of an effect
+            models.Index(fields=["actor_name", "-n"], name="audit_by_actor"),
+            models.Index(fields=["action", "-n"], name="audit_by_action"),
+            models.Index(fields=["cause_n"], name="audit_by_cause"),  # what came of an entry
+        ]
 
     def __str__(self) -> str:
         return f"{self.n} {self.actor_name} {self.action} {self.target}"

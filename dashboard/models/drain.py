@@ -23,6 +23,28 @@ class StepSource(enum.StrEnum):
     NODE = "node"
 
 
+class Step(enum.StrEnum):
+    """Steps of a drain that are known here; a newer node may report others, which are kept as they came."""
+
+    REQUESTED = "requested"
+    UPDATED = "updated"
+    SENT = "sent"
+    ACKNOWLEDGED = "acknowledged"
+    GATE_CLOSED = "gate_closed"
+    IN_FLIGHT = "in_flight"
+    DRAINED = "drained"
+    SAFE_TO_STOP = "safe_to_stop"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    FORCED = "forced"
+    GATE_OPENED = "gate_opened"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    ENDED_BY_RESTART = "ended_by_restart"
+
+
+STEP_MAX_CHARACTERS = 24
+
+
 class Drain(models.Model):
     """One drain of one node, from the request to its end."""
 
@@ -41,6 +63,9 @@ class Drain(models.Model):
     force = models.BooleanField(default=False)
     sticky = models.BooleanField(default=False)
     expires_at = models.DateTimeField(null=True)
+    boot_epoch = models.CharField(
+        max_length=128, blank=True, default=""
+    )  # of the node when it was asked; "" unknown
     meta = models.JSONField(default=dict)
 
     class Meta:
@@ -61,7 +86,7 @@ class DrainStep(models.Model):
     """A step with its time, by whoever saw it; in_flight and edge as the node said them."""
 
     drain = models.ForeignKey(Drain, on_delete=models.CASCADE, related_name="steps")
-    step = models.CharField(max_length=24)
+    step = models.CharField(max_length=STEP_MAX_CHARACTERS)  # mostly a Step
     source = models.CharField(max_length=12, choices=[(s.value, s.value) for s in StepSource])
     at = models.DateTimeField()
     received_at = models.DateTimeField()
@@ -72,6 +97,13 @@ class DrainStep(models.Model):
 
     class Meta:
         ordering = ["at", "id"]
+        constraints = [
+            models.UniqueConstraint(  # a spool may say a thing twice; it counts once
+                fields=["drain", "step", "generation", "at", "in_flight", "edge"],
+                condition=models.Q(source=StepSource.NODE.value),
+                name="one_row_per_node_step",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.drain_id} {self.step}"

@@ -1,6 +1,4 @@
-"""Minute roll-ups: histograms that add up, so that every percentile on every page comes from merged
-buckets.
-"""
+"""Minute roll-ups: histograms that add up, so every percentile on every page comes from merged buckets."""
 
 from django.db import models
 

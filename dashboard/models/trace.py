@@ -6,9 +6,7 @@ from dashboard.models.node import Node
 
 
 class Trace(models.Model):
-    """One outermost call. `id` = milliseconds << 20 | slot (6 bits) | counter (14 bits): id order is time
-    order.
-    """
+    """One outermost call. `id` = ms << 20 | slot (6 bits) | counter (14 bits): id order is time order."""
 
     id = models.BigIntegerField(primary_key=True)
     trace_id = models.CharField(max_length=64)
@@ -48,9 +46,7 @@ class Trace(models.Model):
 
 
 class TraceDetail(models.Model):
-    """What only the trace's own page shows: candidates with reasons and scores, attempts, the error's
-    text.
-    """
+    """What only the trace's own page shows: candidates with reasons and scores, attempts, error text."""
 
     trace = models.OneToOneField(Trace, on_delete=models.CASCADE, primary_key=True, related_name="detail")
     candidates = models.JSONField(default=list)

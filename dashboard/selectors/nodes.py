@@ -1,0 +1,188 @@
+"""Nodes as the pages show them: who needs attention first, and what is known of each."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dashboard.models import Drain, Node, NodeLink, ProviderHealth, Trace, Transition
+from dashboard.selectors import drains, providers, traffic
+from dashboard.selectors.presence import (
+    ATTENTION,
+    ATTENTION_REST,
+    Composite,
+    Presence,
+    health_seconds,
+    presence,
+)
+from meshcore.drain import Readout
+
+ABSENT = frozenset(
+    {Composite.UNREACHABLE, Composite.STOPPING, Composite.STOPPED, Composite.IDLE, Composite.NEVER_SEEN}
+)
+CLOCK_SKEW_SECONDS = 2.0  # more than this is worth a word (link-and-telemetry, "Clocks")
+RECENT_TRACES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeNow:
+    """Everything a page says of a node's present; `troubled` are the open breakers that say something new."""
+
+    node: Node
+    presence: Presence
+    readout: Readout | None
+    breakers: tuple[ProviderHealth, ...]
+    troubled: tuple[ProviderHealth, ...]
+    drain: drains.DrainNow | None
+    order: drains.Order
+    traffic: traffic.Traffic
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.node.name
+
+    @property
+    def state(self) -> Composite:
+        """The one word for it."""
+        return self.presence.state
+
+    @property
+    def heard(self) -> bool:
+        """Whether its figures are of now; what a silent node said last is no figure of now."""
+        return self.state not in ABSENT
+
+    @property
+    def in_flight(self) -> int:
+        """Calls it works on or passes on."""
+        return self.node.in_flight + self.node.edge
+
+    @property
+    def providers(self) -> tuple[ProviderHealth, ...]:
+        """Its breakers without those of other nodes."""
+        return tuple(each for each in self.breakers if providers.peer_of(each) is None)
+
+    @property
+    def drains(self) -> bool:
+        """Whether it drains, or shall: what the button offers to end."""
+        return self.order.drains or self.drain is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """All nodes at one moment, ordered by need for attention, then name."""
+
+    now: datetime
+    health_seconds: float
+    nodes: tuple[NodeNow, ...]
+    whole: traffic.Traffic
+
+    def named(self, name: str) -> NodeNow | None:
+        """Return the node of that name."""
+        return next((each for each in self.nodes if each.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What a node's page tells beside the present."""
+
+    transitions: list[Transition]
+    drains: list[Drain]
+    traces: list[Trace]
+
+
+def gather(*, now: datetime) -> Gathered:
+    """Return all nodes with traffic and breakers; three queries, whatever their number."""
+    readings = traffic.read(now=now)
+    by_node = readings.by_node()
+    nodes = list(Node.objects.select_related("link", "desired"))
+    breakers = providers.by_node()
+    every = health_seconds(len(nodes))
+    presences = _presences(nodes, breakers, now=now, every_seconds=every)
+    absent = _absent(presences)
+    found = [
+        _node_now(
+            node,
+            presences[node.name],
+            breakers.get(node.pk, ()),
+            absent=absent,
+            now=now,
+            flow=by_node.get(node.pk, traffic.NOTHING),
+        )
+        for node in nodes
+    ]
+    found.sort(key=lambda each: (ATTENTION.get(each.state, ATTENTION_REST), each.name))
+    return Gathered(now=now, health_seconds=every, nodes=tuple(found), whole=readings.whole())
+
+
+def presences(*, now: datetime) -> dict[str, Presence]:
+    """Return the presence of every node by name; two queries. For whoever watches nodes fall silent."""
+    nodes = list(Node.objects.select_related("link"))
+    return _presences(nodes, providers.by_node(), now=now, every_seconds=health_seconds(len(nodes)))
+
+
+def past_of(*, node: Node) -> Past:
+    """Return a node's history for its page; four queries."""
+    return Past(
+        transitions=providers.history(node=node),
+        drains=drains.last_of(node=node),
+        traces=list(Trace.objects.filter(node=node).order_by("-id")[:RECENT_TRACES]),
+    )
+
+
+def _presences(
+    nodes: list[Node],
+    breakers: dict[int, tuple[ProviderHealth, ...]],
+    *,
+    now: datetime,
+    every_seconds: float,
+) -> dict[str, Presence]:
+    """Judge twice: a peer's open breaker makes no node degraded when that peer is known to be away."""
+    calm = {node.name: _presence(node, 0, now=now, every_seconds=every_seconds) for node in nodes}
+    absent = _absent(calm)
+    return {
+        node.name: _presence(
+            node,
+            len(providers.unexplained(breakers.get(node.pk, ()), absent=absent)),
+            now=now,
+            every_seconds=every_seconds,
+        )
+        for node in nodes
+    }
+
+
+def _presence(node: Node, breakers_open: int, *, now: datetime, every_seconds: float) -> Presence:
+    link: NodeLink | None = getattr(node, "link", None)
+    return presence(
+        reported=node.state,
+        breakers_open=breakers_open,
+        last_heard_at=node.last_heard_at,
+        closed_at=link.closed_at if link else None,
+        idle=link.idle if link else False,
+        now=now,
+        every_seconds=every_seconds,
+    )
+
+
+def _absent(presences: dict[str, Presence]) -> frozenset[str]:
+    return frozenset(name for name, each in presences.items() if each.state in ABSENT)
+
+
+def _node_now(
+    node: Node,
+    there: Presence,
+    breakers: tuple[ProviderHealth, ...],
+    *,
+    absent: frozenset[str],
+    now: datetime,
+    flow: traffic.Traffic,
+) -> NodeNow:
+    readout = drains.readout_of(node)
+    return NodeNow(
+        node=node,
+        presence=there,
+        readout=readout,
+        breakers=breakers,
+        troubled=providers.unexplained(breakers, absent=absent),
+        drain=drains.drain_now(readout),
+        order=drains.order_of(node, now=now),
+        traffic=flow,
+    )

@@ -1,0 +1,187 @@
+"""One sentence for the worst thing there is now, and what else a person must know of the numbers."""
+
+import enum
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from dashboard.models import ProviderHealth
+from dashboard.selectors import providers
+from dashboard.selectors.nodes import CLOCK_SKEW_SECONDS, Gathered, NodeNow
+from dashboard.selectors.presence import Composite
+from meshcore.breaker import BreakerState
+
+NAMES_MAX = 3  # names in a sentence; the rest is a number
+
+
+class Tone(enum.StrEnum):
+    """How a verdict feels; the values are the classes of the look."""
+
+    OK = "ok"
+    NONE = "none"
+    CALM = "calm"
+    WARN = "warn"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What is worst: a sentence, since when, and what is behind it; `others` counts what else is not well."""
+
+    tone: Tone
+    sentence: str
+    since: datetime | None = None
+    detail: str = ""
+    others: int = 0
+
+
+def of(mesh: Gathered) -> Verdict:
+    """Return what is worst in the mesh now."""
+    found = [verdict for judge in _JUDGES for verdict in judge(mesh.nodes)]
+    if not found:
+        return _all_well(mesh.nodes)
+    worst = found[0]
+    return Verdict(
+        tone=worst.tone,
+        sentence=worst.sentence,
+        since=worst.since,
+        detail=worst.detail,
+        others=len(found) - 1,
+    )
+
+
+def notices(mesh: Gathered) -> list[str]:
+    """Return what makes the numbers incomplete or the times wrong, one sentence each."""
+    return [notice for node in mesh.nodes for notice in _notices(node)]
+
+
+def _notices(node: NodeNow) -> Iterator[str]:
+    dropped: dict[str, int] = node.node.spool.get("dropped", {})
+    lost = ", ".join(
+        f"{count:,} {kind}s".replace(",", " ") for kind, count in sorted(dropped.items()) if count
+    )
+    if lost:
+        yield f"Numbers are incomplete: {node.name} had to drop {lost} while it could not report."
+    skew = node.node.clock_skew_seconds
+    if abs(skew) > CLOCK_SKEW_SECONDS:
+        way = "ahead" if skew > 0 else "behind"
+        yield f"The clock of {node.name} is {abs(skew):.0f} s {way}; its times are shown as it says them."
+
+
+def _unreachable(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    gone = [node for node in nodes if node.state is Composite.UNREACHABLE]
+    if gone:
+        heard = [node.node.last_heard_at for node in gone if node.node.last_heard_at]
+        yield Verdict(
+            tone=Tone.BAD,
+            sentence=f"{_names(gone)} {_is(gone)} unreachable",
+            since=min(heard),
+            detail="calls go to the other nodes; it may still serve its own clients",
+        )
+
+
+def _down(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    nodes = list(nodes)
+    troubled: dict[str, list[tuple[NodeNow, ProviderHealth]]] = {}
+    for node in nodes:
+        for breaker in node.troubled if node.heard else ():
+            troubled.setdefault(breaker.key, []).append((node, breaker))
+    for key, seen in sorted(troubled.items(), key=lambda item: -len(item[1])):
+        having = [node for node in nodes if node.heard and any(each.key == key for each in node.breakers)]
+        yield Verdict(
+            tone=Tone.BAD,
+            sentence=f"{_thing(key)} {_how(seen)} {_where([node for node, _ in seen], having)}",
+            since=min((each.since for _, each in seen if each.since), default=None),
+            detail=next((each.last_error for _, each in seen if each.last_error), ""),
+        )
+
+
+def _unacknowledged(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    for node in nodes:
+        if node.heard and node.order.overdue:
+            yield Verdict(
+                tone=Tone.WARN,
+                sentence=f"{node.name} has not acknowledged its order",
+                detail=f"generation {node.order.generation} asked, {node.order.observed} acted on",
+            )
+
+
+def _leaving(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    for node in nodes:
+        if node.state in (Composite.STOPPING, Composite.STOPPED):
+            yield Verdict(tone=Tone.WARN, sentence=f"{node.name} is {node.state.value}")
+
+
+def _draining(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    for node in nodes:
+        if node.drain is None or node.state not in (Composite.DRAINING, Composite.DRAINED):
+            continue
+        word = "is drained and safe to stop" if node.drain.safe_to_stop else f"is {node.state.value}"
+        yield Verdict(
+            tone=Tone.CALM,
+            sentence=f"{node.name} {word}{f', by {node.drain.by}' if node.drain.by else ''}",
+            since=node.drain.since,
+            detail=node.drain.reason,
+        )
+
+
+def _quiet(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    for node in nodes:
+        if node.state is Composite.JOINING:
+            yield Verdict(tone=Tone.NONE, sentence=f"{node.name} is joining")
+        elif node.state is Composite.NEVER_SEEN:
+            yield Verdict(
+                tone=Tone.NONE,
+                sentence=f"{node.name} has never connected",
+                detail="start it with the configuration that add_node printed",
+            )
+        elif node.heard and node.presence.stale:
+            yield Verdict(
+                tone=Tone.WARN, sentence=f"{node.name} has gone quiet", since=node.node.last_heard_at
+            )
+
+
+_JUDGES: tuple[Callable[[Iterable[NodeNow]], Iterator[Verdict]], ...] = (
+    _unreachable,
+    _down,
+    _unacknowledged,
+    _leaving,
+    _draining,
+    _quiet,
+)
+
+
+def _all_well(nodes: tuple[NodeNow, ...]) -> Verdict:
+    if not nodes:
+        return Verdict(tone=Tone.NONE, sentence="No node yet")
+    idle = sum(node.state is Composite.IDLE for node in nodes)
+    well = f"All {len(nodes)} nodes are well" if len(nodes) > 1 else f"{nodes[0].name} is well"
+    return Verdict(tone=Tone.OK, sentence=well, detail=f"{idle} idle" if idle else "")
+
+
+def _thing(key: str) -> str:
+    return f"The way to {key.removeprefix(providers.PEER)}" if key.startswith(providers.PEER) else key
+
+
+def _how(seen: list[tuple[NodeNow, ProviderHealth]]) -> str:
+    trying = all(breaker.state == BreakerState.HALF_OPEN for _, breaker in seen)
+    return "is being tried again" if trying else "is down"
+
+
+def _where(seen: list[NodeNow], having: list[NodeNow]) -> str:
+    if len(having) == 1:
+        return f"on {seen[0].name}"
+    if len(seen) == len(having):
+        return f"on all {len(having)} nodes that have it"
+    return f"as seen from {_names(seen)} only"
+
+
+def _names(nodes: list[NodeNow]) -> str:
+    names = [node.name for node in nodes]
+    if len(names) > NAMES_MAX:
+        names = [*names[:NAMES_MAX], f"{len(names) - NAMES_MAX} more"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _is(nodes: list[NodeNow]) -> str:
+    return "is" if len(nodes) == 1 else "are"

@@ -1,0 +1,32 @@
+"""The change feed: written last in a transaction that changes something shown; a hint follows its commit."""
+
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+
+from dashboard import hints
+from dashboard.models import Change
+
+KEPT = timedelta(hours=1)  # who reads more rarely than this has to read everything again
+FEED_LOCK = 0x6D657368  # PostgreSQL: held from the insert to the commit, so that ids commit in order
+TRIM_ROWS = 5000  # at most so many at a time, about 20 ms
+
+
+def publish(*keys: str, now: datetime) -> None:
+    """Say that what is shown under `keys` changed; call it last in the transaction.
+
+    Keys: "node:<name>", "providers:<name>", "nodes" (membership or order), "traces", "audit", "drains",
+    "tokens".
+    """
+    if connection.vendor == "postgresql":  # SQLite has one writer at a time anyway
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [FEED_LOCK])
+    Change.objects.bulk_create([Change(key=key, at=now) for key in keys])
+    transaction.on_commit(hints.wake)
+
+
+def trim(*, now: datetime) -> int:
+    """Delete rows older than an hour, at most `TRIM_ROWS`; returns how many: call again while it is that."""
+    old = Change.objects.filter(at__lt=now - KEPT).order_by("at").values_list("id", flat=True)[:TRIM_ROWS]
+    deleted, _ = Change.objects.filter(id__in=list(old)).delete()
+    return deleted

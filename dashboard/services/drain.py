@@ -1,0 +1,239 @@
+"""Drains on the dashboard's side: asked for, changed, ended; always with the desired state and its audit
+entry in one transaction (drain-and-control §2).
+
+    request -> active -> cancelled | expired | ended_by_restart
+
+A drain is `drained` only when the node says so; what the node reports of it is written by `drain_steps`.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from msgspec import UNSET
+
+from dashboard.models import (
+    Action,
+    ActorKind,
+    ControlHead,
+    DesiredState,
+    Drain,
+    DrainStatus,
+    Node,
+    Step,
+)
+from dashboard.services import audit, desired, drain_record
+from dashboard.services.actor import SYSTEM, Actor
+from dashboard.services.drain_steps import record_node_step, record_sent
+from dashboard.services.drain_wish import InvalidWish, Seconds, Wish, facts
+from meshcore.clock import utcnow
+from meshcore.frames import Desired, DesiredDrain
+
+__all__ = [
+    "CancelResult",
+    "DrainResult",
+    "InvalidWish",
+    "cancel",
+    "expire",
+    "node_said_hello",
+    "record_node_step",
+    "record_sent",
+    "request",
+]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainResult:
+    """The drain as it stands; `changed` False: it was already just so, and the generation stayed."""
+
+    generation: int
+    changed: bool
+    drain: Drain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelResult:
+    """`was_draining` False: there was nothing to cancel, and the generation stayed."""
+
+    was_draining: bool
+    generation: int
+
+
+def request(
+    *,
+    node: Node,
+    actor: Actor,
+    reason: str = "",
+    deadline_seconds: Seconds = UNSET,
+    force: bool | None = None,
+    sticky: bool | None = None,
+    expires_seconds: Seconds = UNSET,
+    meta: dict[str, Any] | None = None,
+    override_guards: bool = False,
+    now: datetime | None = None,
+) -> DrainResult:
+    """Drain a node, or change the drain that is on, which keeps its start and who started it.
+
+    What isn't given stays as it is. A new drain is sticky when a person asks for it. Raises InvalidWish.
+    """
+    wish = Wish(
+        reason=reason,
+        deadline_seconds=deadline_seconds,
+        force=force,
+        sticky=sticky,
+        expires_seconds=expires_seconds,
+        meta=meta,
+        override_guards=override_guards,
+    )
+    now = now or utcnow()
+    with transaction.atomic():
+        head = audit.locked_head()
+        state = desired.locked(node=node, now=now)
+        drain = drain_record.active(head, state, node, now=now)
+        before = None if drain is None else facts(drain)
+        drain = drain or _new(node, actor, generation=state.generation + 1, now=now)
+        wish.apply_to(drain, now=now)
+        changed = facts(drain) != before
+        if changed:
+            drain.generation = desired.put_drain(state, _as_desired(drain), now=now)
+            drain.save()
+            drain_record.step(
+                drain, Step.REQUESTED if before is None else Step.UPDATED, detail=f"by {actor.name}", now=now
+            )
+        audit.record(
+            head=head,
+            actor=actor,
+            action=Action.DRAIN,
+            target=audit.node_target(node.name),
+            before=before,
+            after={**facts(drain), "override_guards": override_guards},
+            reason=reason,
+            generation=state.generation,
+            now=now,
+        )
+        drain_record.publish(node, now=now)
+    logger.info("drain of %s: generation %d, changed %s", node.name, state.generation, changed)
+    return DrainResult(generation=state.generation, changed=changed, drain=drain)
+
+
+def cancel(*, node: Node, actor: Actor, reason: str = "", now: datetime | None = None) -> CancelResult:
+    """End the drain of a node; cancelling what isn't there changes nothing and is audited all the same.
+
+    Raises InvalidWish when the reason is too long.
+    """
+    wish = Wish(reason=reason)
+    now = now or utcnow()
+    with transaction.atomic():
+        head = audit.locked_head()
+        state = desired.locked(node=node, now=now)
+        drain = drain_record.active(head, state, node, now=now)
+        if drain is None:
+            drain_record.record_end(head, state, node, actor=actor, before=None, reason=wish.reason, now=now)
+        else:
+            drain_record.end(
+                head, state, drain, DrainStatus.CANCELLED, actor=actor, reason=wish.reason, now=now
+            )
+        drain_record.publish(node, now=now)
+    logger.info(
+        "undrain of %s: generation %d, was draining %s", node.name, state.generation, drain is not None
+    )
+    return CancelResult(was_draining=drain is not None, generation=state.generation)
+
+
+def expire(*, now: datetime) -> int:
+    """End every drain whose time is over; returns how many. To be called every second or so."""
+    due = Drain.objects.filter(status=DrainStatus.ACTIVE.value, expires_at__lte=now)
+    return sum(_expire_one(node, now=now) for node in Node.objects.filter(drains__in=due))
+
+
+def node_said_hello(
+    *, node: Node, boot_epoch: str, desired_generation: int, now: datetime | None = None
+) -> Desired:
+    """Return the desired state that answers a node's hello, after what its hello itself changes.
+
+    A drain that isn't sticky ends with another boot epoch ("" is never another). A node that holds a
+    generation above ours knew another life of this dashboard: ours goes above its. Takes the control head's
+    lock: call it before locking any row of the node.
+    """
+    now = now or utcnow()
+    with transaction.atomic():
+        head = audit.locked_head()
+        state = desired.locked(node=node, now=now)
+        if desired_generation > state.generation:
+            _restore(head, state, node, desired_generation, now=now)
+        drain = drain_record.active(head, state, node, now=now)
+        if drain is not None and boot_epoch and drain.boot_epoch != boot_epoch:
+            _rebooted(head, state, drain, boot_epoch, now=now)
+    return desired.frame(state)
+
+
+def _new(node: Node, actor: Actor, *, generation: int, now: datetime) -> Drain:
+    boot_epoch = Node.objects.values_list("boot_epoch", flat=True).get(pk=node.pk)
+    return Drain(
+        node=node,
+        first_generation=generation,
+        started_at=now,
+        by_kind=actor.kind.value,
+        by_name=actor.name,
+        sticky=actor.kind is ActorKind.USER,
+        boot_epoch=boot_epoch,
+    )
+
+
+def _as_desired(drain: Drain) -> DesiredDrain:
+    return DesiredDrain(
+        since=drain.started_at,
+        by=drain.by_name,
+        reason=drain.reason,
+        deadline_at=drain.deadline_at,
+        force=drain.force,
+        sticky=drain.sticky,
+        expires_at=drain.expires_at,
+    )
+
+
+def _expire_one(node: Node, *, now: datetime) -> bool:
+    with transaction.atomic():
+        head = audit.locked_head()
+        state = desired.locked(node=node, now=now)
+        generation = state.generation
+        drain_record.active(head, state, node, now=now)
+    return state.generation > generation
+
+
+def _rebooted(
+    head: ControlHead, state: DesiredState, drain: Drain, boot_epoch: str, *, now: datetime
+) -> None:
+    if drain.boot_epoch and not drain.sticky:
+        reason = "the node was started anew"
+        drain_record.end(
+            head, state, drain, DrainStatus.ENDED_BY_RESTART, actor=SYSTEM, reason=reason, now=now
+        )
+        drain_record.publish(drain.node, now=now)
+        return
+    drain.boot_epoch = (
+        boot_epoch  # it lives on in this one: made sticky or not later, the next reboot counts from here
+    )
+    drain.save(update_fields=["boot_epoch"])
+
+
+def _restore(head: ControlHead, state: DesiredState, node: Node, generation: int, *, now: datetime) -> None:
+    before = {"generation": state.generation}
+    raised = desired.overtake(state, generation=generation, now=now)
+    Drain.objects.filter(node=node, status=DrainStatus.ACTIVE.value).update(generation=raised)
+    audit.record(
+        head=head,
+        actor=SYSTEM,
+        action=Action.DESIRED_RESTORE,
+        target=audit.node_target(node.name),
+        before=before,
+        after={"generation": raised, "generation_of_the_node": generation},
+        reason="restored",
+        generation=raised,
+        now=now,
+    )
+    drain_record.publish(node, now=now)

@@ -1,0 +1,89 @@
+"""People: the first operator, passwords, and what the audit trail keeps of changes to users and groups."""
+
+import logging
+import secrets
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+
+from dashboard.models import Action, ControlHead
+from dashboard.services import audit, changes
+from dashboard.services.actor import Actor
+from dashboard.services.rights import GroupName
+from meshcore.clock import utcnow
+
+logger = logging.getLogger(__name__)
+
+OPERATOR = "operator"
+PASSWORD_BYTES = 15  # 20 characters, 120 bits
+
+
+def ensure_operator(*, actor: Actor, new_password: bool = False, now: datetime | None = None) -> str | None:
+    """See that the user `operator` is there: groups operator and admin, staff, no superuser.
+
+    Returns the password when there is a new one: at the first start, or because `new_password` asks for it,
+    which signs out whoever used the old one. None: all is as it was.
+    """
+    now = now or utcnow()
+    with transaction.atomic():
+        head = audit.locked_head()
+        user = User.objects.filter(username=OPERATOR).first()
+        if user is not None and not new_password:
+            return None
+        action = Action.USER_ADD if user is None else Action.PASSWORD_NEW
+        user = user or _make_operator()
+        password = secrets.token_urlsafe(PASSWORD_BYTES)
+        user.set_password(password)
+        user.save(update_fields=["password"])
+        record_user(head=head, actor=actor, action=action, user=user, now=now)
+    return password
+
+
+def record_login(*, user: User, actor: Actor, now: datetime | None = None) -> None:
+    """Audit that a person signed in."""
+    now = now or utcnow()
+    with transaction.atomic():
+        record_user(head=audit.locked_head(), actor=actor, action=Action.LOGIN, user=user, now=now)
+
+
+def record_user(
+    *,
+    head: ControlHead,
+    actor: Actor,
+    action: Action,
+    user: User,
+    now: datetime,
+    before: dict[str, Any] | None = None,
+) -> None:
+    """Audit what was done to a user, in the caller's transaction; of a password, only that it is new."""
+    changing = action in {Action.USER_ADD, Action.USER_CHANGE}
+    audit.record(
+        head=head,
+        actor=actor,
+        action=action,
+        target=f"user:{user.get_username()}",
+        before=before,
+        after=facts(user) if changing else None,
+        now=now,
+    )
+    changes.publish("audit", now=now)
+
+
+def facts(user: User) -> dict[str, Any]:
+    """Return what of a user matters for safety, as plain JSON."""
+    return {
+        "username": user.get_username(),
+        "is_active": user.is_active,
+        "is_staff": user.is_staff,
+        "is_superuser": user.is_superuser,
+        "groups": sorted(user.groups.values_list("name", flat=True)),
+    }
+
+
+def _make_operator() -> User:
+    user = User.objects.create(username=OPERATOR, is_staff=True)
+    names = (GroupName.OPERATOR.value, GroupName.ADMIN.value)
+    user.groups.set([Group.objects.get_or_create(name=name)[0] for name in names])
+    return user

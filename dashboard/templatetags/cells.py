@@ -1,0 +1,21 @@
+"""The ids of live cells, made in one place: pages, fragments and tests ask here."""
+
+import re
+
+from django import template
+
+register = template.Library()
+
+_PLAIN = re.compile(r"[^A-Za-z0-9-]")
+
+
+@register.simple_tag
+def cell(what: str, *names: str) -> str:
+    """Return the id of a live cell, such as `c-state-node-a` or `c-breaker-node-a-ollama_2f_llama3`."""
+    return "-".join(["c", what, *map(slug, names)])
+
+
+@register.filter
+def slug(name: str) -> str:
+    """Return `name` fit for an id; different names stay different."""
+    return _PLAIN.sub(lambda sign: f"_{ord(sign.group()):x}_", name)

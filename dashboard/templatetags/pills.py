@@ -1,0 +1,91 @@
+"""States as pills: icon, word and colour together, never colour alone."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from dashboard.templatetags.icons import icon
+from dashboard.templatetags.times import until
+from meshcore.breaker import BreakerState
+
+register = template.Library()
+
+
+class Look(NamedTuple):
+    """Class and icon of a pill."""
+
+    tone: str
+    icon: str
+
+
+UNKNOWN = Look("none", "circle-question-mark")
+NODE_LOOKS = {  # by the words of selectors.presence.Composite
+    "unreachable": Look("bad", "unplug"),
+    "degraded": Look("bad", "triangle-alert"),
+    "stopping": Look("warn", "power"),
+    "stopped": Look("none", "power-off"),
+    "draining": Look("calm", "droplet"),
+    "drained": Look("calm", "droplets"),
+    "joining": Look("none", "log-in"),
+    "idle": Look("none", "moon"),
+    "running": Look("ok", "check"),
+    "never seen": Look("none", "circle-dashed"),
+}
+BREAKER_LOOKS = {
+    BreakerState.CLOSED: Look("ok", "check"),
+    BreakerState.SUSPECT: Look("warn", "circle-alert"),
+    BreakerState.OPEN: Look("bad", "triangle-alert"),
+    BreakerState.HALF_OPEN: Look("warn", "timer"),
+    BreakerState.FORCED_OPEN: Look("none", "ban"),
+    BreakerState.FORCED_CLOSED: Look("none", "lock"),
+}
+OUTCOME_LOOKS = {
+    "ok": Look("ok", "check"),
+    "done": Look("ok", "check"),
+    "error": Look("bad", "x"),
+    "failed": Look("bad", "x"),
+    "refused": Look("warn", "ban"),
+    "active": Look("calm", "droplet"),
+    "cancelled": Look("none", "undo-2"),
+    "expired": Look("none", "timer-off"),
+    "ended_by_restart": Look("none", "rotate-ccw"),
+}
+
+
+@register.simple_tag
+def state_pill(state: str) -> SafeString:
+    """Return the pill of a node's composite state."""
+    return _pill(NODE_LOOKS.get(state, UNKNOWN), state)
+
+
+@register.simple_tag
+def breaker_pill(
+    state: str, strikes: int = 0, threshold: int = 0, open_until: datetime | None = None, now: datetime | None = None
+) -> SafeString:
+    """Return the pill of a breaker: a suspect one with its strikes, an open one with the time left."""
+    look = BREAKER_LOOKS.get(BreakerState(state), UNKNOWN)
+    word = BreakerState(state).value.replace("_", " ")
+    if state == BreakerState.SUSPECT:
+        return _pill(look, f"{strikes} of {threshold} strikes")
+    if state == BreakerState.OPEN and open_until is not None and now is not None:
+        return _pill(look, format_html("{} {}", word, until(open_until, now)))
+    return _pill(look, word)
+
+
+@register.simple_tag
+def outcome_pill(outcome: str, words: str = "") -> SafeString:
+    """Return the pill of how something ended; `words` instead of the outcome's own name."""
+    return _pill(OUTCOME_LOOKS.get(outcome, UNKNOWN), words or outcome.replace("_", " "))
+
+
+@register.simple_tag
+def note_pill(tone: str, icon_name: str, words: str) -> SafeString:
+    """Return a pill for a remark."""
+    return _pill(Look(tone, icon_name), words)
+
+
+def _pill(look: Look, words: str) -> SafeString:
+    return format_html('<span class="pill {}">{}{}</span>', look.tone, icon(look.icon), words)
