@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """Hints: "something was committed, look now".
 
 A hint carries no state: the change feed in the database is the truth and is read once a second anyway
@@ -88,10 +87,3 @@ class Relay:
                         self._on_hint()
         except TimeoutError:
             return
-=======
-"""Hints: something was committed, so read the change feed now rather than within a second."""
-
-
-def wake() -> None:
-    """Tell whoever reads the change feed that there is something new; losing this costs at most a second."""
->>>>>>> control

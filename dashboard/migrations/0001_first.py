@@ -12,99 +12,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-<<<<<<< HEAD
-            name="AuditEntry",
-            fields=[
-                ("n", models.PositiveBigIntegerField(primary_key=True, serialize=False)),
-                ("at", models.DateTimeField()),
-                (
-                    "actor_kind",
-                    models.CharField(
-                        choices=[
-                            ("user", "user"),
-                            ("token", "token"),
-                            ("node", "node"),
-                            ("system", "system"),
-                        ],
-                        max_length=8,
-                    ),
-                ),
-                ("actor_name", models.CharField(max_length=150)),
-                ("actor_id", models.CharField(blank=True, default="", max_length=40)),
-                ("token_prefix", models.CharField(blank=True, default="", max_length=16)),
-                ("address", models.CharField(blank=True, default="", max_length=45)),
-                ("request_id", models.CharField(blank=True, default="", max_length=64)),
-                ("action", models.CharField(max_length=40)),
-                ("target", models.CharField(max_length=200)),
-                ("before", models.JSONField(null=True)),
-                ("after", models.JSONField(null=True)),
-                ("reason", models.TextField(blank=True, default="")),
-                (
-                    "outcome",
-                    models.CharField(
-                        choices=[("done", "done"), ("refused", "refused"), ("failed", "failed")], max_length=8
-                    ),
-                ),
-                ("generation", models.PositiveBigIntegerField(null=True)),
-                ("cause_n", models.PositiveBigIntegerField(null=True)),
-                ("count", models.PositiveIntegerField(default=1)),
-                ("canonical", models.TextField()),
-                ("hash", models.CharField(max_length=64)),
-            ],
-            options={
-                "verbose_name_plural": "audit entries",
-                "ordering": ["-n"],
-            },
-        ),
-        migrations.CreateModel(
-            name="ControlHead",
-            fields=[
-                ("id", models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ("audit_n", models.PositiveBigIntegerField(default=0)),
-                (
-                    "audit_hash",
-                    models.CharField(
-                        default="0000000000000000000000000000000000000000000000000000000000000000",
-                        max_length=64,
-                    ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="Drain",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("active", "active"),
-                            ("cancelled", "cancelled"),
-                            ("expired", "expired"),
-                            ("ended_by_restart", "ended_by_restart"),
-                        ],
-                        default="active",
-                        max_length=20,
-                    ),
-                ),
-                ("first_generation", models.PositiveBigIntegerField()),
-                ("generation", models.PositiveBigIntegerField()),
-                ("started_at", models.DateTimeField()),
-                ("ended_at", models.DateTimeField(null=True)),
-                ("by_kind", models.CharField(max_length=8)),
-                ("by_name", models.CharField(max_length=150)),
-                ("reason", models.TextField(blank=True, default="")),
-                ("deadline_at", models.DateTimeField(null=True)),
-                ("force", models.BooleanField(default=False)),
-                ("sticky", models.BooleanField(default=False)),
-                ("expires_at", models.DateTimeField(null=True)),
-                ("meta", models.JSONField(default=dict)),
-=======
             name="ControlHead",
             fields=[
                 ("id", models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False)),
@@ -213,127 +120,12 @@ class Migration(migrations.Migration):
                         to="dashboard.node",
                     ),
                 ),
->>>>>>> control
             ],
             options={
                 "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-<<<<<<< HEAD
-            name="Node",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "name",
-                    models.CharField(
-                        max_length=63,
-                        unique=True,
-                        validators=[
-                            django.core.validators.RegexValidator(
-                                "^[a-z0-9][a-z0-9._-]{0,62}\\Z",
-                                "1 to 63 of a-z 0-9 . _ - and not a sign first",
-                            )
-                        ],
-                    ),
-                ),
-                ("community", models.CharField(default="default", max_length=63)),
-                ("created_at", models.DateTimeField()),
-                ("note", models.TextField(blank=True, default="")),
-                ("instance_id", models.CharField(blank=True, default="", max_length=64)),
-                ("boot_epoch", models.CharField(blank=True, default="", max_length=128)),
-                ("log_id", models.CharField(blank=True, default="", max_length=64)),
-                ("url", models.CharField(blank=True, default="", max_length=255)),
-                ("version", models.CharField(blank=True, default="", max_length=64)),
-                ("manifest", models.JSONField(default=dict)),
-                ("clock_skew_seconds", models.FloatField(default=0.0)),
-                (
-                    "state",
-                    models.CharField(
-                        blank=True,
-                        choices=[
-                            ("joining", "joining"),
-                            ("running", "running"),
-                            ("draining", "draining"),
-                            ("drained", "drained"),
-                            ("stopping", "stopping"),
-                            ("stopped", "stopped"),
-                        ],
-                        default="",
-                        max_length=16,
-                    ),
-                ),
-                ("accepting", models.BooleanField(default=False)),
-                ("in_flight", models.PositiveIntegerField(default=0)),
-                ("edge", models.PositiveIntegerField(default=0)),
-                ("safe_to_stop", models.BooleanField(default=False)),
-                ("observed_generation", models.PositiveBigIntegerField(default=0)),
-                ("readout", models.JSONField(default=dict)),
-                ("spool", models.JSONField(default=dict)),
-                ("last_heard_at", models.DateTimeField(null=True)),
-                ("health_connection_no", models.PositiveBigIntegerField(default=0)),
-                ("health_no", models.PositiveBigIntegerField(default=0)),
-            ],
-            options={
-                "ordering": ["name"],
-            },
-        ),
-        migrations.CreateModel(
-            name="Trace",
-            fields=[
-                ("id", models.BigIntegerField(primary_key=True, serialize=False)),
-                ("trace_id", models.CharField(max_length=64)),
-                ("started_at", models.DateTimeField()),
-                ("received_at", models.DateTimeField()),
-                ("capability", models.CharField(max_length=100)),
-                ("caller", models.CharField(blank=True, default="", max_length=100)),
-                ("run_id", models.CharField(blank=True, default="", max_length=80)),
-                ("alias", models.CharField(blank=True, default="", max_length=100)),
-                ("model_asked", models.CharField(blank=True, default="", max_length=200)),
-                ("model_served", models.CharField(blank=True, default="", max_length=200)),
-                ("provider", models.CharField(blank=True, default="", max_length=100)),
-                ("routed_via", models.CharField(default="local", max_length=63)),
-                ("why", models.CharField(default="local", max_length=16)),
-                ("hops", models.PositiveSmallIntegerField(default=1)),
-                ("stream", models.BooleanField(default=False)),
-                ("outcome", models.CharField(max_length=8)),
-                ("code", models.CharField(blank=True, default="", max_length=40)),
-                ("duration_ms", models.FloatField()),
-                ("ttft_ms", models.FloatField(null=True)),
-                ("tokens_in", models.PositiveIntegerField(null=True)),
-                ("tokens_out", models.PositiveIntegerField(null=True)),
-                (
-                    "node",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="traces",
-                        to="dashboard.node",
-                    ),
-                ),
-            ],
-            options={
-                "ordering": ["-id"],
-            },
-        ),
-        migrations.CreateModel(
-            name="Change",
-            fields=[
-                ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("key", models.CharField(max_length=250)),
-                ("at", models.DateTimeField()),
-            ],
-            options={
-                "indexes": [models.Index(fields=["at"], name="change_by_age")],
-            },
-        ),
-        migrations.CreateModel(
-            name="DrainStep",
-=======
             name="AuditEntry",
             fields=[
                 ("n", models.PositiveBigIntegerField(primary_key=True, serialize=False)),
@@ -445,126 +237,6 @@ class Migration(migrations.Migration):
         ),
         migrations.CreateModel(
             name="DesiredState",
->>>>>>> control
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-<<<<<<< HEAD
-                ("step", models.CharField(max_length=24)),
-                (
-                    "source",
-                    models.CharField(choices=[("dashboard", "dashboard"), ("node", "node")], max_length=12),
-                ),
-                ("at", models.DateTimeField()),
-                ("received_at", models.DateTimeField()),
-                ("generation", models.PositiveBigIntegerField(default=0)),
-                ("in_flight", models.PositiveIntegerField(null=True)),
-                ("edge", models.PositiveIntegerField(null=True)),
-                ("detail", models.TextField(blank=True, default="")),
-                (
-                    "drain",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="steps",
-                        to="dashboard.drain",
-=======
-                ("generation", models.PositiveBigIntegerField(default=0)),
-                ("drain", models.JSONField(null=True)),
-                ("overrides", models.JSONField(default=list)),
-                ("aliases", models.JSONField(null=True)),
-                ("changed_at", models.DateTimeField()),
-                (
-                    "node",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="desired",
-                        to="dashboard.node",
-                    ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="NodeLink",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("connection_no", models.PositiveBigIntegerField(default=0)),
-                ("instance_id", models.CharField(blank=True, default="", max_length=64)),
-                ("opened_at", models.DateTimeField(null=True)),
-                ("closed_at", models.DateTimeField(null=True)),
-                ("idle", models.BooleanField(default=False)),
-                (
-                    "node",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="link", to="dashboard.node"
-                    ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="ProviderHealth",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("key", models.CharField(max_length=200)),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("closed", "closed"),
-                            ("suspect", "suspect"),
-                            ("open", "open"),
-                            ("half_open", "half_open"),
-                            ("forced_open", "forced_open"),
-                            ("forced_closed", "forced_closed"),
-                        ],
-                        max_length=16,
-                    ),
-                ),
-                ("strikes", models.PositiveIntegerField(default=0)),
-                ("threshold", models.PositiveIntegerField(default=2)),
-                ("backoff_seconds", models.FloatField(default=60.0)),
-                ("open_until", models.DateTimeField(null=True)),
-                ("cooling_until", models.DateTimeField(null=True)),
-                ("last_error", models.TextField(blank=True, default="")),
-                ("since", models.DateTimeField(null=True)),
-                ("observed_at", models.DateTimeField()),
-                (
-                    "node",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="providers",
-                        to="dashboard.node",
->>>>>>> control
-                    ),
-                ),
-            ],
-            options={
-<<<<<<< HEAD
-                "ordering": ["at", "id"],
-            },
-        ),
-        migrations.AddField(
-            model_name="drain",
-            name="node",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="drains", to="dashboard.node"
-            ),
-        ),
-        migrations.CreateModel(
-            name="DesiredState",
             fields=[
                 (
                     "id",
@@ -651,8 +323,6 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-=======
->>>>>>> control
                 "ordering": ["key"],
             },
         ),
@@ -782,11 +452,7 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-<<<<<<< HEAD
-            name="MinuteRollup",
-=======
             name="DrainStep",
->>>>>>> control
             fields=[
                 (
                     "id",
@@ -794,22 +460,6 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-<<<<<<< HEAD
-                ("minute", models.DateTimeField()),
-                ("provider", models.CharField(max_length=100)),
-                ("capability", models.CharField(max_length=100)),
-                ("outcome", models.CharField(max_length=8)),
-                ("count", models.PositiveBigIntegerField(default=0)),
-                ("failovers", models.PositiveBigIntegerField(default=0)),
-                ("counts", models.JSONField(default=dict)),
-                ("histogram_version", models.PositiveSmallIntegerField(default=1)),
-                (
-                    "node",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="minutes",
-                        to="dashboard.node",
-=======
                 ("step", models.CharField(max_length=24)),
                 (
                     "source",
@@ -827,13 +477,10 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="steps",
                         to="dashboard.drain",
->>>>>>> control
                     ),
                 ),
             ],
             options={
-<<<<<<< HEAD
-=======
                 "ordering": ["at", "id"],
                 "constraints": [
                     models.UniqueConstraint(
@@ -871,7 +518,6 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
->>>>>>> control
                 "indexes": [models.Index(fields=["minute"], name="rollup_by_minute")],
                 "constraints": [
                     models.UniqueConstraint(

@@ -54,13 +54,7 @@ class ControlHead(models.Model):
 
 
 class AuditEntry(models.Model):
-<<<<<<< HEAD
-    """One entry; names are copies as text, so that it outlives what it names. `canonical` is what was
-    hashed.
-    """
-=======
     """One entry; names are copies as text, so it outlives what it names. `canonical` is what was hashed."""
->>>>>>> control
 
     n = models.PositiveBigIntegerField(primary_key=True)
     at = models.DateTimeField()

@@ -6,13 +6,7 @@ from dashboard.models.node import Node
 
 
 class DesiredState(models.Model):
-<<<<<<< HEAD
-    """The whole desired state of a node; every change raises `generation`, so an old order can't come
-    back.
-    """
-=======
     """The whole desired state of a node; a change raises `generation`, so an old order can't come back."""
->>>>>>> control
 
     node = models.OneToOneField(Node, on_delete=models.CASCADE, related_name="desired")
     generation = models.PositiveBigIntegerField(default=0)

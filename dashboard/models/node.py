@@ -9,13 +9,7 @@ NODE_NAME = RegexValidator(r"^[a-z0-9][a-z0-9._-]{0,62}\Z", "1 to 63 of a-z 0-9 
 
 
 class Node(models.Model):
-<<<<<<< HEAD
-    """A gateway node. Everything below `readout` is its own last word, written only from `health` and the
-    handshake.
-    """
-=======
     """A gateway node. All from `instance_id` on is its own last word, of `health` and the handshake alone."""
->>>>>>> control
 
     name = models.CharField(
         max_length=63, unique=True, validators=[NODE_NAME]
@@ -68,13 +62,7 @@ class NodeLink(models.Model):
 
 
 class SpoolMark(models.Model):
-<<<<<<< HEAD
-    """How far a node's spool is committed; every item up to `hwm` is stored, refused or counted in
-    `dropped`.
-    """
-=======
     """How far a spool is committed: all items up to `hwm` are stored, refused or counted as dropped."""
->>>>>>> control
 
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="marks")
     spool_id = models.CharField(max_length=64)

@@ -1,10 +1,4 @@
-<<<<<<< HEAD
-"""Minute roll-ups: histograms that add up, so that every percentile on every page comes from merged
-buckets.
-"""
-=======
 """Minute roll-ups: histograms that add up, so every percentile on every page comes from merged buckets."""
->>>>>>> control
 
 from django.db import models
 

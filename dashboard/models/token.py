@@ -20,13 +20,7 @@ class Scope(enum.StrEnum):
 
 
 class Token(models.Model):
-<<<<<<< HEAD
-    """A token: `msh_<prefix>_<secret>`, of which only the SHA-256 is kept; it is shown once, when it is
-    made.
-    """
-=======
     """A token: `msh_<prefix>_<secret>`; only its SHA-256 is kept, so it is shown once, when it is made."""
->>>>>>> control
 
     name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=8, unique=True)
