@@ -1,7 +1,7 @@
 """How long to wait before trying again: exponential backoff with full jitter.
 
-Full jitter draws from the whole interval between nothing and the exponential bound, so that many who lost the same
-server at the same moment come back spread out instead of in waves.
+Full jitter draws from the whole interval between nothing and the exponential bound, so that many who lost the
+same server at the same moment come back spread out instead of in waves.
 """
 
 from collections.abc import Callable

@@ -52,19 +52,20 @@ class BreakerPolicy:
 
     def __post_init__(self) -> None:
         if self.failure_threshold < 1:
-            raise ValueError(f"failure_threshold={self.failure_threshold!r}: expected an integer of at least 1")
+            raise ValueError(
+                f"failure_threshold={self.failure_threshold!r}: expected an integer of at least 1"
+            )
         if not self.backoff_seconds >= 0:
             raise ValueError(f"backoff_seconds={self.backoff_seconds!r}: expected a number of at least 0")
         if not self.permit_seconds > 0:
             raise ValueError(f"permit_seconds={self.permit_seconds!r}: expected a number above 0")
         if not 0 <= self.cooling_seconds <= self.cooling_max_seconds:
-            raise ValueError(
-                f"cooling_seconds={self.cooling_seconds!r}: expected 0 to cooling_max_seconds={self.cooling_max_seconds!r}"
-            )
+            allowed = f"0 to cooling_max_seconds={self.cooling_max_seconds!r}"
+            raise ValueError(f"cooling_seconds={self.cooling_seconds!r}: expected {allowed}")
 
 
 class Permit(msgspec.Struct, eq=False):
-    """Leave to try once; must be released exactly once, to the breaker that gave it. `expires_at` is monotonic."""
+    """Leave to try once; must be released exactly once. `expires_at` is in monotonic seconds."""
 
     breaker: "Breaker"
     generation: int

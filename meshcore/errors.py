@@ -2,6 +2,7 @@
 
     MeshError
     ├── CallError        a call failed: code, message, and what the caller may do next
+    │   └── ExchangeError    the exchange with a peer failed, before or instead of its answer
     ├── ConfigError      the settings are wrong: names the key, the value and what is allowed
     ├── FrameError       a wire message is malformed: names the field
     └── IllegalMove      a state machine was asked for a move it does not have
@@ -86,6 +87,27 @@ def http_status(code: str) -> int:
     return HTTP_STATUS.get(code, 502)
 
 
+NO_STRIKE = FINAL | {
+    Code.NOT_FOUND,
+    Code.CAPACITY_EXCEEDED,
+    Code.RATE_LIMITED,
+    Code.NO_HEALTHY_PROVIDER,
+    Code.DRAINING,
+    Code.NODE_DRAINING,
+    Code.JOINING,
+    Code.HALF_OPEN_BUSY,
+    Code.COOLING,
+    Code.HOP,
+    Code.CLOCK_SKEW,
+}
+"""Codes that say nothing against the provider that answered them; everything else, known or not, is a strike."""
+
+
+def is_strike(code: str) -> bool:
+    """Return whether `code` counts as a failure of the provider that answered it."""
+    return code not in NO_STRIKE
+
+
 def is_retryable(code: str) -> bool:
     """Return whether another candidate may be tried after `code`, provided that nothing was delivered yet."""
     return code not in FINAL
@@ -124,6 +146,10 @@ class CallError(MeshError):
         if self.retry_after_seconds is not None:
             result["retry_after_ms"] = round(self.retry_after_seconds * 1000)
         return result
+
+
+class ExchangeError(CallError):
+    """The exchange with a peer itself failed: not connected, cut off, no answer in time. Strikes the peer."""
 
 
 class ConfigError(MeshError):

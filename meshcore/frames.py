@@ -1,12 +1,11 @@
 """The wire frames of the link, one frozen struct each (link-and-telemetry, "Frames").
 
-JSON text, one object a line, several lines to a message allowed; `type` names the frame. Unknown keys and
-unknown
-types are ignored, new fields have defaults; a malformed line is skipped and counted.
+`meshcore.framing` turns messages into these and back. Unknown keys are ignored, new fields have defaults.
+Stamps are aware, numbers fit a database's big integer: what doesn't is refused where it enters.
 """
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -21,46 +20,52 @@ FRAME_MAX_BYTES = 256 << 10
 WINDOW = 4  # telemetry frames without acknowledgement
 BATCH_MAX_ITEMS = 500
 
+Stamp = Annotated[datetime, msgspec.Meta(tz=True)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
+
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Base of all frames."""
 
 
 class Hello(Frame, frozen=True, kw_only=True, tag="hello"):
-    """First word of a node. `clock` is the node's present; who it is comes from its token, never from
-    `node_id`.
+    """First word of a node.
+
+    `clock` is the node's present; who it is comes from its token, never from `node_id`.
     """
 
     node_id: str
     instance_id: str
     spool_id: str
-    clock: datetime
+    clock: Stamp
     manifest: Manifest
     contract_version: int = CONTRACT_VERSION
     boot_epoch: str = ""
     log_id: str = ""
-    desired_generation: int = 0
-    spool_last_seq: int = 0
+    desired_generation: Number = 0
+    spool_last_seq: Number = 0
 
 
 class DesiredDrain(msgspec.Struct, frozen=True, kw_only=True):
-    """A drain that the dashboard wants; `since` stays through updates, `deadline_at` None means no
-    deadline.
+    """A drain that the dashboard wants.
+
+    `since` stays through updates, `deadline_at` None means no deadline.
     """
 
-    since: datetime
+    since: Stamp
     by: str = ""
     reason: str = ""
-    deadline_at: datetime | None = None
+    deadline_at: Stamp | None = None
     force: bool = False
     sticky: bool = False
-    expires_at: datetime | None = None
+    expires_at: Stamp | None = None
 
 
 class Desired(Frame, frozen=True, kw_only=True, tag="desired"):
     """The whole desired state of a node; a lower or equal generation is ignored."""
 
-    generation: int
+    generation: Number
     drain: DesiredDrain | None = None
     overrides: tuple[dict[str, Any], ...] = ()
     aliases: dict[str, list[str]] | None = None
@@ -69,16 +74,16 @@ class Desired(Frame, frozen=True, kw_only=True, tag="desired"):
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What the dashboard allows on this connection."""
 
-    window: int = WINDOW
-    max_frame_bytes: int = FRAME_MAX_BYTES
-    health_seconds: float = 1.0
+    window: Annotated[int, msgspec.Meta(ge=1, le=64)] = WINDOW
+    max_frame_bytes: Annotated[int, msgspec.Meta(ge=4096)] = FRAME_MAX_BYTES
+    health_seconds: Annotated[float, msgspec.Meta(ge=0.01, le=60.0)] = 1.0
 
 
 class DescriptorBody(msgspec.Struct, frozen=True, kw_only=True):
     """Only `contract_version` is required; `resume_from` is the mark, exclusive."""
 
     contract_version: int
-    resume_from: int = 0
+    resume_from: Number = 0
     spool_reset: bool = False
     resume_after_seconds: float = 0.0
     desired: Desired | None = None
@@ -92,36 +97,40 @@ class Descriptor(Frame, frozen=True, kw_only=True, tag="descriptor"):
 
 
 class BreakerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A breaker now. `seconds_remaining` counts from the health frame's `at`; `since` is when the state
-    began.
+    """A breaker now.
+
+    `seconds_remaining` counts from the health frame's `at`; `since` is when the state began.
     """
 
     key: str
     state: BreakerState
-    strikes: int = 0
-    threshold: int = 2
+    strikes: Count = 0
+    threshold: Count = 2
     backoff_seconds: float = 60.0
     seconds_remaining: float | None = None
     cooling_seconds: float | None = None
     last_error: str = ""
-    since: datetime | None = None
+    since: Stamp | None = None
 
 
 class SpoolReport(msgspec.Struct, frozen=True, kw_only=True):
     """The spool now: items waiting, last number given out, items dropped since this spool began, by kind."""
 
-    size: int = 0
-    last_seq: int = 0
-    dropped: dict[str, int] = {}
+    size: Count = 0
+    last_seq: Number = 0
+    dropped: dict[str, Count] = {}
 
 
 class Health(Frame, frozen=True, kw_only=True, tag="health"):
-    """The source of current state. `no` rises within a connection; `full` means breakers not listed don't
-    exist.
+    """The source of current state.
+
+    `no` rises within a connection; `full` means that breakers not listed don't exist.
+    A node gives all its breakers and any `no`; `meshcore.link` numbers the frame and leaves out what didn't
+    change.
     """
 
-    no: int
-    at: datetime
+    no: Number
+    at: Stamp
     node: Readout
     full: bool = False
     breakers: tuple[BreakerReport, ...] = ()
@@ -132,57 +141,58 @@ class Health(Frame, frozen=True, kw_only=True, tag="health"):
 class TraceItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="trace"):
     """A finished call."""
 
-    seq: int
-    at: datetime
+    seq: Number
+    at: Stamp
     trace: RoutingTrace
 
 
 class TransitionItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="transition"):
-    """A breaker changed state; history, never present state. `count` > 1: transitions merged by a full
-    spool.
+    """A breaker changed state.
+
+    History, never present state. `count` > 1: transitions merged by a full spool.
     """
 
-    seq: int
-    at: datetime
+    seq: Number
+    at: Stamp
     key: str
     from_state: BreakerState
     to_state: BreakerState
     reason: str = ""
     evidence: str = ""  # traffic, probe, operator, time
     actor: str = ""
-    count: int = 1
+    count: Count = 1
 
 
 class DrainStepItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="drain_step"):
     """A step of a drain on the node's side; `generation` 0 for a local one."""
 
-    seq: int
-    at: datetime
-    generation: int
+    seq: Number
+    at: Stamp
+    generation: Number
     step: str  # acknowledged, gate_closed, in_flight, drained, safe_to_stop, gate_opened
-    in_flight: int = 0
-    edge: int = 0
+    in_flight: Count = 0
+    edge: Count = 0
     detail: str = ""
 
 
 class HistogramItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="histogram"):
     """Durations of 10 s of one (provider, capability, outcome): bucket number as text -> count above zero."""
 
-    seq: int
-    at: datetime  # begin of the 10 s
+    seq: Number
+    at: Stamp  # begin of the 10 s
     provider: str
     capability: str
     outcome: Literal["ok", "error"]
-    counts: dict[str, int]
-    failovers: int = 0
+    counts: dict[str, Count]
+    failovers: Count = 0
     histogram_version: int = 1
 
 
 class RunEndItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="run_end"):
     """A run ended."""
 
-    seq: int
-    at: datetime
+    seq: Number
+    at: Stamp
     run_id: str
     status: str
     reason: str = ""
@@ -192,47 +202,48 @@ Item = TraceItem | TransitionItem | DrainStepItem | HistogramItem | RunEndItem
 
 
 class Telemetry(Frame, frozen=True, kw_only=True, tag="telemetry"):
-    """Everything in (after, to] of the spool; items stay raw so that a bad one is refused alone. `dropped`
-    by kind.
+    """Everything in (after, to] of the spool.
+
+    Items stay raw so that a bad one is refused alone. `dropped` by kind.
     """
 
-    after: int
-    to: int
+    after: Number
+    to: Number
     items: tuple[msgspec.Raw, ...] = ()
-    dropped: dict[str, int] = {}
+    dropped: dict[str, Count] = {}
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
     """An item that was not stored, and why; it counts as delivered."""
 
-    seq: int
+    seq: Number
     reason: str
 
 
 class TelemetryAck(Frame, frozen=True, kw_only=True, tag="telemetry_ack"):
     """Committed up to `to`."""
 
-    to: int
+    to: Number
     refused: tuple[Refused, ...] = ()
 
 
 class Rewind(Frame, frozen=True, kw_only=True, tag="rewind"):
     """There was a gap: start again behind `hwm`."""
 
-    hwm: int
+    hwm: Number
 
 
 class Inbound(Frame, frozen=True, kw_only=True, tag="inbound"):
     """An event for the node; with `bufferId` it is repeated until acknowledged."""
 
     event: dict[str, Any]
-    bufferId: str | None = None  # the name on the wire
+    bufferId: str | None = None
 
 
 class InboundAck(Frame, frozen=True, kw_only=True, tag="inbound_ack"):
     """The handler took the event durably."""
 
-    bufferId: str  # the name on the wire
+    bufferId: str
 
 
 class GoingIdle(Frame, frozen=True, kw_only=True, tag="going_idle"):
@@ -241,3 +252,7 @@ class GoingIdle(Frame, frozen=True, kw_only=True, tag="going_idle"):
 
 class GoingIdleAck(Frame, frozen=True, kw_only=True, tag="going_idle_ack"):
     """The dashboard flipped the node to idle; closing is safe."""
+
+
+FromNode = Hello | Health | Telemetry | InboundAck | GoingIdle
+FromDashboard = Descriptor | TelemetryAck | Rewind | Desired | Inbound | GoingIdleAck

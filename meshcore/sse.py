@@ -1,16 +1,16 @@
 """Server-sent events as bytes: encode one, decode many, however the network cut them.
 
-The rules are those of the HTML standard, "Parsing an event stream": a line ends with CRLF, LF or CR; a line that
-begins with a colon is a comment; data lines of one event are joined by LF; an empty line ends the event. One thing is
-kinder than the standard: `close` still gives out an event whose empty line never came, because servers exist that end
-with `data: [DONE]` and hang up.
+The rules are those of the HTML standard, "Parsing an event stream": a line ends with CRLF, LF or CR; a line
+that begins with a colon is a comment; data lines of one event are joined by LF; an empty line ends the event.
+One thing is kinder than the standard: `close` still gives out an event whose empty line never came, because
+servers exist that end with `data: [DONE]` and hang up.
 """
 
 import msgspec
 
 from meshcore.errors import FrameError
 
-EVENT_MAX_BYTES = 1 << 20  # of one event, undelivered; a chat chunk has about 300 bytes, tool arguments a few thousand
+EVENT_MAX_BYTES = 1 << 20  # a chat chunk has about 300 bytes, one with tool arguments a few thousand
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -81,7 +81,7 @@ class EventDecoder:
             self._pending_bytes += len(value) + 1
         elif name == b"event":
             self._name = value.decode("utf-8", "replace")
-        # A comment has an empty name; id and retry are for browsers; unknown fields are ignored by the standard.
+        # A comment has an empty name, id and retry are for browsers, and unknown fields are to be ignored.
 
     def _dispatch(self, events: list[SseEvent]) -> None:
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
@@ -99,7 +99,7 @@ class SseDecoder:
         self._events = EventDecoder(max_bytes=max_bytes)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take the next bytes and return the data of the events that they finish; raises FrameError at the bound."""
+        """Take the next bytes and return the data of each event that they finish; FrameError at the bound."""
         return [event.data for event in self._events.feed(data)]
 
     def close(self) -> list[bytes]:

@@ -1,5 +1,7 @@
 """The event-stream decoder: whatever the network does to the bytes, the events are the same."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ def decode_cut(stream: bytes, cuts: list[int]) -> list[SseEvent]:
     decoder = EventDecoder()
     events: list[SseEvent] = []
     borders = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    for begin, end in zip(borders, borders[1:], strict=False):
+    for begin, end in pairwise(borders):
         events += decoder.feed(stream[begin:end])
     return events + decoder.close()
 

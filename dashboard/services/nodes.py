@@ -11,7 +11,6 @@ from dashboard.services import audit, changes, tokens
 from dashboard.services.actor import Actor
 from meshcore.clock import utcnow
 
-
 TOKEN_VARIABLE = "NODE_TOKEN"  # noqa: S105 - the name of a variable
 
 

@@ -1,0 +1,282 @@
+"""The local marker file, and the controller that obeys it and the dashboard's stored order.
+
+`{home}/.drain_request.json`: its presence asks this node to drain (drain-and-control §1). Anybody on the
+machine may write it; no dashboard is needed, and the link never touches it. What it means is in
+`drain_request`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from meshcore import desired, drain_request
+from meshcore.aio.atomic_file import replace_file
+from meshcore.aio.boot import boot_epoch
+from meshcore.aio.desired_file import DesiredFile
+from meshcore.clock import Clock, UtcNow, monotonic, utcnow
+from meshcore.drain import DrainInfo, DrainMachine, DrainPolicy, DrainSource, NodeState, Readout, WorkLedger
+from meshcore.drain_request import Witness
+from meshcore.drain_steps import Step, steps_between
+from meshcore.frames import Desired
+
+logger = logging.getLogger(__name__)
+AT_ONCE = DrainPolicy()
+
+
+def drain_request_path(home: Path | str) -> Path:
+    """Return where the marker of the node with this home is."""
+    return Path(home) / ".drain_request.json"
+
+
+def write_drain_request(
+    home: Path | str,
+    principal: str = "drain-control",
+    reason: str = "",
+    sticky: bool = False,
+    instance_id: str = "",
+) -> dict[str, Any]:
+    """Ask the node to drain and return the marker's content; writing it again keeps it from growing stale.
+
+    A sticky marker outlives reboots and never grows old; `instance_id` binds one to a single process. Raises
+    OSError.
+    """
+    content = drain_request.payload(
+        principal=principal,
+        reason=reason,
+        sticky=sticky,
+        instance_id=instance_id,
+        boot_epoch=boot_epoch(),
+        now=utcnow(),
+    )
+    replace_file(drain_request_path(home), drain_request.encode(content))
+    return content
+
+
+def clear_drain_request(home: Path | str) -> bool:
+    """Remove the marker; False when there was none. Never raises."""
+    try:
+        drain_request_path(home).unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        logger.error("the drain marker can't be removed: %s", exc)
+        return False
+    return True
+
+
+def read_drain_request(home: Path | str) -> dict[str, Any] | None:
+    """Return the marker's content, `{}` when it is no JSON object, None without a marker. Never raises."""
+    try:
+        return _read_marker(home)
+    except OSError as exc:
+        logger.error("the drain marker can't be read: %s", exc)
+        return None
+
+
+def drain_requested(home: Path | str) -> bool:
+    """Return whether the marker asks for a drain now: it is there and not stale. Never raises."""
+    content = read_drain_request(home)
+    return content is not None and not _is_stale(home, content, Witness(boot_epoch(), "", utcnow()))
+
+
+def _read_marker(home: Path | str) -> dict[str, Any] | None:
+    try:
+        with drain_request_path(home).open("rb") as file:
+            return drain_request.decode(file.read(drain_request.MAX_BYTES + 1))
+    except FileNotFoundError:
+        return None
+
+
+def _is_stale(home: Path | str, content: dict[str, Any], witness: Witness) -> bool:
+    why = drain_request.why_stale(content, witness)
+    if why:
+        _warn_of_stale(drain_request_path(home), str(content.get("requested_at")), why)
+    return bool(why)
+
+
+@lru_cache(maxsize=16)
+def _warn_of_stale(path: Path, requested_at: str, why: str) -> None:
+    # Cached, so that a marker that lies about is said once and not with every look at it.
+    logger.warning("ignoring the drain marker %s of %s: %s", path, requested_at, why)
+
+
+class DrainController:
+    """Closes and opens the node's gate as the marker and the stored desired state ask, and says so.
+
+    `on_status` gets each change of state once ("draining", "running", "stopping", …), `on_step` each step of
+    a drain. The gate is closed from the first moment when a drain is stored; the marker is looked at by `tick`,
+    which must run before the first call is accepted, and by `watch` ever after.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Path | str,
+        on_status: Callable[[str], None],
+        interval: float = 1.0,
+        ledger: WorkLedger | None = None,
+        policy: DrainPolicy = AT_ONCE,
+        instance_id: str = "",
+        on_step: Callable[[Step], None] = lambda step: None,
+        clock: Clock = monotonic,
+        utcnow: UtcNow = utcnow,
+    ) -> None:
+        self.ledger = ledger or WorkLedger(clock=clock, utcnow=utcnow)
+        self.ledger.on_quiet = self._look_again
+        self._home = Path(home)
+        self._on_status = on_status
+        self._on_step = on_step
+        self._interval = interval
+        self._instance_id = instance_id
+        self._clock = clock
+        self._utcnow = utcnow
+        self._boot_epoch = boot_epoch()
+        self._machine = DrainMachine(self.ledger, policy=policy, clock=clock, utcnow=utcnow)
+        self._file = DesiredFile(self._home)
+        self._held = self._file.load()
+        self._unstored: Desired | None = None  # an order that the disk didn't take yet
+        self._storing = asyncio.Lock()
+        self._local: DrainInfo | None = None
+        self._marker_error = ""
+        self._wake = asyncio.Event()
+        self._machine.ask(self._desired_asks())
+        self._told = Readout(
+            state=NodeState.JOINING, accepting=False, observed_generation=self.observed_generation
+        )
+
+    @property
+    def draining(self) -> bool:
+        """Whether somebody asks for a drain, whatever else the node does."""
+        return self._machine.draining
+
+    @property
+    def observed_generation(self) -> int:
+        """Generation of the desired state that is stored and acted on; 0: none yet."""
+        return max(self._held.generation, 0)
+
+    @property
+    def desired(self) -> Desired:
+        """The desired state that is stored and acted on."""
+        return self._held
+
+    def accepts(self, internal: bool = False) -> bool:
+        """Return whether new work may begin; admit it without an await in between."""
+        return self._machine.accepts(internal=internal)
+
+    def edge_open(self) -> bool:
+        """Return whether a draining node still passes new calls on to peers."""
+        return self._machine.edge_open()
+
+    def readout(self) -> Readout:
+        """Return what the node says of itself now."""
+        return self._machine.readout(observed_generation=self.observed_generation)
+
+    def enter(self) -> None:
+        """Begin to drain at once, until the next look at who asks for it."""
+        if not self._machine.draining:
+            self._machine.ask([DrainInfo(source=DrainSource.LOCAL, since=self._utcnow())])
+            self._tell()
+
+    def exit(self) -> None:
+        """End the drain at once, until the next look at who asks for it."""
+        self._machine.ask([])
+        self._tell()
+
+    def joined(self) -> None:
+        """Open the gate, unless a drain closes it: the dashboard has answered."""
+        self._machine.joined()
+        self._tell()
+
+    def begin_shutdown(self) -> None:
+        """Close the gate for good."""
+        self._machine.begin_shutdown()
+        self._tell()
+
+    def mark_stopped(self) -> None:
+        """Refuse everything and end the watch."""
+        self._machine.mark_stopped()
+        self._tell()
+        self._wake.set()
+
+    async def apply_desired(self, order: Desired) -> None:
+        """Store an order of the dashboard, then act on it; an old one is ignored.
+
+        What the disk refuses isn't acted on: the watch tries again, and until then the generation stays
+        unobserved.
+        """
+        async with self._storing:
+            if not desired.is_newer(order, self._held):
+                return
+            try:
+                await asyncio.to_thread(self._file.store, order)
+            except OSError as exc:
+                if self._unstored is None:
+                    logger.error("desired state %d can't be stored: %s", order.generation, exc)
+                self._unstored = order
+                return
+            self._held, self._unstored = order, None
+        self.tick()
+
+    def tick(self) -> None:
+        """Look at who asks for a drain now and act on it."""
+        self._local = self._look_at_marker()
+        self._machine.ask([*self._desired_asks(), *filter(None, [self._local])])
+        self._tell()
+
+    async def watch(self) -> None:
+        """Tick now, with every interval and at every event, until the node is stopped; errors are logged."""
+        while self._machine.state() is not NodeState.STOPPED:
+            self._wake.clear()
+            try:
+                if self._unstored:
+                    await self.apply_desired(self._unstored)
+                self.tick()
+            except Exception:  # a node whose watcher died could neither be drained nor given back
+                logger.exception("a look at the drain failed; the next one comes in %g s", self._interval)
+            await self._wait()
+
+    async def _wait(self) -> None:
+        deadline = self._machine.next_deadline()
+        seconds = self._interval if deadline is None else min(self._interval, deadline - self._clock())
+        try:
+            async with asyncio.timeout(max(seconds, 0)):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _look_again(self) -> None:
+        self._wake.set()
+
+    def _desired_asks(self) -> list[DrainInfo]:
+        asked = desired.drain_asked(self._held)
+        return [asked] if asked else []
+
+    def _look_at_marker(self) -> DrainInfo | None:
+        try:
+            content = _read_marker(self._home)
+        except OSError as exc:
+            if str(exc) != self._marker_error:
+                logger.error("the drain marker can't be read, so nothing changes: %s", exc)
+            self._marker_error = str(exc)
+            return self._local
+        self._marker_error = ""
+        witness = Witness(self._boot_epoch, self._instance_id, self._utcnow())
+        if content is None or _is_stale(self._home, content, witness):
+            return None
+        asked = drain_request.drain_info(content)
+        # A keep-alive rewrites the time of the request; the drain began when it was first seen.
+        return msgspec.structs.replace(asked, since=self._local.since if self._local else asked.since)
+
+    def _tell(self) -> None:
+        before, self._told = self._told, self.readout()
+        status = self._machine.status_to_write()
+        if status is not None:
+            logger.info("%s: %d in flight", status, self._told.in_flight.total)
+            self._on_status(status.value)
+        for step in steps_between(before, self._told):
+            self._on_step(step)

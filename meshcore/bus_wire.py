@@ -1,0 +1,127 @@
+"""What travels between two nodes: one JSON object for a call, one for its answer, server-sent events for a stream.
+
+    POST /bus/v1/call       WireCall -> the result object, or a stream of
+                            data: <chunk as its provider sent it>
+                            event: done | error            exactly one, the last
+    GET  /bus/v1/manifest   Manifest
+
+Everything that says something of the call is in the body, so that the signature covers it. The deadline travels as
+remaining milliseconds, because two nodes share no monotonic clock.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from meshcore.capability import HOPS_MAX, RouteRequest
+from meshcore.errors import CallError, Code, FrameError
+
+CALL_PATH = "/bus/v1/call"
+MANIFEST_PATH = "/bus/v1/manifest"
+ANSWER_MAX_BYTES = 32 << 20  # four times the biggest request
+MANIFEST_MAX_BYTES = 1 << 20
+REMAINING_MAX_MS = 3_600_000.0
+
+_Text = Annotated[str, Meta(max_length=200)]
+
+
+class WireCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A call on the wire; `path` ends with the node that sends it."""
+
+    capability: Annotated[str, Meta(min_length=1, max_length=100)]
+    version: tuple[int, int]
+    body: dict[str, Any]
+    trace_id: _Text = ""
+    caller: _Text = ""
+    session_id: _Text | None = None
+    remaining_ms: Annotated[float, Meta(gt=0, le=REMAINING_MAX_MS)] | None = None
+    stream: bool = False
+    path: Annotated[tuple[_Text, ...], Meta(max_length=HOPS_MAX)] = ()
+    traceparent: _Text = ""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_call = msgspec.json.Decoder(WireCall).decode
+
+
+def encode_call(request: RouteRequest, *, now: float) -> bytes:
+    """Return a request as bytes at the monotonic moment `now`."""
+    remaining = request.deadline_ms - now * 1000 if request.deadline_ms else None
+    call = WireCall(
+        capability=request.capability,
+        version=request.version_req,
+        body=request.body,
+        trace_id=request.trace_id,
+        caller=request.caller,
+        session_id=request.session_id,
+        remaining_ms=None if remaining is None else min(max(remaining, 1.0), REMAINING_MAX_MS),
+        stream=request.stream,
+        path=request.path,
+        traceparent=request.traceparent,
+    )
+    return _encode(call)
+
+
+def decode_call(data: bytes, *, now: float) -> RouteRequest:
+    """Return the request in `data` with its deadline by this node's clock; raises FrameError naming the field."""
+    try:
+        call = _decode_call(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise FrameError(f"call: {exc}") from exc
+    return RouteRequest(
+        capability=call.capability,
+        version_req=call.version,
+        body=call.body,
+        caller=call.caller,
+        trace_id=call.trace_id,
+        session_id=call.session_id,
+        deadline_ms=0.0 if call.remaining_ms is None else now * 1000 + call.remaining_ms,
+        stream=call.stream,
+        path=call.path,
+        traceparent=call.traceparent,
+    )
+
+
+def encode_result(result: dict[str, Any]) -> bytes:
+    """Return a result as bytes."""
+    return _encode(result)
+
+
+def decode_result(data: bytes) -> dict[str, Any]:
+    """Return the result in `data`; raises FrameError when it is no JSON object."""
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise FrameError(f"answer: {exc}") from exc
+
+
+def error_of(result: dict[str, Any]) -> CallError | None:
+    """Return the error that a result says, or None when it is an answer."""
+    code = result.get("error")
+    if not code:
+        return None
+    after_ms = result.get("retry_after_ms")
+    attempts, refused = result.get("attempts"), result.get("refused")
+    return CallError(
+        code if isinstance(code, str) else Code.INTERNAL_ERROR,
+        str(result.get("message", "")),
+        retry_after_seconds=after_ms / 1000 if isinstance(after_ms, int | float) else None,
+        attempts=attempts if isinstance(attempts, list) else None,
+        refused=refused if isinstance(refused, list) else None,
+    )
+
+
+def chunk_event(data: bytes) -> bytes:
+    """Return one chunk as a server-sent event; a chunk holds no line break, as JSON on one line never does."""
+    return b"data: " + data + b"\n\n"
+
+
+def done_event() -> bytes:
+    """Return the event that ends a stream that went well."""
+    return b"event: done\ndata: {}\n\n"
+
+
+def error_event(error: CallError) -> bytes:
+    """Return the event that ends a stream that failed."""
+    return b"event: error\ndata: " + _encode(error.as_result()) + b"\n\n"

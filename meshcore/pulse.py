@@ -1,0 +1,112 @@
+"""When a node says its health, and how much of it (link-and-telemetry, "Frames", `health`).
+
+Every `health_seconds` of the dashboard's descriptor, spread by a jitter so that nodes don't beat in step; at
+once when something changed, but never closer than the gap. Breakers are repeated in full now and then, else
+only what changed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from meshcore.clock import Clock
+from meshcore.frames import BreakerReport, Health
+
+END_DRIFT_SECONDS = 1.0  # an end that moved by less is the same end, seen a moment later
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A breaker as the other side knows it; what counts down is kept as the moment when it ends."""
+
+    report: BreakerReport
+    ends: tuple[float | None, float | None]
+
+    @classmethod
+    def of(cls, report: BreakerReport, now: float) -> "_Said":
+        ends = _end(report.seconds_remaining, now), _end(report.cooling_seconds, now)
+        return cls(msgspec.structs.replace(report, seconds_remaining=None, cooling_seconds=None), ends)
+
+    def tells(self, other: "_Said") -> bool:
+        """Return whether who knows this knows `other` too."""
+        return self.report == other.report and all(map(_same_end, self.ends, other.ends))
+
+
+def _end(seconds: float | None, now: float) -> float | None:
+    return None if seconds is None else now + seconds
+
+
+def _same_end(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) <= END_DRIFT_SECONDS
+
+
+class Pulse:
+    """The health frames of one connection; silent until `start`."""
+
+    def __init__(
+        self,
+        *,
+        full_seconds: float,
+        gap_seconds: float,
+        jitter: float,
+        clock: Clock,
+        random: Callable[[], float],
+    ) -> None:
+        self._full_seconds = full_seconds
+        self._gap_seconds = gap_seconds
+        self._jitter = jitter
+        self._clock = clock
+        self._random = random
+        self._every_seconds = 0.0
+        self._due_at: float | None = None
+        self._last_at = self._full_at = -float("inf")
+        self._no = 0
+        self._said: dict[str, _Said] = {}
+
+    def start(self, every_seconds: float) -> None:
+        """Say health now, and every `every_seconds` from now on."""
+        self._every_seconds = every_seconds
+        self._due_at = self._clock()
+
+    def hurry(self) -> None:
+        """Say health as soon as the gap allows."""
+        if self._due_at is not None:
+            self._due_at = min(self._due_at, max(self._clock(), self._last_at + self._gap_seconds))
+
+    def due_at(self) -> float | None:
+        """Return when health is due, by the clock; None before the start."""
+        return self._due_at
+
+    def is_due(self) -> bool:
+        """Return whether health should be said now."""
+        return self._due_at is not None and self._clock() >= self._due_at
+
+    def number(self, health: Health) -> Health:
+        """Return `health`, which has all breakers, numbered and cut to what the other side doesn't know."""
+        now = self._clock()
+        present = {report.key: _Said.of(report, now) for report in health.breakers}
+        vanished = self._said.keys() - present.keys()
+        full = bool(vanished) or now >= self._full_at + self._full_seconds
+        news = tuple(r for r in health.breakers if full or not self._is_known(present[r.key]))
+        self._no += 1
+        self._last_at = now
+        self._due_at = now + self._every_seconds * (1 + self._jitter * (2 * self._random() - 1))
+        if full:
+            self._full_at, self._said = now, {}
+        self._said |= {report.key: present[report.key] for report in news}
+        return msgspec.structs.replace(health, no=self._no, full=full, breakers=news)
+
+    def _is_known(self, present: _Said) -> bool:
+        said = self._said.get(present.report.key)
+        return said is not None and said.tells(present)
+
+
+def newest(older: Health | None, newer: Health) -> Health:
+    """Return one frame that says what both said, for a reader who was too slow to take the older one."""
+    if older is None or newer.full:
+        return newer
+    reports = {report.key: report for report in (*older.breakers, *newer.breakers)}
+    return msgspec.structs.replace(newer, full=older.full, breakers=tuple(reports.values()))

@@ -1,0 +1,414 @@
+"""The marker's functions and the controller, with real files; the numbers are those of the drain cases."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshcore.aio.boot import boot_epoch
+from meshcore.aio.drain_marker import (
+    DrainController,
+    clear_drain_request,
+    drain_request_path,
+    drain_requested,
+    read_drain_request,
+    write_drain_request,
+)
+from meshcore.drain import DrainPolicy, NodeState, WorkKind
+from meshcore.drain_steps import Step
+from meshcore.frames import Desired, DesiredDrain
+from meshcore.testing import START
+
+
+def write_marker(home: Path, **changes: Any) -> None:
+    content = write_drain_request(home) | changes
+    drain_request_path(home).write_text(json.dumps(content))
+
+
+def ago(seconds: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a state, at most 10 s."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what happens on disk sets no event
+            await asyncio.sleep(0.005)
+
+
+class Watched:
+    """A controller with what it said."""
+
+    def __init__(self, home: Path, **settings: Any) -> None:
+        self.statuses: list[str] = []
+        self.steps: list[Step] = []
+        self.controller = DrainController(
+            home=home, on_status=self.statuses.append, on_step=self.steps.append, interval=0.02, **settings
+        )
+
+
+@pytest.fixture
+async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
+    """A running controller of the home `tmp_path`."""
+    watched = Watched(tmp_path)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(watched.controller.watch())
+        yield watched
+        watched.controller.mark_stopped()
+
+
+# Case 23: the marker.
+
+
+def test_without_a_marker_nothing_is_requested(tmp_path: Path) -> None:
+    assert not drain_requested(tmp_path)
+    assert read_drain_request(tmp_path) is None
+    assert drain_request_path(tmp_path) == tmp_path / ".drain_request.json"
+
+
+def test_a_written_marker_is_json_on_disk_and_requests_a_drain(tmp_path: Path) -> None:
+    payload = write_drain_request(tmp_path, principal="nas", reason="update", sticky=True)
+
+    assert json.loads(drain_request_path(tmp_path).read_text()) == payload
+    assert read_drain_request(str(tmp_path)) == payload
+    assert (payload["action"], payload["principal"], payload["sticky"]) == ("drain", "nas", True)
+    assert payload["boot_epoch"] == boot_epoch()
+    assert drain_requested(tmp_path)
+
+
+def test_a_marker_can_be_cleared_once(tmp_path: Path) -> None:
+    write_drain_request(tmp_path)
+
+    assert clear_drain_request(tmp_path)
+    assert not clear_drain_request(tmp_path)
+    assert not drain_requested(tmp_path)
+
+
+def test_a_corrupt_marker_drains(tmp_path: Path) -> None:
+    drain_request_path(tmp_path).write_text("{not valid json")
+
+    assert drain_requested(tmp_path)
+    assert read_drain_request(tmp_path) == {}
+
+
+def test_what_the_disk_refuses_is_logged_and_not_raised(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    drain_request_path(tmp_path).mkdir()
+
+    assert read_drain_request(tmp_path) is None
+    assert not clear_drain_request(tmp_path)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+
+
+# Cases 27 and 28: what is left over.
+
+
+@pytest.mark.parametrize(
+    ("changes", "requested"),
+    [
+        ({"boot_epoch": "another:1"}, False),
+        ({"boot_epoch": "another:1", "sticky": True}, True),
+        ({"boot_epoch": ""}, True),
+        ({"requested_at": ago(3660).isoformat()}, False),
+        ({"requested_at": ago(3660).isoformat(), "sticky": True}, True),
+        ({"requested_at": ago(3660).replace(tzinfo=None).isoformat()}, False),
+        ({"requested_at": ago(-3660).isoformat()}, True),
+        ({"requested_at": "garbled"}, True),
+        ({"requested_at": None}, True),
+    ],
+)
+def test_a_marker_that_is_left_over_is_ignored(
+    tmp_path: Path, changes: dict[str, Any], requested: bool
+) -> None:
+    write_marker(tmp_path, **changes)
+
+    assert drain_requested(tmp_path) is requested
+
+
+def test_a_stale_marker_is_warned_of_once_and_counts_again_when_rewritten(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_marker(tmp_path, requested_at=ago(3660).isoformat())
+
+    looks = [drain_requested(tmp_path) for _ in range(3)]
+    write_drain_request(tmp_path)
+
+    assert looks == [False, False, False]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert drain_requested(tmp_path)
+
+
+# Case 24: the states.
+
+
+def test_entering_and_leaving_a_drain_is_said_once(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+
+    for move in (watched.controller.enter, watched.controller.enter, watched.controller.exit):
+        move()
+    watched.controller.exit()
+
+    assert watched.statuses == ["draining", "running"]
+
+
+def test_leaving_a_drain_during_a_shutdown_does_not_resurrect(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.controller.enter()
+    watched.controller.begin_shutdown()
+    said = list(watched.statuses)
+
+    watched.controller.exit()
+
+    assert not watched.controller.draining
+    assert watched.statuses == said == ["draining", "stopping"]
+
+
+def test_leaving_a_drain_after_the_stop_says_nothing(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.controller.enter()
+    watched.controller.mark_stopped()
+    said = list(watched.statuses)
+
+    watched.controller.exit()
+
+    assert watched.statuses == said
+    assert not watched.controller.accepts(internal=True)
+
+
+# Case 25: the watcher.
+
+
+async def test_the_watcher_follows_the_marker(watched: Watched, tmp_path: Path) -> None:
+    write_drain_request(tmp_path)
+    await until(lambda: watched.controller.draining)
+    clear_drain_request(tmp_path)
+    await until(lambda: not watched.controller.draining)
+
+    assert watched.statuses == ["draining", "running"]
+
+
+async def test_an_error_in_a_tick_does_not_stop_the_watcher(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = [RuntimeError("of the listener")]
+
+    def on_status(status: str) -> None:
+        if failures:
+            raise failures.pop()
+
+    controller = DrainController(home=tmp_path, on_status=on_status, interval=0.02)
+    write_drain_request(tmp_path)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(controller.watch())
+        await until(lambda: "a look at the drain failed" in caplog.text)
+        clear_drain_request(tmp_path)
+        await until(lambda: not controller.draining)
+        controller.mark_stopped()
+
+
+async def test_the_watcher_ends_with_the_node(tmp_path: Path) -> None:
+    controller = Watched(tmp_path).controller
+    watch = asyncio.create_task(controller.watch())
+    await asyncio.sleep(0)
+
+    controller.mark_stopped()
+
+    async with asyncio.timeout(10):
+        await watch
+
+
+async def test_the_watcher_opens_the_gate_when_the_dashboard_does_not_answer(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, policy=DrainPolicy(join_wait_seconds=0.1))
+    assert not watched.controller.accepts()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(watched.controller.watch())
+        await until(lambda: watched.statuses == ["running"])
+        watched.controller.mark_stopped()
+
+
+def test_the_gate_opens_with_the_answer_of_the_dashboard(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, policy=DrainPolicy(join_wait_seconds=60))
+
+    watched.controller.joined()
+
+    assert watched.controller.accepts()
+    assert watched.statuses == ["running"]
+
+
+async def test_an_unreadable_marker_changes_nothing_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    controller = Watched(tmp_path).controller
+    write_drain_request(tmp_path)
+    controller.tick()
+    clear_drain_request(tmp_path)
+    drain_request_path(tmp_path).mkdir()
+
+    for _ in range(3):
+        controller.tick()
+    kept = controller.draining
+    drain_request_path(tmp_path).rmdir()
+    controller.tick()
+
+    assert kept
+    assert not controller.draining
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        f"the drain marker can't be read, so nothing changes: [Errno 21] Is a directory: "
+        f"'{drain_request_path(tmp_path)}'"
+    ]
+
+
+# Case 26: the gate.
+
+
+async def test_work_in_flight_goes_on_and_only_falls_behind_the_gate(
+    watched: Watched, tmp_path: Path
+) -> None:
+    controller = watched.controller
+    works = [controller.ledger.admit(WorkKind.CALL, f"w{n}") for n in range(3)]
+    write_drain_request(tmp_path)
+    await until(lambda: controller.draining)
+
+    assert not controller.accepts()
+    assert controller.accepts(internal=True)
+    assert controller.edge_open()
+    for work in works:
+        work.close()
+    await until(lambda: [step.step.value for step in watched.steps][-1:] == ["safe_to_stop"])
+
+    steps = [(step.step.value, step.in_flight) for step in watched.steps]
+    assert steps[0] == ("gate_closed", 3)
+    assert steps[-2:] == [("drained", 0), ("safe_to_stop", 0)]
+    assert controller.readout().state is NodeState.DRAINED
+
+
+# Case 27: a restart.
+
+
+def test_a_marker_is_obeyed_with_the_first_look_after_a_restart(tmp_path: Path) -> None:
+    write_drain_request(tmp_path)
+    watched = Watched(tmp_path)
+
+    watched.controller.tick()
+
+    assert not watched.controller.accepts()
+    assert watched.statuses == ["draining"]
+
+
+@pytest.mark.parametrize(("instance_id", "draining"), [("process-1", True), ("process-2", False)])
+def test_a_marker_for_one_process_does_not_bind_the_next(
+    tmp_path: Path, instance_id: str, draining: bool
+) -> None:
+    write_drain_request(tmp_path, instance_id="process-1")
+    controller = Watched(tmp_path, instance_id=instance_id).controller
+
+    controller.tick()
+
+    assert controller.draining is draining
+
+
+def test_rewriting_the_marker_does_not_begin_a_new_drain(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    write_marker(tmp_path, requested_at=ago(60).isoformat())
+    watched.controller.tick()
+    since = watched.controller.readout().drain
+
+    write_drain_request(tmp_path)
+    watched.controller.tick()
+
+    assert watched.controller.readout().drain == since
+    assert [step.step.value for step in watched.steps].count("gate_closed") == 1
+
+
+# Desired state.
+
+
+ORDER = Desired(generation=5, drain=DesiredDrain(since=START, by="alice", reason="update", sticky=True))
+
+
+async def test_an_order_is_stored_and_acted_on_at_once(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+
+    await watched.controller.apply_desired(ORDER)
+
+    assert watched.statuses == ["draining"]
+    assert watched.controller.observed_generation == 5
+    assert watched.controller.desired == ORDER
+    assert [(step.step.value, step.generation) for step in watched.steps] == [
+        *(("acknowledged", 5), ("gate_closed", 5)),
+        *(("drained", 5), ("safe_to_stop", 5)),
+    ]
+
+
+async def test_a_stored_drain_holds_from_the_first_moment_of_the_next_process(tmp_path: Path) -> None:
+    await Watched(tmp_path).controller.apply_desired(ORDER)
+
+    controller = Watched(tmp_path, policy=DrainPolicy(join_wait_seconds=60)).controller
+
+    assert not controller.accepts()
+    assert controller.readout().state is NodeState.DRAINED
+    assert controller.observed_generation == 5
+
+
+@pytest.mark.parametrize("generation", [4, 5])
+async def test_an_old_order_cannot_come_back(tmp_path: Path, generation: int) -> None:
+    controller = Watched(tmp_path).controller
+    await controller.apply_desired(ORDER)
+
+    await controller.apply_desired(Desired(generation=generation))
+
+    assert controller.draining
+
+
+async def test_the_end_of_a_desired_drain_leaves_a_local_one(tmp_path: Path) -> None:
+    controller = Watched(tmp_path).controller
+    await controller.apply_desired(ORDER)
+    write_drain_request(tmp_path, principal="nas")
+    await controller.apply_desired(Desired(generation=6))
+
+    local = controller.readout().drain
+    clear_drain_request(tmp_path)
+    controller.tick()
+
+    assert local is not None
+    assert local.by == "nas"
+    assert controller.accepts()
+
+
+async def test_an_order_that_the_disk_refuses_is_not_acted_on_until_it_is_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    obstacle = tmp_path / "desired.json"
+    controller = Watched(tmp_path).controller
+    obstacle.mkdir()
+
+    await controller.apply_desired(ORDER)
+    refused = (controller.draining, controller.observed_generation)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(controller.watch())
+        obstacle.rmdir()
+        await until(lambda: controller.observed_generation == 5)
+        controller.mark_stopped()
+
+    assert refused == (False, 0)
+    assert controller.draining
+    assert [record.message.partition(":")[0] for record in caplog.records if record.levelname == "ERROR"] == [
+        "desired state 5 can't be stored"
+    ]
+
+
+async def test_a_broken_store_drains_until_the_dashboard_speaks(tmp_path: Path) -> None:
+    (tmp_path / "desired.json").write_text("{broken")
+    controller = Watched(tmp_path).controller
+    closed = (controller.accepts(), controller.observed_generation)
+
+    await controller.apply_desired(Desired(generation=0))
+
+    assert closed == (False, 0)
+    assert controller.accepts()

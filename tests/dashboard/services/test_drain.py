@@ -1,0 +1,305 @@
+"""Drains: desired state, generation, audit and steps move together."""
+
+import random
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from dashboard.models import (
+    Action,
+    ActorKind,
+    AuditEntry,
+    Change,
+    DesiredState,
+    Drain,
+    DrainStatus,
+    Node,
+    Outcome,
+)
+from dashboard.services import audit, drain
+from dashboard.services.actor import SYSTEM, Actor
+from dashboard.services.drain import InvalidWish
+
+pytestmark = pytest.mark.django_db
+ALICE = Actor(kind=ActorKind.USER, name="alice", address="192.0.2.1")
+CI = Actor(kind=ActorKind.TOKEN, name="ci", token_prefix="k3v9x2qa")
+
+
+def entries(action: Action) -> list[AuditEntry]:
+    """Return the audit entries of one action, oldest first."""
+    return list(AuditEntry.objects.filter(action=action.value).order_by("n"))
+
+
+def steps(of: Drain) -> list[str]:
+    """Return the names of a drain's steps in order."""
+    return list(of.steps.values_list("step", flat=True))
+
+
+def later(now: datetime, seconds: float) -> datetime:
+    """Return the time so many seconds after `now`."""
+    return now + timedelta(seconds=seconds)
+
+
+def test_a_drain_raises_the_generation_and_says_who_and_why(node: Node, now: datetime) -> None:
+    result = drain.request(
+        node=node, actor=ALICE, reason="kernel update", deadline_seconds=60, expires_seconds=3600, now=now
+    )
+
+    assert (result.generation, result.changed) == (1, True)
+    desired = DesiredState.objects.get(node=node)
+    assert desired.generation == 1
+    assert desired.drain == {
+        "since": "2026-01-01T12:00:00Z",
+        "by": "alice",
+        "reason": "kernel update",
+        "deadline_at": "2026-01-01T12:01:00Z",
+        "force": False,
+        "sticky": True,
+        "expires_at": "2026-01-01T13:00:00Z",
+    }
+    [entry] = entries(Action.DRAIN)
+    assert (entry.actor_name, entry.address, entry.target) == ("alice", "192.0.2.1", "node:node-a")
+    assert (entry.reason, entry.generation, entry.before) == ("kernel update", 1, None)
+    assert entry.after is not None
+    assert entry.after["sticky"] is True
+    assert steps(result.drain) == ["requested"]
+
+
+def test_what_pages_show_is_announced(node: Node, now: datetime) -> None:
+    Change.objects.all().delete()
+
+    drain.request(node=node, actor=ALICE, now=now)
+
+    assert set(Change.objects.values_list("key", flat=True)) == {"node:node-a", "nodes", "drains", "audit"}
+
+
+def test_a_drain_by_a_token_is_not_sticky_unless_it_says_so(node: Node, now: datetime) -> None:
+    assert drain.request(node=node, actor=CI, now=now).drain.sticky is False
+    assert drain.request(node=node, actor=CI, sticky=True, now=now).drain.sticky is True
+
+
+def test_the_same_wish_again_changes_nothing_and_is_audited(node: Node, now: datetime) -> None:
+    drain.request(node=node, actor=ALICE, reason="update", now=now)
+
+    again = drain.request(node=node, actor=CI, now=later(now, 5))
+
+    assert (again.generation, again.changed) == (1, False)
+    assert again.drain.by_name == "alice"
+    assert [entry.actor_name for entry in entries(Action.DRAIN)] == ["alice", "ci"]
+
+
+def test_an_update_keeps_what_it_does_not_mention_and_when_it_began(node: Node, now: datetime) -> None:
+    drain.request(node=node, actor=ALICE, reason="update", meta={"ticket": 7}, now=now)
+
+    result = drain.request(node=node, actor=CI, deadline_seconds=30, force=True, now=later(now, 60))
+
+    assert (result.generation, result.changed) == (2, True)
+    assert (result.drain.started_at, result.drain.by_name) == (now, "alice")
+    assert (result.drain.reason, result.drain.sticky, result.drain.meta) == ("update", True, {"ticket": 7})
+    assert result.drain.deadline_at == later(now, 90)
+    assert steps(result.drain) == ["requested", "updated"]
+    assert Drain.objects.count() == 1
+
+
+def test_a_deadline_can_be_taken_back(node: Node, now: datetime) -> None:
+    drain.request(node=node, actor=ALICE, deadline_seconds=30, now=now)
+
+    assert drain.request(node=node, actor=ALICE, deadline_seconds=None, now=now).drain.deadline_at is None
+
+
+def test_overriding_the_guards_is_recorded(node: Node, now: datetime) -> None:
+    drain.request(node=node, actor=ALICE, override_guards=True, now=now)
+
+    after = entries(Action.DRAIN)[0].after
+    assert after is not None
+    assert after["override_guards"] is True
+
+
+@pytest.mark.parametrize(
+    ("wish", "field"),
+    [
+        ({"reason": "x" * 501}, "reason"),
+        ({"deadline_seconds": 0}, "deadline_seconds"),
+        ({"deadline_seconds": -1.0, "force": True}, "deadline_seconds"),
+        ({"deadline_seconds": 604_801.0}, "deadline_seconds"),
+        ({"deadline_seconds": float("nan")}, "deadline_seconds"),
+        ({"deadline_seconds": float("inf")}, "deadline_seconds"),
+        ({"expires_seconds": 0}, "expires_seconds"),
+        ({"expires_seconds": 2_592_001.0}, "expires_seconds"),
+    ],
+)
+def test_a_wish_out_of_bounds_is_named_and_changes_nothing(
+    wish: dict[str, Any], field: str, node: Node, now: datetime
+) -> None:
+    with pytest.raises(InvalidWish) as refused:
+        drain.request(node=node, actor=ALICE, now=now, **wish)
+
+    assert refused.value.field == field
+    assert not entries(Action.DRAIN)
+    assert DesiredState.objects.get(node=node).generation == 0
+
+
+def test_a_deadline_of_zero_with_force_means_now(node: Node, now: datetime) -> None:
+    assert drain.request(node=node, actor=ALICE, deadline_seconds=0, force=True, now=now).drain.deadline_at == now
+
+
+def test_a_cancel_ends_the_drain_and_raises_the_generation(node: Node, now: datetime) -> None:
+    begun = drain.request(node=node, actor=ALICE, reason="update", now=now)
+
+    result = drain.cancel(node=node, actor=CI, reason="done", now=later(now, 60))
+
+    assert (result.was_draining, result.generation) == (True, 2)
+    desired = DesiredState.objects.get(node=node)
+    assert (desired.drain, desired.generation) == (None, 2)
+    ended = Drain.objects.get(pk=begun.drain.pk)
+    assert (ended.status, ended.ended_at) == (DrainStatus.CANCELLED.value, later(now, 60))
+    assert steps(ended) == ["requested", "cancelled"]
+    [entry] = entries(Action.UNDRAIN)
+    assert (entry.actor_name, entry.reason, entry.generation) == ("ci", "done", 2)
+    assert entry.before is not None
+    assert entry.before["reason"] == "update"
+
+
+def test_cancelling_what_is_not_there_changes_nothing_and_is_audited(node: Node, now: datetime) -> None:
+    result = drain.cancel(node=node, actor=CI, now=now)
+
+    assert (result.was_draining, result.generation) == (False, 0)
+    assert len(entries(Action.UNDRAIN)) == 1
+
+
+def test_a_cancel_with_too_long_a_reason_changes_nothing(node: Node, now: datetime) -> None:
+    drain.request(node=node, actor=ALICE, now=now)
+
+    with pytest.raises(InvalidWish):
+        drain.cancel(node=node, actor=ALICE, reason="x" * 501, now=now)
+
+    assert DesiredState.objects.get(node=node).generation == 1
+
+
+def test_a_drain_ends_when_its_time_is_over(node: Node, now: datetime) -> None:
+    drain.request(node=node, actor=CI, expires_seconds=60, now=now)
+
+    assert drain.expire(now=later(now, 59)) == 0
+    assert drain.expire(now=later(now, 60)) == 1
+    assert drain.expire(now=later(now, 61)) == 0
+
+    assert DesiredState.objects.get(node=node).drain is None
+    assert Drain.objects.get().status == DrainStatus.EXPIRED.value
+    [entry] = entries(Action.UNDRAIN)
+    assert (entry.actor_kind, entry.actor_name, entry.reason) == ("system", "system", "expired")
+
+
+def test_a_wish_after_the_end_of_an_expired_drain_begins_a_new_one(node: Node, now: datetime) -> None:
+    drain.request(node=node, actor=CI, reason="old", expires_seconds=60, now=now)
+
+    result = drain.request(node=node, actor=ALICE, now=later(now, 61))
+
+    assert (result.generation, result.drain.reason, result.drain.expires_at) == (3, "", None)
+    assert Drain.objects.count() == 2
+
+
+def hello(node: Node, epoch: str, now: datetime, generation: int = 0) -> Any:
+    """Let the node say hello."""
+    return drain.node_said_hello(node=node, boot_epoch=epoch, desired_generation=generation, now=now)
+
+
+def test_a_drain_that_is_not_sticky_ends_with_another_boot_epoch(node: Node, now: datetime) -> None:
+    Node.objects.update(boot_epoch="boot-1")
+    drain.request(node=node, actor=CI, now=now)
+    assert hello(node, "boot-1", now, 1).drain is not None
+
+    desired = hello(node, "boot-2", later(now, 5), 1)
+
+    assert (desired.generation, desired.drain) == (2, None)
+    assert Drain.objects.get().status == DrainStatus.ENDED_BY_RESTART.value
+    assert entries(Action.UNDRAIN)[0].actor_kind == "system"
+
+
+def test_an_unknown_boot_epoch_never_counts_as_another(node: Node, now: datetime) -> None:
+    Node.objects.update(boot_epoch="boot-1")
+    drain.request(node=node, actor=CI, now=now)
+
+    assert hello(node, "", now).drain is not None
+
+
+def test_the_first_epoch_heard_of_is_the_one_the_drain_lives_in(node: Node, now: datetime) -> None:
+    drain.request(node=node, actor=CI, now=now)
+
+    assert hello(node, "boot-1", now).drain is not None
+    assert hello(node, "boot-2", now).drain is None
+
+
+def test_a_sticky_drain_stays_over_reboots(node: Node, now: datetime) -> None:
+    Node.objects.update(boot_epoch="boot-1")
+    drain.request(node=node, actor=ALICE, now=now)
+
+    desired = hello(node, "boot-2", now)
+
+    assert desired.generation == 1
+    assert desired.drain.sticky is True
+    drain.request(node=node, actor=ALICE, sticky=False, now=now)
+    assert hello(node, "boot-2", now).drain is not None  # it was not booted since
+
+
+def test_an_expired_drain_ends_before_hello_is_answered(node: Node, now: datetime) -> None:
+    drain.request(node=node, actor=CI, expires_seconds=60, now=now)
+
+    assert hello(node, "", later(now, 60)).drain is None
+
+
+def test_a_node_that_knew_another_life_of_the_dashboard_is_overtaken(node: Node, now: datetime) -> None:
+    drain.request(node=node, actor=ALICE, reason="update", now=now)
+
+    desired = hello(node, "boot-1", now, generation=40)
+
+    assert (desired.generation, desired.drain.reason) == (41, "update")
+    assert Drain.objects.get().generation == 41
+    [entry] = entries(Action.DESIRED_RESTORE)
+    assert (entry.actor_kind, entry.reason, entry.generation) == ("system", "restored", 41)
+
+
+def test_a_hello_that_changes_nothing_writes_no_audit(node: Node, now: datetime) -> None:
+    before = AuditEntry.objects.count()
+
+    desired = hello(node, "boot-1", now)
+
+    assert (desired.generation, desired.drain, desired.overrides) == (0, None, ())
+    assert AuditEntry.objects.count() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_people_and_machines_at_once_leave_one_line_of_generations_and_one_entry_per_attempt(node: Node) -> None:
+    workers, attempts = 4, 12
+    told: list[int] = []
+    ready = threading.Barrier(workers)
+
+    def drain_and_cancel(seed: int) -> None:
+        dice = random.Random(seed)
+        moves: list[Callable[..., drain.DrainResult | drain.CancelResult]] = [drain.request, drain.cancel]
+        ready.wait()
+        for _ in range(attempts):
+            told.append(dice.choice(moves)(node=node, actor=ALICE, reason=f"{seed} {dice.random()}").generation)
+        connection.close()
+
+    threads = [threading.Thread(target=drain_and_cancel, args=(seed,)) for seed in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    written = AuditEntry.objects.filter(action__in=[Action.DRAIN.value, Action.UNDRAIN.value]).order_by("n")
+    assert len(told) == written.count() == workers * attempts
+    generations = [entry.generation for entry in written if entry.before or entry.action == Action.DRAIN.value]
+    assert generations == list(range(1, len(generations) + 1))
+    assert DesiredState.objects.get(node=node).generation == len(generations)
+    assert set(told) <= {0, *generations}
+    assert {entry.outcome for entry in written} == {Outcome.DONE.value}
+    assert audit.verify().ok
+
+
+def test_a_system_actor_may_drain_too(node: Node, now: datetime) -> None:
+    assert drain.request(node=node, actor=SYSTEM, now=now).drain.by_kind == "system"

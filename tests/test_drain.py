@@ -1,0 +1,354 @@
+"""The drain machine and the ledger: named stories, then any order of events."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from meshcore.drain import (
+    ACTIVE_WORK_MAX,
+    DrainInfo,
+    DrainMachine,
+    DrainPolicy,
+    DrainSource,
+    NodeState,
+    Work,
+    WorkKind,
+    WorkLedger,
+)
+from meshcore.testing import START, ManualClock
+
+LOCAL = DrainInfo(source=DrainSource.LOCAL, by="nas")
+DESIRED = DrainInfo(source=DrainSource.DESIRED, generation=7, since=START, by="alice")
+
+
+class House:
+    """A machine with its ledger under one manual clock."""
+
+    def __init__(self, policy: DrainPolicy | None = None) -> None:
+        self.clock = ManualClock()
+        self.ledger = WorkLedger(clock=self.clock, utcnow=self.clock.utcnow)
+        self.machine = DrainMachine(
+            self.ledger, policy=policy or DrainPolicy(), clock=self.clock, utcnow=self.clock.utcnow
+        )
+
+
+def test_a_node_without_a_dashboard_runs_at_once() -> None:
+    house = House()
+
+    assert house.machine.state() is NodeState.RUNNING
+    assert house.machine.accepts()
+    assert house.machine.next_deadline() is None
+    assert house.machine.status_to_write() is None
+
+
+def test_the_gate_stays_closed_until_the_dashboard_answers() -> None:
+    house = House(DrainPolicy(join_wait_seconds=3))
+
+    before = house.machine.readout()
+    house.machine.joined()
+
+    assert (before.state, before.accepting, before.safe_to_stop) == (NodeState.JOINING, False, False)
+    assert house.machine.accepts()
+    assert house.machine.status_to_write() is NodeState.RUNNING
+
+
+def test_the_wait_for_the_dashboard_ends_by_time_alone() -> None:
+    house = House(DrainPolicy(join_wait_seconds=3))
+    deadline = house.machine.next_deadline()
+
+    house.clock.advance(2.9)
+    waiting = house.machine.state()
+    house.clock.advance(0.1)
+
+    assert deadline == house.clock()
+    assert (waiting, house.machine.state()) == (NodeState.JOINING, NodeState.RUNNING)
+
+
+def test_a_stored_drain_needs_no_wait() -> None:
+    house = House(DrainPolicy(join_wait_seconds=3))
+
+    house.machine.ask([DESIRED])
+
+    assert house.machine.state() is NodeState.DRAINING
+    assert house.machine.readout().safe_to_stop
+
+
+def test_a_drain_closes_the_gate_and_touches_no_work() -> None:
+    house = House()
+    work = house.ledger.admit(WorkKind.STREAM, "s1")
+
+    house.machine.ask([LOCAL])
+    readout = house.machine.readout(observed_generation=4)
+
+    assert not house.machine.accepts()
+    assert house.machine.accepts(internal=True)
+    assert readout.state is NodeState.DRAINING
+    assert readout.drain == LOCAL
+    assert (readout.in_flight.streams, readout.in_flight.total, readout.in_flight.at_start) == (1, 1, 1)
+    assert readout.observed_generation == 4
+    work.close()
+    assert house.machine.readout().state is NodeState.DRAINED
+    assert house.machine.readout().in_flight.at_start == 1
+
+
+def test_safe_to_stop_waits_for_the_edge_too() -> None:
+    house = House()
+    house.machine.ask([LOCAL])
+    passed_on = house.ledger.edge("c1")
+
+    before = house.machine.readout()
+    passed_on.close()
+
+    assert (before.state, before.edge, before.safe_to_stop) == (NodeState.DRAINED, 1, False)
+    assert house.machine.readout().safe_to_stop
+
+
+def test_enter_and_exit_are_one_status_write_each() -> None:
+    machine = House().machine
+
+    writes = []
+    for asks in ([LOCAL], [LOCAL, DESIRED], [], []):
+        machine.ask(asks)
+        writes.append(machine.status_to_write())
+
+    assert writes == [NodeState.DRAINING, None, NodeState.RUNNING, None]
+
+
+def test_a_shutdown_wins_over_the_end_of_a_drain() -> None:
+    machine = House().machine
+    machine.ask([LOCAL])
+    machine.status_to_write()
+    machine.begin_shutdown()
+    assert machine.status_to_write() is NodeState.STOPPING
+
+    machine.ask([])
+
+    assert not machine.draining
+    assert machine.status_to_write() is None
+    assert not machine.accepts()
+
+
+def test_a_stopped_node_refuses_internal_work_too() -> None:
+    machine = House().machine
+
+    machine.mark_stopped()
+
+    assert machine.state() is NodeState.STOPPED
+    assert not machine.accepts(internal=True)
+
+
+def test_the_edge_closes_after_its_grace() -> None:
+    house = House(DrainPolicy(edge_grace_seconds=30))
+    assert not house.machine.edge_open()
+
+    house.machine.ask([LOCAL])
+    house.clock.advance(29)
+    within = house.machine.edge_open()
+    house.clock.advance(1)
+
+    assert within
+    assert not house.machine.edge_open()
+
+
+def test_a_new_drain_has_a_new_grace_and_a_new_start() -> None:
+    house = House()
+    house.machine.ask([LOCAL])
+    house.clock.advance(100)
+    house.machine.ask([])
+    house.ledger.admit(WorkKind.CALL, "c1")
+
+    house.machine.ask([DESIRED])
+
+    assert house.machine.edge_open()
+    assert house.machine.readout().in_flight.at_start == 1
+
+
+def test_a_stopping_node_passes_nothing_on() -> None:
+    machine = House().machine
+    machine.ask([LOCAL])
+
+    machine.begin_shutdown()
+
+    assert not machine.edge_open()
+
+
+def test_a_deadline_is_exceeded_while_work_goes_on() -> None:
+    house = House()
+    work = house.ledger.admit(WorkKind.CALL, "c1")
+    house.machine.ask([DrainInfo(source=DrainSource.DESIRED, deadline_at=START + timedelta(seconds=10))])
+
+    told = []
+    for _ in range(2):
+        told.append(house.machine.readout().drain)
+        house.clock.advance(10)
+    work.close()
+
+    assert [drain.deadline_exceeded for drain in told if drain] == [False, True]
+    assert house.machine.state() is NodeState.DRAINING
+    late = house.machine.readout().drain
+    assert late is not None
+    assert late.deadline_exceeded
+
+
+def test_a_deadline_that_passes_after_the_last_work_was_met() -> None:
+    house = House()
+    house.machine.ask([DrainInfo(source=DrainSource.DESIRED, deadline_at=START + timedelta(seconds=10))])
+
+    house.clock.advance(60)
+
+    drain = house.machine.readout().drain
+    assert drain is not None
+    assert not drain.deadline_exceeded
+
+
+def test_work_is_counted_by_what_it_is_now() -> None:
+    ledger = House().ledger
+    work = [ledger.admit(WorkKind.RESERVED, f"w{n}") for n in range(4)]
+    work[1].kind, work[2].kind, work[3].kind = WorkKind.CALL, WorkKind.STREAM, WorkKind.RUN
+
+    counts = ledger.in_flight(at_start=9)
+
+    assert (counts.reserved, counts.calls, counts.streams, counts.runs) == (1, 1, 1, 1)
+    assert (counts.total, counts.at_start) == (4, 9)
+
+
+def test_closing_work_twice_counts_it_out_once() -> None:
+    ledger = House().ledger
+    first, _ = ledger.admit(WorkKind.CALL, "a"), ledger.admit(WorkKind.CALL, "b")
+    edge, _ = ledger.edge(), ledger.edge()
+
+    for work in (first, first, edge, edge):
+        work.close()
+
+    assert (ledger.total, ledger.edge_count) == (1, 1)
+
+
+def test_the_last_end_of_each_sort_is_told() -> None:
+    house = House()
+    told: list[tuple[int, int]] = []
+    house.ledger.on_quiet = lambda: told.append((house.ledger.total, house.ledger.edge_count))
+    owned = [house.ledger.admit(WorkKind.CALL, "a"), house.ledger.admit(WorkKind.CALL, "b")]
+    passed_on = house.ledger.edge()
+
+    for work in (*owned, passed_on):
+        work.close()
+
+    assert told == [(0, 1), (0, 0)]
+
+
+def test_the_oldest_work_is_listed_with_its_age_and_provider() -> None:
+    house = House()
+    works = [house.ledger.admit(WorkKind.CALL, f"w{n}") for n in range(ACTIVE_WORK_MAX + 5)]
+    works[0].provider = "alpha"
+    house.clock.advance(2)
+
+    listed = house.ledger.active_work()
+
+    assert len(listed) == ACTIVE_WORK_MAX
+    assert (listed[0].id, listed[0].provider, listed[0].age_seconds) == ("w0", "alpha", 2)
+
+
+def test_idle_since_is_when_the_last_work_ended() -> None:
+    house = House()
+    work = house.ledger.admit(WorkKind.CALL, "a")
+    assert house.ledger.idle_since is None
+
+    house.clock.advance(5)
+    work.close()
+    house.clock.advance(5)
+
+    assert house.ledger.idle_since == START + timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan")])
+def test_a_policy_refuses_impossible_seconds(seconds: float) -> None:
+    with pytest.raises(ValueError, match="expected seconds from 0"):
+        DrainPolicy(join_wait_seconds=seconds)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Whatever happens in whatever order: what must always hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.house = House(DrainPolicy(join_wait_seconds=3, edge_grace_seconds=30))
+        self.works: list[Work] = []
+        self.edges: list[Work] = []
+        self.closed_total: int | None = None  # work in flight when the gate was last seen closed
+        self.shut = False
+        self.writes: list[NodeState] = []
+
+    @rule(asks=st.lists(st.sampled_from([LOCAL, DESIRED]), max_size=2))
+    def ask(self, asks: list[DrainInfo]) -> None:
+        self.house.machine.ask(asks)
+
+    @rule()
+    def join(self) -> None:
+        self.house.machine.joined()
+
+    @rule(seconds=st.floats(0, 40))
+    def wait(self, seconds: float) -> None:
+        self.house.clock.advance(seconds)
+
+    @rule(kind=st.sampled_from(WorkKind))
+    def call(self, kind: WorkKind) -> None:
+        if self.house.machine.accepts():
+            self.works.append(self.house.ledger.admit(kind, "w"))
+        elif self.house.machine.edge_open():
+            self.edges.append(self.house.ledger.edge("e"))
+
+    @precondition(lambda self: self.works)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        self.works.pop(data.draw(st.integers(0, len(self.works) - 1))).close()
+
+    @precondition(lambda self: self.edges)
+    @rule()
+    def end_edge(self) -> None:
+        self.edges.pop().close()
+
+    @rule(stopped=st.booleans())
+    def shut_down(self, stopped: bool) -> None:
+        self.shut = True
+        self.house.machine.mark_stopped() if stopped else self.house.machine.begin_shutdown()
+
+    @invariant()
+    def the_ledger_counts_what_is_open(self) -> None:
+        assert self.house.ledger.total == len(self.works)
+        assert self.house.ledger.edge_count == len(self.edges)
+
+    @invariant()
+    def work_only_falls_behind_a_closed_gate(self) -> None:
+        total = self.house.ledger.total
+        if self.house.machine.accepts():
+            self.closed_total = None
+        else:
+            assert self.closed_total is None or total <= self.closed_total
+            self.closed_total = total
+
+    @invariant()
+    def a_shutdown_wins(self) -> None:
+        written = self.house.machine.status_to_write()
+        if written is not None:
+            self.writes.append(written)
+        if self.shut:
+            assert not self.house.machine.accepts()
+            assert self.writes[-1] in (NodeState.STOPPING, NodeState.STOPPED)
+        assert NodeState.DRAINED not in self.writes
+
+    @invariant()
+    def drained_is_a_closed_gate_and_no_work(self) -> None:
+        readout = self.house.machine.readout()
+        if readout.state is NodeState.DRAINED or readout.safe_to_stop:
+            assert not readout.accepting
+            assert readout.in_flight.total == 0
+        if readout.safe_to_stop:
+            assert readout.edge == 0
+        assert readout.in_flight.total >= len(readout.active_work)
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

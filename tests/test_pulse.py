@@ -1,0 +1,141 @@
+"""When health is said, and how much of it."""
+
+import msgspec
+import pytest
+
+from meshcore.breaker import BreakerState
+from meshcore.drain import NodeState, Readout
+from meshcore.frames import BreakerReport, Health
+from meshcore.pulse import Pulse, newest
+from meshcore.testing import START, ManualClock
+
+ALPHA = BreakerReport(key="alpha", state=BreakerState.CLOSED)
+BETA = BreakerReport(key="beta", state=BreakerState.OPEN, strikes=2, seconds_remaining=60.0)
+
+
+def health(*breakers: BreakerReport, no: int = 0, full: bool = False) -> Health:
+    readout = Readout(state=NodeState.RUNNING, accepting=True)
+    return Health(no=no, at=START, node=readout, full=full, breakers=breakers)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+def pulse(clock: ManualClock, *, random: float = 0.5) -> Pulse:
+    return Pulse(full_seconds=60, gap_seconds=0.25, jitter=0.1, clock=clock, random=lambda: random)
+
+
+def started(clock: ManualClock, *breakers: BreakerReport) -> Pulse:
+    beating = pulse(clock)
+    beating.start(1.0)
+    beating.number(health(*breakers))
+    return beating
+
+
+def test_it_is_silent_until_it_is_started_and_then_due_at_once(clock: ManualClock) -> None:
+    beating = pulse(clock)
+
+    beating.hurry()
+    silent = beating.is_due(), beating.due_at()
+    beating.start(1.0)
+
+    assert silent == (False, None)
+    assert beating.is_due()
+
+
+@pytest.mark.parametrize(("random", "seconds"), [(0.0, 0.9), (0.5, 1.0), (1.0, 1.1)])
+def test_it_beats_with_jitter(clock: ManualClock, random: float, seconds: float) -> None:
+    beating = pulse(clock, random=random)
+    beating.start(1.0)
+
+    beating.number(health())
+
+    assert beating.due_at() == pytest.approx(clock() + seconds)
+
+
+def test_numbers_rise_and_the_first_one_is_full(clock: ManualClock) -> None:
+    beating = pulse(clock)
+    beating.start(1.0)
+
+    first, second = beating.number(health(ALPHA)), beating.number(health(ALPHA))
+
+    assert (first.no, first.full, first.breakers) == (1, True, (ALPHA,))
+    assert (second.no, second.full, second.breakers) == (2, False, ())
+
+
+def test_a_change_is_said_at_once_but_not_more_than_four_times_a_second(clock: ManualClock) -> None:
+    beating = started(clock)
+
+    clock.advance(0.1)
+    beating.hurry()
+    too_early = beating.is_due()
+    clock.advance(0.15)
+
+    assert not too_early
+    assert beating.is_due()
+
+
+def test_a_hurry_never_delays_what_is_due_anyway(clock: ManualClock) -> None:
+    beating = started(clock)
+    clock.advance(1.5)
+
+    beating.hurry()
+
+    assert beating.is_due()
+
+
+def test_only_changed_breakers_are_said(clock: ManualClock) -> None:
+    beating = started(clock, ALPHA, BETA)
+    struck = msgspec.structs.replace(ALPHA, strikes=1, state=BreakerState.SUSPECT)
+
+    news = beating.number(health(struck, BETA))
+
+    assert news.breakers == (struck,)
+    assert beating.number(health(struck, BETA)).breakers == ()
+
+
+def test_a_countdown_that_goes_on_is_no_change(clock: ManualClock) -> None:
+    beating = started(clock, BETA)
+
+    clock.advance(10)
+    going_on = beating.number(health(msgspec.structs.replace(BETA, seconds_remaining=50.2)))
+    prolonged = beating.number(health(msgspec.structs.replace(BETA, seconds_remaining=80.0)))
+    cooling = beating.number(health(msgspec.structs.replace(BETA, seconds_remaining=80.0, cooling_seconds=5.0)))
+
+    assert going_on.breakers == ()
+    assert len(prolonged.breakers) == 1
+    assert len(cooling.breakers) == 1
+
+
+def test_everything_is_said_again_after_a_minute(clock: ManualClock) -> None:
+    beating = started(clock, ALPHA)
+
+    clock.advance(59.9)
+    before = beating.number(health(ALPHA))
+    clock.advance(0.1)
+    after = beating.number(health(ALPHA))
+
+    assert not before.full
+    assert (after.full, after.breakers) == (True, (ALPHA,))
+
+
+def test_a_breaker_that_vanished_makes_the_next_one_full(clock: ManualClock) -> None:
+    beating = started(clock, ALPHA, BETA)
+
+    news = beating.number(health(ALPHA))
+
+    assert (news.full, news.breakers) == (True, (ALPHA,))
+    assert not beating.number(health(ALPHA)).full
+
+
+def test_two_frames_in_one_say_what_both_said() -> None:
+    older = health(ALPHA, BETA, no=1, full=True)
+    struck = msgspec.structs.replace(ALPHA, strikes=1)
+
+    both = newest(older, health(struck, no=2))
+
+    assert (both.no, both.full, both.breakers) == (2, True, (struck, BETA))
+    assert newest(None, older) is older
+    assert newest(health(BETA, no=1), older) is older
