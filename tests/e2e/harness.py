@@ -1,7 +1,7 @@
 """Real processes for tests: started, waited for, listened to, and always ended.
 
-Everything of one test lives in its own folder and on free loopback ports. A process is ended by SIGKILL when it
-doesn't go by itself; what it logged is in a file, which the fixture prints at the end.
+Everything of one test lives in its own folder and on free loopback ports. A process is ended by SIGKILL when
+it doesn’t go by itself; what it logged is in a file, which the fixture prints at the end.
 """
 
 import contextlib
@@ -14,8 +14,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from http.client import HTTPResponse
 from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
