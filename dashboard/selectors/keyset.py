@@ -68,7 +68,7 @@ def _newer(base: QuerySet[Row], *, after: int, rest: Q | None, rows: int) -> Pag
 
 
 def _floor(below: QuerySet[Row], walk: int) -> int | None:
-    """Return the key where a walk of `walk` rows ends, from the index alone; None when the list ends before."""
+    """Return the key where a walk of `walk` rows ends, by the index alone; None when the list ends before."""
     found: list[int] = list(below.order_by("-pk").values_list("pk", flat=True)[walk - 1 : walk + 1])
     return found[0] if len(found) > 1 else None
 

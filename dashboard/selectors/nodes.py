@@ -113,10 +113,14 @@ def gather(*, now: datetime) -> Gathered:
     return Gathered(now=now, health_seconds=every, nodes=tuple(found), whole=readings.whole())
 
 
-def presences(*, now: datetime) -> dict[str, Presence]:
-    """Return the presence of every node by name; two queries. For whoever watches nodes fall silent."""
-    nodes = list(Node.objects.select_related("link"))
-    return _presences(nodes, providers.by_node(), now=now, every_seconds=health_seconds(len(nodes)))
+def named(*, name: str) -> Node | None:
+    """Return the node of that name; one query."""
+    return Node.objects.filter(name=name).first()
+
+
+def names() -> list[str]:
+    """Return the names of all nodes, for the choices of a filter; one query."""
+    return list(Node.objects.order_by("name").values_list("name", flat=True))
 
 
 def past_of(*, node: Node) -> Past:

@@ -26,7 +26,9 @@ def sparkline(rates: Sequence[float], bad: Sequence[int]) -> SafeString:
     if not rates:
         return _svg("spark", SPARK_WIDTH, SPARK_HEIGHT, "no requests in the last 15 minutes", "")
     points = _points(rates)
-    words = f"requests a second: {max(rates):.1f} at most, {rates[-1]:.1f} now, {sum(bad)} errors in 15 minutes"
+    words = (
+        f"requests a second: {max(rates):.1f} at most, {rates[-1]:.1f} now, {sum(bad)} errors in 15 minutes"
+    )
     floor = SPARK_HEIGHT - SPARK_ERRORS
     return _svg(
         "spark",
@@ -54,13 +56,15 @@ def _points(rates: Sequence[float]) -> str:
 
 def _error_marks(bad: Sequence[int]) -> SafeString:
     step = SPARK_WIDTH / max(len(bad) - 1, 1)
-    marks = [(f"{min(i * step, SPARK_WIDTH - 3):.1f}", SPARK_HEIGHT - 4) for i, errors in enumerate(bad) if errors]
+    marks = [
+        (f"{min(i * step, SPARK_WIDTH - 3):.1f}", SPARK_HEIGHT - 4) for i, errors in enumerate(bad) if errors
+    ]
     return format_html_join("", '<rect class="err" x="{}" y="{}" width="3" height="4" rx="1"/>', marks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """One row of a waterfall; times in milliseconds after the call's start. `wait_ms` was spent before the first token."""
+    """One row of a waterfall; times in ms from the call's start. `wait_ms`: until the first token."""
 
     label: str
     note: str
@@ -71,7 +75,9 @@ class Bar:
 
 
 @register.simple_tag
-def waterfall(attempts: Sequence[dict[str, Any]], candidates: Sequence[dict[str, Any]], node: str) -> SafeString:
+def waterfall(
+    attempts: Sequence[dict[str, Any]], candidates: Sequence[dict[str, Any]], node: str
+) -> SafeString:
     """Return the attempts of a call on one time axis, and below them who was passed over and why."""
     bars = [*_tried(attempts, node), *_passed_over(candidates, node)]
     longest = max([bar.begin_ms + bar.ms for bar in bars] or [0.0]) or 1.0
@@ -123,7 +129,10 @@ def _x(milliseconds: float, longest: float) -> float:
 
 
 def _row(bar: Bar, top: int, longest: float) -> SafeString:
-    left, right = _x(bar.begin_ms, longest), max(_x(bar.begin_ms + bar.ms, longest), _x(bar.begin_ms, longest) + 3)
+    left, right = (
+        _x(bar.begin_ms, longest),
+        max(_x(bar.begin_ms + bar.ms, longest), _x(bar.begin_ms, longest) + 3),
+    )
     middle = _x(bar.begin_ms + min(bar.wait_ms, bar.ms), longest)
     text = top + FALL_BAR - 3
     label = format_html('<text class="n" x="0" y="{}">{}</text>', text, bar.label)
@@ -157,7 +166,9 @@ def _rect(kind: str, left: float, right: float, top: int) -> SafeString:
 def _axis(longest: float, height: int) -> list[SafeString]:
     line = '<line x1="{0}" y1="4" x2="{0}" y2="{1}"/><text class="tick" x="{0}" y="{2}">{3}</text>'
     return [
-        format_html(line, f"{_x(longest * share, longest):.1f}", height - 18, height - 4, _tick(longest * share))
+        format_html(
+            line, f"{_x(longest * share, longest):.1f}", height - 18, height - 4, _tick(longest * share)
+        )
         for share in (0.0, 0.5, 1.0)
     ]
 
@@ -170,5 +181,10 @@ def _tick(milliseconds: float) -> str:
 
 def _svg(name: str, width: int, height: int, words: str, body: SafeString | str) -> SafeString:
     return format_html(
-        '<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>', name, width, height, words, body
+        '<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        name,
+        width,
+        height,
+        words,
+        body,
     )

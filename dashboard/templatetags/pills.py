@@ -63,7 +63,11 @@ def state_pill(state: str) -> SafeString:
 
 @register.simple_tag
 def breaker_pill(
-    state: str, strikes: int = 0, threshold: int = 0, open_until: datetime | None = None, now: datetime | None = None
+    state: str,
+    strikes: int = 0,
+    threshold: int = 0,
+    open_until: datetime | None = None,
+    now: datetime | None = None,
 ) -> SafeString:
     """Return the pill of a breaker: a suspect one with its strikes, an open one with the time left."""
     look = BREAKER_LOOKS.get(BreakerState(state), UNKNOWN)

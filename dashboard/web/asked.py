@@ -1,0 +1,41 @@
+"""What a list's address asks for: filters and cursor, checked, so that a typo is no silent empty list."""
+
+from collections.abc import Collection, Mapping
+
+from dashboard.selectors.keyset import Cursor
+
+KEY_MAX = 2**63 - 1
+
+
+class BadQuery(ValueError):
+    """The address asks for something that can't be; the text names key, value and what is allowed."""
+
+
+def cursor(query: Mapping[str, str]) -> Cursor:
+    """Return where the page begins; raises BadQuery."""
+    return Cursor(before=_key(query, "before"), after=_key(query, "after"))
+
+
+def text(query: Mapping[str, str], key: str, *, at_most: int) -> str:
+    """Return a trimmed text, "" when there is none; raises BadQuery."""
+    value = query.get(key, "").strip()
+    if len(value) > at_most:
+        raise BadQuery(f"{key}: {len(value)} characters; at most {at_most} can match.")
+    return value
+
+
+def choice(query: Mapping[str, str], key: str, allowed: Collection[str]) -> str:
+    """Return one of `allowed`, "" when none is asked for; raises BadQuery."""
+    value = query.get(key, "").strip()
+    if value and value not in allowed:
+        raise BadQuery(f"{key}={value!r}: expected one of {', '.join(allowed) or 'none yet'}.")
+    return value
+
+
+def _key(query: Mapping[str, str], name: str) -> int | None:
+    value = query.get(name, "")
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit()) or int(value[:20]) > KEY_MAX:
+        raise BadQuery(f"{name}={value[:40]!r}: expected a key from the list's own links.")
+    return int(value)

@@ -1,0 +1,37 @@
+"""The same by hand: what a page shows or does, as a command to copy."""
+
+import json
+
+from django.conf import settings
+
+TOKEN = '-H "Authorization: Bearer $MESH_TOKEN"'  # noqa: S105 - where the token goes
+JSON = "-H 'Content-Type: application/json'"
+
+
+def drain(name: str, *, reason: str = "REASON") -> str:
+    """Return the command that drains a node."""
+    return _post(name, {"reason": reason})
+
+
+def undrain(name: str, *, reason: str = "REASON") -> str:
+    """Return the command that ends a drain."""
+    return _post(name, {"action": "cancel", "reason": reason})
+
+
+def trace(trace_pk: int) -> str:
+    """Return the command that reads one trace as JSON."""
+    return f"curl {TOKEN} {_url(f'traces/{trace_pk}')}"
+
+
+def example_call(node_url: str) -> str:
+    """Return the command that sends a first call to a node."""
+    body = json.dumps({"messages": [{"role": "user", "content": "hello"}]})
+    return f"curl {node_url}/v1/chat/completions {JSON} -d '{body}'"
+
+
+def _post(name: str, body: dict[str, str]) -> str:
+    return f"curl {TOKEN} {JSON} -d '{json.dumps(body)}' {_url(f'nodes/{name}/drain')}"
+
+
+def _url(path: str) -> str:
+    return f"{settings.MESH_URL.origin}/api/v1/{path}"

@@ -1,0 +1,18 @@
+"""What every page shows around its content."""
+
+from datetime import datetime
+from typing import Any
+
+from dashboard.services.rights import Right
+from dashboard.web.guard import REFUSALS, Visitor
+
+
+def frame(visitor: Visitor, *, section: str, now: datetime, live_page: str = "") -> dict[str, Any]:
+    """Return the context that base.html needs; `live_page` names the page to live.js, empty for none."""
+    return {
+        "section": section,
+        "now": now,
+        "live_page": live_page,
+        "may": visitor.may,
+        "refused_drain": REFUSALS[Right.DRAIN],
+    }

@@ -1,0 +1,26 @@
+"""Signing in and out."""
+
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.models import User
+from django.contrib.auth.views import LoginView
+from django.http import HttpResponse
+
+from dashboard.services import people
+from dashboard.services.rights import user_rights
+from dashboard.web.guard import Visitor, actor_of
+
+
+class Login(LoginView):
+    """Django's login, written into the audit."""
+
+    template_name = "login.html"
+    redirect_authenticated_user = True
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        """Sign in, and say so in the audit."""
+        response = super().form_valid(form)
+        user = form.get_user()
+        if isinstance(user, User):
+            visitor = Visitor(user=user, rights=user_rights(user))
+            people.record_login(user=user, actor=actor_of(self.request, visitor))
+        return response

@@ -1,0 +1,117 @@
+"""Routing traces: the list, and the story of one."""
+
+from datetime import datetime
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_safe
+
+from dashboard.models import Trace
+from dashboard.selectors import keyset, nodes, traces
+from dashboard.selectors.traces import TraceFilter
+from dashboard.services.rights import Right
+from dashboard.web import asked, commands
+from dashboard.web.asked import BadQuery
+from dashboard.web.frame import frame
+from dashboard.web.guard import Visitor, page, template_for
+from meshcore.clock import utcnow
+from meshcore.errors import Code
+from meshcore.trace import Why
+
+OUTCOMES = ("ok", "error")
+CODES = tuple(sorted(code.value for code in Code))
+PK_MAX_DIGITS = 19
+WHY = {
+    Why.LOCAL: "its own provider had room",
+    Why.SCORE: "it had the best score",
+    Why.STICKY: "the session was there before",
+    Why.ALIAS: "the alias leads there",
+    Why.FAILOVER: "an earlier choice failed",
+    Why.DRAIN: "the node that was asked is draining",
+    Why.BREAKER: "a breaker kept calls away from the first choice",
+}
+
+
+@require_safe
+@page(Right.READ)
+def traces_list(request: HttpRequest, visitor: Visitor) -> HttpResponse:
+    """Show the newest traces that fit the filter of the address."""
+    now = utcnow()
+    names = nodes.names()
+    context = {
+        **frame(visitor, section="traces", now=now),
+        "choices": {"nodes": names, "outcomes": OUTCOMES, "codes": CODES},
+        "example": commands.example_call("http://NODE"),
+    }
+    try:
+        context |= _found(request.GET.dict(), names)
+    except BadQuery as exc:
+        context |= {"page": keyset.Page[Trace](rows=[]), "wanted": request.GET.dict(), "problem": str(exc)}
+    status = 400 if "problem" in context else 200
+    return render(request, template_for(request, "traces.html"), context, status=status)
+
+
+@require_safe
+@page(Right.READ)
+def trace(request: HttpRequest, visitor: Visitor, ident: str) -> HttpResponse:
+    """Show one trace by its key; by the id that the nodes gave it, go to the newest of that id."""
+    if not (ident.isascii() and ident.isdigit() and len(ident) <= PK_MAX_DIGITS):
+        return _by_trace_id(ident)
+    story = traces.story(trace_pk=min(int(ident), asked.KEY_MAX))
+    if story is None:
+        raise Http404(f"There is no trace {ident}; the oldest are removed in time.")
+    context = {**frame(visitor, section="traces", now=utcnow()), **_told(story)}
+    return render(request, "trace.html", context)
+
+
+def _by_trace_id(ident: str) -> HttpResponse:
+    found = traces.newest_called(trace_id=ident)
+    if found is None:
+        raise Http404(f"There is no trace {ident[:64]!r}; it may not have been told yet.")
+    return redirect("trace", found)
+
+
+def _found(query: dict[str, str], names: list[str]) -> dict[str, Any]:
+    wanted = TraceFilter(
+        node=asked.choice(query, "node", names),
+        provider=asked.text(query, "provider", at_most=100),
+        outcome=asked.choice(query, "outcome", OUTCOMES),
+        code=asked.choice(query, "code", CODES),
+        trace_id=asked.text(query, "trace_id", at_most=64),
+        failed_over=query.get("failed_over", "") == "1",
+    )
+    found = traces.page(wanted=wanted, cursor=asked.cursor(query))
+    return {"wanted": wanted, "page": found, "searched_to": _searched_to(found)}
+
+
+def _searched_to(found: keyset.Page[Trace]) -> datetime | None:
+    return None if found.searched_to is None else traces.moment_of(found.searched_to)
+
+
+def _told(story: traces.Story) -> dict[str, Any]:
+    trace = story.trace
+    return {
+        "trace": trace,
+        "candidates": story.candidates,
+        "attempts": story.attempts,
+        "message": story.message,
+        "title": _title(trace),
+        "outcome_words": _outcome(trace),
+        "why": WHY.get(Why(trace.why), "") if trace.why in set(Why) else "",
+        "command": commands.trace(trace.pk),
+    }
+
+
+def _title(trace: Trace) -> str:
+    short = trace.trace_id[:8]
+    if trace.outcome != "ok":
+        return f"Trace {short}… found no answer"
+    served = trace.node.name if trace.routed_via == "local" else trace.routed_via
+    return f"Trace {short}… was served by {served}"
+
+
+def _outcome(trace: Trace) -> str:
+    failovers = max(trace.hops - 1, 0)
+    word = trace.code or trace.outcome
+    return f"{word}, {failovers} failover{'s' if failovers > 1 else ''}" if failovers else word

@@ -1,0 +1,384 @@
+"""A mesh to look at: rows as the link and the services would have written them."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from dashboard.models import (
+    DesiredState,
+    Drain,
+    MinuteRollup,
+    Node,
+    NodeLink,
+    ProviderHealth,
+    StepSource,
+    Trace,
+    TraceDetail,
+    Transition,
+)
+from meshcore import histogram
+from meshcore.breaker import BreakerState
+from meshcore.drain import ActiveWork, DrainInfo, DrainSource, InFlight, NodeState, Readout
+
+MODELS = {"ollama": "llama3.1-8b", "groq": "llama-3.1-70b", "vllm": "qwen-32b", "openrouter": "mixtral"}
+_counter = count(1)
+
+
+def seen_node(
+    name: str,
+    *,
+    now: datetime,
+    state: NodeState = NodeState.RUNNING,
+    heard_seconds: float = 1.0,
+    in_flight: int = 0,
+    at_start: int = 0,
+    edge: int = 0,
+    drain: DrainInfo | None = None,
+    active: tuple[ActiveWork, ...] = (),
+    safe_to_stop: bool = False,
+    generation: int = 0,
+    providers: tuple[str, ...] = ("ollama", "groq"),
+    **more: Any,
+) -> Node:
+    """Make a node that spoke `heard_seconds` ago, on an open link, with closed breakers."""
+    readout = Readout(
+        state=state,
+        accepting=state is NodeState.RUNNING,
+        drain=drain,
+        in_flight=InFlight(calls=in_flight, total=in_flight, at_start=at_start),
+        edge=edge,
+        safe_to_stop=safe_to_stop,
+        active_work=active,
+        observed_generation=generation,
+    )
+    node, _ = Node.objects.update_or_create(
+        name=name,
+        defaults={
+            "created_at": now - timedelta(days=3),
+            "instance_id": f"{name}-7f3a",
+            "boot_epoch": "b1c2:884",
+            "url": f"http://{name}.mesh.example:8100",
+            "version": "0.1.0",
+            "manifest": {"node_id": name, "capabilities": [_offer(each) for each in providers]},
+            "state": state.value,
+            "accepting": readout.accepting,
+            "in_flight": in_flight,
+            "edge": edge,
+            "safe_to_stop": safe_to_stop,
+            "observed_generation": generation,
+            "readout": msgspec.to_builtins(readout),
+            "last_heard_at": now - timedelta(seconds=heard_seconds),
+            **more,
+        },
+    )
+    NodeLink.objects.update_or_create(
+        node=node, defaults={"connection_no": 1, "opened_at": now, "closed_at": None}
+    )
+    for key in providers:
+        breaker(node, key, now=now)
+    return node
+
+
+def _offer(provider: str) -> dict[str, Any]:
+    model = MODELS.get(provider, "echo-1")
+    return {
+        "name": "llm.chat",
+        "provider": provider,
+        "params": {"model": model, "models": [model]},
+        "max_concurrent": 16,
+    }
+
+
+def silent_for(node: Node, seconds: float, *, now: datetime, idle: bool = False) -> None:
+    """Let a node have been silent, with its socket closed since."""
+    at = now - timedelta(seconds=seconds)
+    Node.objects.filter(pk=node.pk).update(last_heard_at=at)
+    NodeLink.objects.filter(node=node).update(closed_at=at, idle=idle)
+
+
+def breaker(
+    node: Node,
+    key: str,
+    *,
+    now: datetime,
+    state: BreakerState = BreakerState.CLOSED,
+    strikes: int = 0,
+    open_seconds: float | None = None,
+    error: str = "",
+    since_seconds: float = 3600.0,
+) -> ProviderHealth:
+    """Set one breaker of a node."""
+    row, _ = ProviderHealth.objects.update_or_create(
+        node=node,
+        key=key,
+        defaults={
+            "state": state.value,
+            "strikes": strikes,
+            "open_until": None if open_seconds is None else now + timedelta(seconds=open_seconds),
+            "last_error": error,
+            "since": now - timedelta(seconds=since_seconds),
+            "observed_at": now,
+        },
+    )
+    return row
+
+
+def local_drain(*, by: str = "root", reason: str = "disk swap", now: datetime) -> DrainInfo:
+    """Return a drain that somebody asked for on the machine."""
+    return DrainInfo(source=DrainSource.LOCAL, by=by, reason=reason, since=now - timedelta(seconds=90))
+
+
+def desired_drain(
+    *, by: str = "operator", reason: str = "kernel update", generation: int = 1, now: datetime
+) -> DrainInfo:
+    """Return a drain that the dashboard asked for."""
+    return DrainInfo(
+        source=DrainSource.DESIRED,
+        generation=generation,
+        by=by,
+        reason=reason,
+        since=now - timedelta(seconds=40),
+        deadline_at=now + timedelta(minutes=14),
+        sticky=True,
+    )
+
+
+def order(node: Node, *, generation: int, drains: bool, seconds_ago: float, now: datetime) -> DesiredState:
+    """Set what is asked of a node."""
+    state, _ = DesiredState.objects.update_or_create(
+        node=node,
+        defaults={
+            "generation": generation,
+            "drain": {"since": now.isoformat()} if drains else None,
+            "changed_at": now - timedelta(seconds=seconds_ago),
+        },
+    )
+    return state
+
+
+def minutes(
+    node: Node,
+    per_minute: list[int],
+    *,
+    now: datetime,
+    provider: str = "ollama",
+    outcome: str = "ok",
+    milliseconds: float = 120.0,
+    failovers: int = 0,
+) -> None:
+    """Write roll-ups for the last whole minutes, oldest first, with durations around `milliseconds`."""
+    last = now.replace(second=0, microsecond=0) - timedelta(minutes=1)
+    for back, calls in enumerate(reversed(per_minute)):
+        if calls:
+            MinuteRollup.objects.create(
+                node=node,
+                minute=last - timedelta(minutes=back),
+                provider=provider,
+                capability="llm.chat",
+                outcome=outcome,
+                count=calls,
+                failovers=min(failovers, calls),
+                counts=_spread(calls, milliseconds),
+            )
+
+
+def _spread(calls: int, milliseconds: float) -> dict[str, int]:
+    counts: histogram.Counts = {}
+    for i in range(calls):
+        histogram.add(counts, milliseconds * (0.6 + 0.8 * (i % 10) / 10) * (4 if i % 50 == 49 else 1))
+    return {str(bucket): n for bucket, n in counts.items()}
+
+
+def trace_key(at: datetime) -> int:
+    """Return a trace's primary key for a moment."""
+    return (int(at.timestamp() * 1000) << 20) | (next(_counter) & 0x3FFF)
+
+
+def trace(node: Node, *, at: datetime, attempts: list[dict[str, Any]] | None = None, **fields: Any) -> Trace:
+    """Store one call; with `attempts`, the story beside it."""
+    pk = trace_key(at)
+    row = Trace.objects.create(
+        id=pk,
+        node=node,
+        started_at=at,
+        received_at=at,
+        **{
+            "trace_id": f"{pk:032x}",
+            "capability": "llm.chat",
+            "caller": "shop",
+            "model_asked": "llama3.1-8b",
+            "model_served": "llama3.1-8b",
+            "provider": "ollama",
+            "outcome": "ok",
+            "duration_ms": 143.2,
+            "ttft_ms": 61.0,
+            "tokens_in": 21,
+            "tokens_out": 88,
+            **fields,
+        },
+    )
+    if attempts is not None:
+        TraceDetail.objects.create(
+            trace=row, attempts=attempts, candidates=CANDIDATES, message=fields.get("code", "")
+        )
+    return row
+
+
+FAILED_OVER = [
+    {"n": 1, "node": "node-b", "provider": "ollama", "model": "llama3.1-8b", "outcome": "error", "code": "timeout",
+     "message": "no first token within 1.0 s", "ms": 1000.4, "breaker": "suspect"},
+    {"n": 2, "node": "node-c", "provider": "ollama", "model": "llama3.1-8b", "started_ms": 1001.0, "ms": 268.3,
+     "ttft_ms": 92.1, "committed": True},
+]  # fmt: skip
+CANDIDATES = [
+    {"node": "node-b", "provider": "ollama", "rank": 1,
+     "score": {"value": 83.2, "p50_ms": 66.0, "load": 0.24, "success_rate": 0.999, "local_bonus": 50.0}},
+    {"node": "node-c", "provider": "ollama", "rank": 2,
+     "score": {"value": 88.4, "p50_ms": 69.0, "load": 0.28, "success_rate": 1.0}},
+    {"node": "node-b", "provider": "groq", "reason": "breaker_open", "detail": "41 s left", "seconds_remaining": 41.0},
+    {"node": "node-a", "provider": "ollama", "reason": "draining"},
+]  # fmt: skip
+
+
+def transition(node: Node, key: str, *, at: datetime, to: BreakerState, reason: str = "") -> Transition:
+    """Write that a breaker changed."""
+    return Transition.objects.create(
+        node=node,
+        key=key,
+        at=at,
+        received_at=at,
+        from_state=BreakerState.CLOSED.value,
+        to_state=to.value,
+        reason=reason,
+    )
+
+
+def step(drain: Drain, name: str, *, at: datetime, in_flight: int | None = None) -> None:
+    """Write a step of a drain, by the node."""
+    drain.steps.create(
+        step=name,
+        source=StepSource.NODE.value,
+        at=at,
+        received_at=at,
+        in_flight=in_flight,
+        generation=drain.generation,
+    )
+
+
+def waves(start: int, *, low: int, high: int) -> Iterator[int]:
+    """Yield numbers of calls that go up and down like traffic, the same each time."""
+    value = start
+    for i in count():
+        value = (value * 31 + 17 + i) % 1009
+        yield low + value % max(high - low, 1)
+
+
+def mesh(*, now: datetime) -> dict[str, Node]:
+    """Make a whole mesh with one of each trouble, for pictures and for budgets."""
+    found = {
+        "node-a": seen_node("node-a", now=now, state=NodeState.DRAINING, in_flight=5, at_start=14, edge=2, generation=1,
+                            drain=desired_drain(now=now), active=_work()),
+        "node-b": seen_node("node-b", now=now, in_flight=12, providers=("ollama", "groq", "vllm", "openrouter")),
+        "node-c": seen_node("node-c", now=now, in_flight=31, providers=("ollama", "groq", "vllm")),
+        "node-d": seen_node("node-d", now=now, in_flight=18, providers=("ollama", "vllm"), spool={"size": 3, "dropped": {"trace": 1204}}),
+        "node-e": seen_node("node-e", now=now),
+        "node-f": Node.objects.create(name="node-f", created_at=now),
+    }  # fmt: skip
+    silent_for(found["node-e"], 130, now=now)
+    order(found["node-a"], generation=1, drains=True, seconds_ago=40, now=now)
+    breaker(found["node-b"], "ollama", now=now, state=BreakerState.OPEN, strikes=2, open_seconds=41,
+            error="connect timeout after 1.0 s", since_seconds=94)  # fmt: skip
+    breaker(
+        found["node-c"],
+        "groq",
+        now=now,
+        state=BreakerState.SUSPECT,
+        strikes=1,
+        error="HTTP 503 from upstream",
+    )
+    for index, (name, top) in enumerate({"node-a": 90, "node-b": 480, "node-c": 1300, "node-d": 800}.items()):
+        wave = waves(index + 3, low=top // 2, high=top)
+        minutes(
+            found[name],
+            [next(wave) for _ in range(15)],
+            now=now,
+            milliseconds=70 + 10 * index,
+            failovers=9 * (index == 1),
+        )
+        minutes(found[name], [next(wave) // 4 for _ in range(15)], now=now, provider="groq", milliseconds=210)
+    minutes(found["node-b"], [0] * 9 + [12, 31, 18, 22, 9, 14], now=now, outcome="error", milliseconds=1000)
+    transition(
+        found["node-b"],
+        "ollama",
+        at=now - timedelta(seconds=94),
+        to=BreakerState.OPEN,
+        reason="2 of 2: connect timeout after 1.0 s",
+    )
+    transition(
+        found["node-b"],
+        "ollama",
+        at=now - timedelta(seconds=101),
+        to=BreakerState.SUSPECT,
+        reason="connect timeout after 1.0 s",
+    )
+    transition(
+        found["node-b"],
+        "groq",
+        at=now - timedelta(minutes=31),
+        to=BreakerState.CLOSED,
+        reason="probe answered",
+    )
+    _traces(found, now=now)
+    return found
+
+
+def _work() -> tuple[ActiveWork, ...]:
+    return tuple(
+        ActiveWork(
+            id=f"call-{n:02x}9c", kind="stream" if n % 2 else "call", age_seconds=3.0 * n, provider="ollama"
+        )
+        for n in range(1, 6)
+    )
+
+
+def _traces(found: dict[str, Node], *, now: datetime) -> None:
+    names = ["node-c", "node-b", "node-d", "node-c", "node-a"]
+    for i in range(60):
+        node = found[names[i % 5]]
+        at = now - timedelta(seconds=2.3 * (60 - i))
+        if i % 11 == 3:
+            trace(
+                found["node-b"],
+                at=at,
+                attempts=FAILED_OVER,
+                hops=2,
+                routed_via="node-c",
+                why="failover",
+                duration_ms=1269.4,
+                ttft_ms=1093.1,
+            )
+        elif i % 17 == 5:
+            trace(
+                node,
+                at=at,
+                attempts=FAILED_OVER[:1],
+                outcome="error",
+                code="no_healthy_provider",
+                duration_ms=4.1,
+                ttft_ms=None,
+                tokens_in=None,
+                tokens_out=None,
+                provider="",
+            )
+        else:
+            trace(
+                node,
+                at=at,
+                attempts=FAILED_OVER[1:],
+                duration_ms=90 + 13.7 * (i % 9),
+                provider=("ollama", "groq")[i % 2],
+                caller=("shop", "support-bot", "batch")[i % 3],
+            )
