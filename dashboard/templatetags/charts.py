@@ -91,7 +91,7 @@ def waterfall(
 def _tried(attempts: Sequence[dict[str, Any]], node: str) -> list[Bar]:
     return [
         Bar(
-            label=f"{attempt['n']}  {_who(attempt, node)}",
+            label=f"{attempt['n']} · {_who(attempt, node)}",
             note=f"{attempt.get('code') or 'ok'}, {ms(attempt.get('ms', 0.0))} ms",
             kind="ok" if attempt.get("outcome", "ok") == "ok" else "bad",
             begin_ms=attempt.get("started_ms", 0.0),
@@ -104,7 +104,7 @@ def _tried(attempts: Sequence[dict[str, Any]], node: str) -> list[Bar]:
 
 def _passed_over(candidates: Sequence[dict[str, Any]], node: str) -> list[Bar]:
     return [
-        Bar(label=f"–  {_who(each, node)}", note=f"passed over: {refusal(each)}", kind="skip")
+        Bar(label=f"– · {_who(each, node)}", note=f"passed over: {refusal(each)}", kind="skip")
         for each in candidates
         if each.get("reason")
     ]
@@ -181,7 +181,7 @@ def _tick(milliseconds: float) -> str:
 
 def _svg(name: str, width: int, height: int, words: str, body: SafeString | str) -> SafeString:
     return format_html(
-        '<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        '<svg class="{}" viewBox="0 0 {} {}" preserveAspectRatio="xMinYMid" role="img" aria-label="{}">{}</svg>',
         name,
         width,
         height,

@@ -1,5 +1,6 @@
 """A mesh to look at: rows as the link and the services would have written them."""
 
+import hashlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import count
@@ -206,7 +207,7 @@ def trace(node: Node, *, at: datetime, attempts: list[dict[str, Any]] | None = N
         started_at=at,
         received_at=at,
         **{
-            "trace_id": f"{pk:032x}",
+            "trace_id": hashlib.md5(str(pk).encode(), usedforsecurity=False).hexdigest(),
             "capability": "llm.chat",
             "caller": "shop",
             "model_asked": "llama3.1-8b",
