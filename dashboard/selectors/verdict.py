@@ -76,7 +76,7 @@ def _unreachable(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
             tone=Tone.BAD,
             sentence=f"{_names(gone)} {_is(gone)} unreachable",
             since=min(heard),
-            detail=f"calls go to the other nodes; {'it' if len(gone) == 1 else 'they'} may still serve clients",
+            detail="calls go to the other nodes",
         )
 
 
