@@ -76,7 +76,7 @@ def _unreachable(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
             tone=Tone.BAD,
             sentence=f"{_names(gone)} {_is(gone)} unreachable",
             since=min(heard),
-            detail="calls go to the other nodes; it may still serve its own clients",
+            detail="calls go to the other nodes",
         )
 
 
