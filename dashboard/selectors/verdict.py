@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dashboard.models import ProviderHealth
@@ -40,14 +40,104 @@ def of(mesh: Gathered) -> Verdict:
     found = [verdict for judge in _JUDGES for verdict in judge(mesh.nodes)]
     if not found:
         return _all_well(mesh.nodes)
-    worst = found[0]
-    return Verdict(
-        tone=worst.tone,
-        sentence=worst.sentence,
-        since=worst.since,
-        detail=worst.detail,
-        others=len(found) - 1,
+    return replace(found[0], others=len(found) - 1)
+
+
+def notices(mesh: Gathered) -> list[str]:
+    """Return what makes the numbers incomplete or the times wrong, one sentence each."""
+    return [notice for node in mesh.nodes for notice in _notices(node)]
+
+
+def _notices(node: NodeNow) -> Iterator[str]:
+    dropped: dict[str, int] = node.node.spool.get("dropped", {})
+    lost = ", ".join(
+        f"{count:,} {kind}s".replace(",", " ") for kind, count in sorted(dropped.items()) if count
     )
+    if lost:
+        yield f"Numbers are incomplete: {node.name} had to drop {lost} while it could not report."
+    skew = node.node.clock_skew_seconds
+    if abs(skew) > CLOCK_SKEW_SECONDS:
+        way = "ahead" if skew > 0 else "behind"
+        yield f"The clock of {node.name} is {abs(skew):.0f} s {way}; its times are shown as it says them."
+
+
+def _unreachable(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    gone = [node for node in nodes if node.state is Composite.UNREACHABLE]
+    if gone:
+        heard = [node.node.last_heard_at for node in gone if node.node.last_heard_at]
+        yield Verdict(
+            tone=Tone.BAD,
+            sentence=f"{_names(gone)} {_is(gone)} unreachable",
+            since=min(heard),
+            detail="calls go to the other nodes",
+        )
+
+
+def _down(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    nodes = list(nodes)
+    troubled: dict[str, list[tuple[NodeNow, ProviderHealth]]] = {}
+    for node in nodes:
+        for breaker in node.troubled if node.heard else ():
+            troubled.setdefault(breaker.key, []).append((node, breaker))
+    for key, seen in sorted(troubled.items(), key=lambda item: -len(item[1])):
+        having = [node for node in nodes if node.heard and any(each.key == key for each in node.breakers)]
+        yield Verdict(
+            tone=Tone.BAD,
+            sentence=f"{_thing(key)} {_how(seen)} {_where([node for node, _ in seen], having)}",
+            since=min((each.since for _, each in seen if each.since), default=None),
+            detail=next((each.last_error for _, each in seen if each.last_error), ""),
+        )
+
+
+def _unacknowledged(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    for node in nodes:
+        if node.heard and node.order.overdue:
+            yield Verdict(
+                tone=Tone.WARN,
+                sentence=f"{node.name} has not acknowledged its order",
+                detail=f"generation {node.order.generation} asked, {node.order.observed} acted on",
+            )
+
+
+def _leaving(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    for node in nodes:
+        if node.state in (Composite.STOPPING, Composite.STOPPED):
+            yield Verdict(tone=Tone.WARN, sentence=f"{node.name} is {node.state.value}")
+
+
+def _draining(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    for node in nodes:
+        if node.drain is None or node.state not in (Composite.DRAINING, Composite.DRAINED):
+            continue
+        word = "is drained and safe to stop" if node.drain.safe_to_stop else f"is {node.state.value}"
+        yield Verdict(
+            tone=Tone.CALM,
+            sentence=f"{node.name} {word}{f', by {node.drain.by}' if node.drain.by else ''}",
+            since=node.drain.since,
+            detail=node.drain.reason,
+        )
+
+
+def _quiet(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    for node in nodes:
+        if node.heard and node.presence.stale:
+            since = node.node.last_heard_at
+            yield Verdict(tone=Tone.WARN, sentence=f"{node.name} has gone quiet", since=since)
+
+
+def _coming(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    for node in nodes:
+        if node.state is Composite.JOINING:
+            yield Verdict(tone=Tone.NONE, sentence=f"{node.name} is joining")
+        elif node.state is Composite.NEVER_SEEN:
+            detail = "start it with the configuration that add_node printed"
+            yield Verdict(tone=Tone.NONE, sentence=f"{node.name} has never connected", detail=detail)
+
+
+_JUDGES for verdict in judge(mesh.nodes)]
+    if not found:
+        return _all_well(mesh.nodes)
+    return replace(found[0], others=len(found) - 1)
 
 
 def notices(mesh: Gathered) -> list[str]:
@@ -144,10 +234,11 @@ def _quiet(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
 _JUDGES: tuple[Callable[[Iterable[NodeNow]], Iterator[Verdict]], ...] = (
     _unreachable,
     _down,
+    _quiet,
     _unacknowledged,
     _leaving,
     _draining,
-    _quiet,
+    _coming,
 )
 
 
