@@ -1,8 +1,41 @@
-"""The ASGI application: the edge first, then Django."""
+"""The ASGI application: the edge first, then static files, then Django.
+
+websocket /link/v1 -> edge.link     a node, by its token
+websocket /live    -> live.browser  a page, by its session
+GET /healthz, /metrics -> edge      without Django's middleware, each layer of which costs a thread hop
+the rest -> static files, Django
+"""
 
 import os
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dashboard.settings")
-application = get_asgi_application()
+django_application = get_asgi_application()  # sets Django up: what is imported below needs its models
+
+from django.conf import settings  # noqa: E402
+
+from dashboard.edge.address import BehindProxies  # noqa: E402
+from dashboard.edge.health import healthz  # noqa: E402
+from dashboard.edge.static import with_static_files  # noqa: E402
+
+SOCKETS: dict[str, Any] = {}
+EDGE: dict[str, Any] = {"/healthz": healthz}
+pages = with_static_files(django_application)
+
+
+async def route(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Pass a connection to whom its path belongs."""
+    if scope["type"] == "websocket":
+        await SOCKETS.get(scope["path"], refuse)(scope, receive, send)
+    else:
+        await EDGE.get(scope["path"], pages)(scope, receive, send)
+
+
+async def refuse(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Refuse a websocket that nobody asked for."""
+    await send({"type": "websocket.close"})
+
+
+application = BehindProxies(route, trusted=settings.MESH_TRUSTED_PROXIES)

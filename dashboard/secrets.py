@@ -72,6 +72,19 @@ class MeshUrl:
         return sorted({self.host, "127.0.0.1", "localhost", "[::1]"})
 
 
+def networks(name: str, text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Return the networks that the setting `name` lists, comma-separated; raises ImproperlyConfigured."""
+    found = []
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            found.append(ipaddress.ip_network(entry))
+        except ValueError as exc:
+            raise ImproperlyConfigured(
+                f"{name}: {exc}; expected addresses or networks like 127.0.0.1, 10.0.0.0/8"
+            ) from exc
+    return tuple(found)
+
+
 def is_loopback(host: str) -> bool:
     """Return whether `host` names this machine itself."""
     try:

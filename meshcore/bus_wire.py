@@ -1,12 +1,13 @@
-"""What travels between two nodes: one JSON object for a call, one for its answer, server-sent events for a stream.
+"""What travels between two nodes: one JSON object for a call, one for its answer, server-sent events for a
+stream.
 
     POST /bus/v1/call       WireCall -> the result object, or a stream of
                             data: <chunk as its provider sent it>
                             event: done | error            exactly one, the last
     GET  /bus/v1/manifest   Manifest
 
-Everything that says something of the call is in the body, so that the signature covers it. The deadline travels as
-remaining milliseconds, because two nodes share no monotonic clock.
+Everything that says something of the call is in the body, so that the signature covers it. The deadline
+travels as remaining milliseconds, because two nodes share no monotonic clock.
 """
 
 from typing import Annotated, Any
@@ -64,7 +65,7 @@ def encode_call(request: RouteRequest, *, now: float) -> bytes:
 
 
 def decode_call(data: bytes, *, now: float) -> RouteRequest:
-    """Return the request in `data` with its deadline by this node's clock; raises FrameError naming the field."""
+    """Return the request in `data`, its deadline by this node's clock; FrameError names a bad field."""
     try:
         call = _decode_call(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
@@ -113,7 +114,7 @@ def error_of(result: dict[str, Any]) -> CallError | None:
 
 
 def chunk_event(data: bytes) -> bytes:
-    """Return one chunk as a server-sent event; a chunk holds no line break, as JSON on one line never does."""
+    """Return one chunk as a server-sent event."""
     return b"data: " + data + b"\n\n"
 
 

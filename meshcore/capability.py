@@ -1,8 +1,8 @@
 """What a node can do, and what a call asks for (bus-and-breaker §1).
 
-Matching has one rule for local and remote providers: majors equal and the offered minor not lower; params key by key,
-where None and "" ask nothing, `model` must be offered, `provider` pins one provider by name, and any other key refuses
-only when it is offered with another value.
+Matching has one rule for local and remote providers: majors equal and the offered minor not lower; params
+key by key, where None and "" ask nothing, `model` must be offered, `provider` pins one provider by name,
+and any other key refuses only when it is offered with another value.
 """
 
 import re
@@ -16,7 +16,9 @@ from meshcore.errors import FrameError
 Version = tuple[int, int]
 """(major, minor)."""
 
-CAPABILITIES_MAX = 1000  # in one manifest; a catalogue of models is one capability, so real ones have a handful
+CAPABILITIES_MAX = (
+    1000  # in one manifest; a catalogue of models is one capability, so real ones have a handful
+)
 HOPS_MAX = 4  # nodes on a call's path
 _VERSION = re.compile(r"(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})", re.ASCII)
 
@@ -34,10 +36,11 @@ class CapabilityDescriptor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RouteRequest(msgspec.Struct, frozen=True):
-    """A call on its way. `deadline_ms` is absolute, in this process's monotonic milliseconds; 0 = the bus's default.
+    """A call on its way. `deadline_ms` is absolute, in this process's monotonic milliseconds; 0 = the bus's
+    default.
 
-    `caller` is the calling node between nodes, else the name of the client's key; `path` are the nodes that the call
-    has left, oldest first.
+    `caller` is the calling node between nodes, else the name of the client's key; `path` are the nodes that
+    the call has left, oldest first.
     """
 
     capability: str

@@ -18,10 +18,11 @@ from meshcore.config_secrets import read_secrets
 from meshcore.config_values import Text, Texts
 from meshcore.errors import ConfigError
 
-KNOWN_TABLES = (
-    *("node", "dashboard", "runs", "bus", "gateway", "spool", "breaker", "probe"),
-    *("providers", "aliases", "peers"),
-)
+SECTIONS = ("node", "dashboard", "runs", "bus", "gateway", "spool", "breaker", "probe")
+TABLES = (*SECTIONS, "providers", "aliases", "peers")
+OVERRIDE_PREFIXES = tuple(f"MESH_{section.upper()}_" for section in SECTIONS)
+"""How the names of those environment variables begin that override a node's settings."""
+
 ALIAS = Text(r"mesh/[a-z0-9][a-z0-9._-]{0,62}", "mesh/NAME with a NAME of 1 to 63 of a-z 0-9 . _ -")
 ALIAS_CHAIN = Texts(Text(r"[a-z0-9][a-z0-9._-]{0,62}/[^\s,]{1,200}", "PROVIDER/MODEL"), 100)
 
@@ -49,8 +50,8 @@ def _tables(text: str, reader: Reader) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise ConfigError(f"{reader.file}: not TOML: {exc}") from exc
     for name in tables:
-        if name not in KNOWN_TABLES:
-            raise reader.complaint(name, None, f"one of the tables {', '.join(KNOWN_TABLES)}", secret=True)
+        if name not in TABLES:
+            raise reader.complaint(name, None, f"one of the tables {', '.join(TABLES)}", secret=True)
     return tables
 
 

@@ -105,7 +105,7 @@ class Reader:
             raise ConfigError(f"environment: {variable}: expected one of {allowed}")
         kind = known[key].kind
         try:
-            return kind.read_text(text)
+            return kind.parse(text)
         except Rejected as exc:
             shown = "" if exc.secret else f"={_shown(text)}"
             raise ConfigError(f"environment: {variable}{shown}: expected {kind.allowed}") from exc

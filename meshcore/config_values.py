@@ -30,7 +30,7 @@ class Kind(Protocol):
     def read(self, value: object) -> Any:
         """Return the setting that a TOML value means; raises Rejected."""
 
-    def read_text(self, text: str) -> Any:
+    def parse(self, text: str) -> Any:
         """Return the setting that an environment variable means; raises Rejected."""
 
 
@@ -50,7 +50,7 @@ class Whole:
             raise Rejected
         return value
 
-    def read_text(self, text: str) -> int:
+    def parse(self, text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII):
             raise Rejected
         return self.read(int(text))
@@ -74,7 +74,7 @@ class Number:
             raise Rejected
         return float(value)
 
-    def read_text(self, text: str) -> float:
+    def parse(self, text: str) -> float:
         try:
             number = float(text)
         except ValueError as exc:
@@ -93,7 +93,7 @@ class Flag:
             raise Rejected
         return value
 
-    def read_text(self, text: str) -> bool:
+    def parse(self, text: str) -> bool:
         if text not in {"true", "false"}:
             raise Rejected
         return text == "true"
@@ -114,7 +114,7 @@ class Choice:
             raise Rejected
         return self.members(value)
 
-    def read_text(self, text: str) -> enum.StrEnum:
+    def parse(self, text: str) -> enum.StrEnum:
         return self.read(text)
 
 
@@ -131,7 +131,7 @@ class Text:
             raise Rejected(secret=self.secret)
         return value
 
-    def read_text(self, text: str) -> str:
+    def parse(self, text: str) -> str:
         return self.read(text)
 
 
@@ -172,7 +172,7 @@ class Url:
         except ValueError:  # a port that is no number, brackets that don't match
             return False
 
-    def read_text(self, text: str) -> str:
+    def parse(self, text: str) -> str:
         return self.read(text)
 
 
@@ -192,7 +192,7 @@ class Texts:
             raise Rejected
         return tuple(self.item.read(each) for each in value)
 
-    def read_text(self, text: str) -> tuple[str, ...]:
+    def parse(self, text: str) -> tuple[str, ...]:
         return self.read([part.strip() for part in text.split(",") if part.strip()])
 
 
@@ -223,7 +223,7 @@ class ListenOn:
             raise Rejected
         return Address(match[1] or match[2], int(match[3]))
 
-    def read_text(self, text: str) -> Address:
+    def parse(self, text: str) -> Address:
         return self.read(text)
 
 

@@ -100,7 +100,7 @@ NO_STRIKE = FINAL | {
     Code.HOP,
     Code.CLOCK_SKEW,
 }
-"""Codes that say nothing against the provider that answered them; everything else, known or not, is a strike."""
+"""Codes that say nothing against the provider that answered them; everything else, known or not, does."""
 
 
 def is_strike(code: str) -> bool:

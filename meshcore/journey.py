@@ -1,7 +1,8 @@
-"""One call from its start to its end: what was looked at, what was tried, which error is surfaced, and the trace.
+"""One call from its start to its end: what was looked at, what was tried, which error is surfaced, and the
+trace.
 
-The first error is the one surfaced when all attempts fail (bus-and-breaker §1): later ones often only say that the
-caller had to go further away.
+The first error is the one surfaced when all attempts fail (bus-and-breaker §1): later ones often only say
+that the caller had to go further away.
 """
 
 from datetime import datetime
@@ -15,9 +16,7 @@ from meshcore.registry import Entry
 from meshcore.routing import Choice, Question, Ranked, nobody
 from meshcore.trace import Attempt, Candidate, Reason, RoutingTrace, Why
 
-BREAKER_REASONS = frozenset(
-    {Reason.BREAKER_OPEN, Reason.HALF_OPEN_BUSY, Reason.COOLING, Reason.FORCED_OPEN}
-)
+BREAKER_REASONS = frozenset({Reason.BREAKER_OPEN, Reason.HALF_OPEN_BUSY, Reason.COOLING, Reason.FORCED_OPEN})
 
 
 class Journey:

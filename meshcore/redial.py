@@ -7,6 +7,7 @@ still met ever more slowly.
 
 from collections.abc import Callable
 
+from meshcore.backoff import Backoff
 from meshcore.link import CloseCode
 
 MAX_SECONDS = 30.0
@@ -23,9 +24,7 @@ class Redial:
     """The delays of one dialler; `random` returns 0 to 1."""
 
     def __init__(self, *, base_seconds: float, random: Callable[[], float]) -> None:
-        if not 0 < base_seconds <= MAX_SECONDS:
-            raise ValueError(f"base_seconds={base_seconds!r}: expected above 0 and up to {MAX_SECONDS:g}")
-        self._base_seconds = base_seconds
+        self._backoff = Backoff(base_seconds=base_seconds, cap_seconds=max(base_seconds, MAX_SECONDS))
         self._random = random
         self._failures = 0
 
@@ -40,6 +39,5 @@ class Redial:
             self._failures = 0
         if code is not None and code in FIXED_SECONDS:
             return FIXED_SECONDS[code] * (1 + SPREAD * (2 * self._random() - 1))
-        ceiling = min(self._base_seconds * 2.0 ** min(self._failures, 32), MAX_SECONDS)
         self._failures += 1
-        return ceiling * self._random()
+        return self._backoff.delay_seconds(self._failures - 1, random=self._random)

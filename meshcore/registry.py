@@ -1,7 +1,7 @@
 """Who offers what: this node's own capabilities and its peers' manifests (bus-and-breaker §1).
 
-An entry is one capability of one provider on one node. It outlives manifest updates, so that what is in flight and
-what is known of its speed stay; breakers live elsewhere and are named by `breaker_key`.
+An entry is one capability of one provider on one node. It outlives manifest updates, so that what is in
+flight and what is known of its speed stay; breakers live elsewhere and are named by `breaker_key`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -114,7 +114,7 @@ class Entry:
         return params_match(self.descriptor, requested)
 
     def breaker_model(self, model: str) -> str:
-        """Return `model` when this provider serves several, so that each has a breaker of its own; else ""."""
+        """Return `model` when this provider serves several, each with a breaker of its own; else ""."""
         return model if self.is_local and self.serves_several else ""
 
 
@@ -143,7 +143,7 @@ class Registry:
         stream: StreamHandler | None = None,
         params_compatible: ParamsCompatible | None = None,
     ) -> Entry:
-        """Offer a capability of this node; the same one again replaces what serves it and keeps its numbers."""
+        """Offer a capability of this node; the same one again replaces what serves it, keeps its numbers."""
         entry = self._by_name.get(descriptor.name, {}).get(_key(self._node_id, descriptor))
         if entry is None:
             entry = Entry(self._node_id, descriptor)
@@ -157,14 +157,18 @@ class Registry:
     def update_from_peer_manifest(
         self, record: PeerRecord, manifest: Mapping[str, Any] | Manifest | bytes
     ) -> Diff:
-        """Make a peer's entries what its manifest says; raises FrameError, and changes nothing, when malformed."""
+        """Make a peer's entries what its manifest says; FrameError, and nothing changed, when malformed."""
         if record.node_id_full == self._node_id:
             raise FrameError(f"node_id={record.node_id_full!r}: expected a peer, this is the node itself")
         parsed = parse_manifest(manifest)
-        offers = {_key(record.node_id_full, d): (d, o.available) for o in parsed.capabilities for d in [describe(o)]}
+        offers = {
+            _key(record.node_id_full, d): (d, o.available) for o in parsed.capabilities for d in [describe(o)]
+        }
         peer = self._meet(record, draining=parsed.draining)
         known = {entry.key: entry for entry in self.of_peer(record.node_id_full)}
-        diff = Diff([key for key in offers if key not in known], [key for key in known if key not in offers], [])
+        diff = Diff(
+            [key for key in offers if key not in known], [key for key in known if key not in offers], []
+        )
         for key, (descriptor, available) in offers.items():
             entry = known.get(key)
             if entry is None:

@@ -1,8 +1,9 @@
 """Where a call may go, in what order, and why not elsewhere (bus-and-breaker §1).
 
-`choose` looks at every entry of the capability: it is refused with the first reason that holds, in the order of
-`Reason`, or it gets a score. Local entries whose load is below 0.80 come first, then everything by ascending score;
-offers that their own node calls unavailable come last, because that word may be seconds old.
+`choose` looks at every entry of the capability: it is refused with the first reason that holds, in the
+order of `Reason`, or it gets a score. Local entries whose load is below 0.80 come first, then everything by
+ascending score; offers that their own node calls unavailable come last, because that word may be seconds
+old.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -123,7 +124,7 @@ def refused_by_breaker(entry: Entry, refusal: Refusal) -> Candidate:
 def nobody(question: Question, refusals: Collection[Candidate]) -> CallError:
     """Return the error of a call that nobody may serve: what is in the way, and when to come back."""
     what = _named(question)
-    reasons = {candidate.reason for candidate in refusals} - NOT_OFFERED - PASSED_BY
+    reasons = {c.reason for c in refusals if c.reason is not None} - NOT_OFFERED - PASSED_BY
     if not reasons:
         if any(candidate.reason in PASSED_BY for candidate in refusals):
             return CallError(Code.NO_HEALTHY_PROVIDER, f"no further provider of {what}")
@@ -133,9 +134,15 @@ def nobody(question: Question, refusals: Collection[Candidate]) -> CallError:
     if reasons == {Reason.CAPACITY}:
         code, message = Code.CAPACITY_EXCEEDED, f"every provider of {what} is busy"
     elif reasons <= WAITING_HELPS:
-        code, message = Code.RATE_LIMITED, f"every provider of {what} is busy or cools down after a rate limit"
+        code, message = (
+            Code.RATE_LIMITED,
+            f"every provider of {what} is busy or cools down after a rate limit",
+        )
     else:
-        code, message = Code.NO_HEALTHY_PROVIDER, f"no healthy provider of {what}: {', '.join(sorted(reasons))}"
+        code, message = (
+            Code.NO_HEALTHY_PROVIDER,
+            f"no healthy provider of {what}: {', '.join(sorted(reasons))}",
+        )
     return CallError(code, message, retry_after_seconds=wait)
 
 

@@ -1,7 +1,9 @@
-"""Signed requests between nodes (bus-and-breaker §5): HMAC-SHA256 with the mesh secret, which itself never travels.
+"""Signed requests between nodes (bus-and-breaker §5): HMAC-SHA256 with the mesh secret, which itself never
+travels.
 
-What is signed: time, nonce, method, path, target node and the body's hash. A request is accepted within 300 s of the
-callee's clock and once; nonces are kept for 600 s, so none can be forgotten while its request is still in time.
+What is signed: time, nonce, method, path, target node and the body's hash. A request is accepted within 300
+s of the callee's clock and once; nonces are kept for 600 s, so none can be forgotten while its request is
+still in time.
 """
 
 import hashlib
@@ -55,7 +57,7 @@ class Verifier:
         self._forgotten_ms = 0  # requests not younger than this can't be told from repeated ones
 
     def check(self, headers: Mapping[str, str], *, method: str, path: str, body: bytes) -> None:
-        """Accept a request, once; raises CallError `unauthorized`, or `clock_skew` when only its time is off."""
+        """Accept a request, once; else CallError `unauthorized`, `clock_skew` when only its time is off."""
         if not self._secret:
             raise CallError(Code.UNAUTHORIZED, "this node has no mesh secret")
         time, nonce = headers.get(TIME_HEADER, ""), headers.get(NONCE_HEADER, "")
@@ -67,7 +69,9 @@ class Verifier:
             raise CallError(Code.UNAUTHORIZED, "the signed time or nonce is malformed")
         now_ms, signed_ms = self.now_ms(), int(time)
         if abs(now_ms - signed_ms) > SKEW_MS or signed_ms <= self._forgotten_ms:
-            raise CallError(Code.CLOCK_SKEW, f"the request's time is {(signed_ms - now_ms) / 1000:+.1f} s off")
+            raise CallError(
+                Code.CLOCK_SKEW, f"the request's time is {(signed_ms - now_ms) / 1000:+.1f} s off"
+            )
         self._forget(now_ms)
         if nonce in self._nonces:
             raise CallError(Code.UNAUTHORIZED, "the request was seen before")
@@ -85,9 +89,7 @@ class Verifier:
             self._forgotten_ms = max(self._forgotten_ms, min(signed_ms, now_ms - ALWAYS_TAKEN_MS))
 
 
-def _signature(
-    secret: bytes, time: str, nonce: str, method: str, path: str, target: str, body: bytes
-) -> str:
+def _signature(secret: bytes, time: str, nonce: str, method: str, path: str, target: str, body: bytes) -> str:
     digest = hashlib.sha256(body).hexdigest()
     said = "\n".join((SCHEME, time, nonce, method.upper(), path, target, digest))
     return hmac.new(secret, said.encode(), hashlib.sha256).hexdigest()

@@ -7,7 +7,7 @@ SIZE = 20  # calls; few enough that a provider which got slow or broke is seen w
 
 
 class Window:
-    """Success rate over the last `SIZE` results, and the median duration of the successful ones among them."""
+    """Success rate over the last `SIZE` results, and how long the successful ones among them took."""
 
     __slots__ = ("_durations", "_results")
 

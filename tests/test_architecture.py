@@ -40,6 +40,7 @@ PARTS: dict[str, set[str]] = {
         "dashboard.hints",
         "dashboard.models",
     },
+    "dashboard.serving": {PURE, "dashboard.runtime", "dashboard.secrets"},  # the web server, Daphne's
     "dashboard.templatetags": {PURE},
     "dashboard": set(),
     "dashboard.secrets": set(),
@@ -67,6 +68,7 @@ EXCEPTIONS = {
     ("meshcore.__main__", "meshcore.cli"),  # the one way out of the pure ring
     ("dashboard.management.commands.demo", "meshcore.aio"),  # the demo owns nodes and mock providers
     ("dashboard.management.commands.simulate", "meshcore.aio"),
+    ("dashboard.management.commands.serve", "dashboard.serving"),
 }
 
 IMPURE_LIBRARY = {

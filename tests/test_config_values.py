@@ -84,7 +84,7 @@ def test_a_kind_rejects_everything_else(kind: Kind, value: object) -> None:
     ],
 )
 def test_an_environment_variable_means_the_same(kind: Kind, text: str, meant: object) -> None:
-    assert kind.read_text(text) == meant
+    assert kind.parse(text) == meant
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_an_environment_variable_means_the_same(kind: Kind, text: str, meant: ob
 )
 def test_an_environment_variable_of_another_kind_is_rejected(kind: Kind, text: str) -> None:
     with pytest.raises(Rejected):
-        kind.read_text(text)
+        kind.parse(text)
 
 
 @pytest.mark.parametrize("url", ["http://alice:secret@host", "http://host/?key=secret"])

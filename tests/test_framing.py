@@ -24,7 +24,9 @@ from meshcore.frames import (
 )
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
-HELLO = Hello(node_id="node-a", instance_id="i1", spool_id="s1", clock=AT, manifest=Manifest(node_id="node-a"))
+HELLO = Hello(
+    node_id="node-a", instance_id="i1", spool_id="s1", clock=AT, manifest=Manifest(node_id="node-a")
+)
 
 
 def test_what_is_written_is_read_back() -> None:
@@ -57,7 +59,10 @@ def test_unknown_keys_and_unknown_types_are_ignored_without_a_word() -> None:
         ('{"type":"inbound_ack","bufferId":7}', "$.bufferId"),
         ('{"no":"type"}', "type"),
         ('["type"]', "array"),
-        ('{"type":"health","no":1,"at":"2026-01-01T00:00:00","node":{"state":"running","accepting":true}}', "at"),
+        (
+            '{"type":"health","no":1,"at":"2026-01-01T00:00:00","node":{"state":"running","accepting":true}}',
+            "at",
+        ),
         ('{"type":"inbound_ack","bufferId":"' + "x" * FRAME_MAX_BYTES + '"}', "bytes"),
         ("[" * 100_000, "array"),
     ],
@@ -138,7 +143,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
-FIELDS = st.sampled_from(sorted(set(Health.__struct_fields__) | set(Hello.__struct_fields__) | {"after", "to", "items"}))
+FIELDS = st.sampled_from(
+    sorted(set(Health.__struct_fields__) | set(Hello.__struct_fields__) | {"after", "to", "items"})
+)
 NAMES = st.sampled_from(["hello", "health", "telemetry", "inbound_ack", "going_idle", "unknown"])
 
 

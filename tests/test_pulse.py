@@ -102,7 +102,9 @@ def test_a_countdown_that_goes_on_is_no_change(clock: ManualClock) -> None:
     clock.advance(10)
     going_on = beating.number(health(msgspec.structs.replace(BETA, seconds_remaining=50.2)))
     prolonged = beating.number(health(msgspec.structs.replace(BETA, seconds_remaining=80.0)))
-    cooling = beating.number(health(msgspec.structs.replace(BETA, seconds_remaining=80.0, cooling_seconds=5.0)))
+    cooling = beating.number(
+        health(msgspec.structs.replace(BETA, seconds_remaining=80.0, cooling_seconds=5.0))
+    )
 
     assert going_on.breakers == ()
     assert len(prolonged.breakers) == 1

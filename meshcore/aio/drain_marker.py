@@ -109,8 +109,8 @@ class DrainController:
     """Closes and opens the node's gate as the marker and the stored desired state ask, and says so.
 
     `on_status` gets each change of state once ("draining", "running", "stopping", …), `on_step` each step of
-    a drain. The gate is closed from the first moment when a drain is stored; the marker is looked at by `tick`,
-    which must run before the first call is accepted, and by `watch` ever after.
+    a drain. The gate is closed from the first moment when a drain is stored; `tick` looks at the marker and
+    must run before the first call is accepted, `watch` does so ever after.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from dashboard.secrets import MeshUrl, read_or_make, secret_key
+from dashboard.secrets import MeshUrl, networks, read_or_make, secret_key
 
 
 def test_a_secret_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
@@ -63,3 +63,14 @@ def test_plain_http_beyond_loopback_has_to_be_asked_for() -> None:
 def test_what_is_no_address_is_refused_by_its_value(text: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="MESH_URL="):
         MeshUrl.parse(text, allow_plain_http=False)
+
+
+def test_networks_are_read_from_a_list_with_commas() -> None:
+    found = networks("MESH_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,, ::1")
+
+    assert [str(network) for network in found] == ["127.0.0.1/32", "10.0.0.0/8", "::1/128"]
+
+
+def test_what_is_no_network_is_named_with_its_setting() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"MESH_TRUSTED_PROXIES: 10\.0\.0\.1/8 has host bits set"):
+        networks("MESH_TRUSTED_PROXIES", "10.0.0.1/8")

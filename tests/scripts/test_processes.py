@@ -40,7 +40,7 @@ def test_a_child_is_ready_when_it_says_where(start: Start) -> None:
 
 
 def test_lines_are_printed_with_the_name_in_front(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
-    child = start("import sys; print('out'); sys.exit('err')", name="demo")
+    child = start("import sys; print('out', flush=True); sys.exit('err')", name="demo")
 
     with pytest.raises(StartFailed):
         child.wait_until_done(threading.Event(), seconds=30)

@@ -1,0 +1,1 @@
+"""The web server: Daphne's, owned and bounded."""

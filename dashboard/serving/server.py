@@ -1,0 +1,153 @@
+"""Daphne's server, owned: it accepts when the runtime is up, keeps to its limits and stops in time.
+
+Order at the start: runtime, then accept, then say ready. At the end: no new connections, websockets close
+with 1012 and their consumers finish, requests in work are answered, the runtime stops (its threads finish
+what they were given), exit. Whatever hangs is cut off after its share of the time.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any
+
+from daphne.server import Server
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.logger import STDLibLogObserver, globalLogBeginner
+
+from dashboard.serving.limits import Limits
+from dashboard.serving.requests import BoundedFactory
+from dashboard.serving.sockets import BoundedSocket, BoundedSocketFactory
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS = 1.5  # for closing handshakes and for requests in work
+CANCEL_SECONDS = 0.3  # for what was cancelled to notice
+EXIT_SECONDS = 4.5  # the process is gone by then, come what may (dashboard.md: under 5 s)
+DISCONNECT_SECONDS = 10.0  # an application may take this long to end after its client left
+
+Application = Callable[..., Any]
+Lifetime = Callable[[], AbstractAsyncContextManager[object]]
+
+
+class MeshServer(Server):
+    """Serves `application` on one listening socket, inside `lifetime`."""
+
+    def __init__(
+        self,
+        application: Application,
+        *,
+        listener: socket.socket,
+        lifetime: Lifetime,
+        on_ready: Callable[[], None],
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(
+            application,
+            endpoints=["adopted"],  # it insists on one; ours is bound before and adopted in `_start`
+            websocket_timeout=-1,  # its default cuts a wallboard off after a day
+            application_close_timeout=DISCONNECT_SECONDS,
+            server_name="meshboard",
+        )
+        self.limits = limits or Limits()
+        self.connections: dict[Any, dict[str, Any]] = {}
+        self._listener = listener
+        self._lifetime = lifetime()
+        self._on_ready = on_ready
+        self._port: Any = None
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; raises what keeps it from starting."""
+        globalLogBeginner.beginLoggingTo([STDLibLogObserver("twisted")], redirectStandardIO=False)
+        loop = reactor._asyncioEventloop
+        asyncio.set_event_loop(loop)
+        self.http_factory = BoundedFactory(self, self.limits)
+        self.ws_factory = self._make_socket_factory()
+        loop.run_until_complete(self._start())
+        reactor.callLater(1, self.application_checker)
+        reactor.callLater(2, self.timeout_checker)
+        reactor.addSystemEventTrigger("before", "shutdown", partial(_deferred, self._stop))
+        reactor.run()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+    def _make_socket_factory(self) -> BoundedSocketFactory:
+        factory = BoundedSocketFactory(self, server=self.server_name)
+        factory.setProtocolOptions(
+            autoPingTimeout=self.ping_timeout,
+            openHandshakeTimeout=self.websocket_handshake_timeout,
+            maxMessagePayloadSize=self.limits.message_bytes,
+            maxFramePayloadSize=self.limits.message_bytes,
+        )
+        return factory
+
+    async def _start(self) -> None:
+        await self._lifetime.__aenter__()
+        with self._listener as listener:  # the reactor takes a copy
+            listener.setblocking(False)
+            self._port = reactor.adoptStreamPort(listener.fileno(), listener.family, self.http_factory)
+        self._on_ready()
+
+    async def _stop(self) -> None:
+        _leave_in_time()
+        self._port.stopListening()
+        self._end_connections()
+        await self._finish_applications()
+        await self._lifetime.__aexit__(None, None, None)
+
+    def _end_connections(self) -> None:
+        for protocol in list(self.connections):
+            if isinstance(protocol, BoundedSocket):
+                protocol.end()
+        for channel in list(self.http_factory.channels):
+            channel.end()
+
+    async def _finish_applications(self) -> None:
+        running = set(self._applications())
+        if running:
+            _, running = await asyncio.wait(running, timeout=GRACE_SECONDS)
+        for application in running:
+            application.cancel()
+        if running:
+            await asyncio.wait(running, timeout=CANCEL_SECONDS)
+
+    def _applications(self) -> Iterator[asyncio.Task[None]]:
+        """The applications in work; a request that is still half sent has none yet."""
+        for details in self.connections.values():
+            if "application_instance" in details:
+                yield details["application_instance"]
+
+    def create_application(
+        self, protocol: Any, scope: dict[str, Any]
+    ) -> asyncio.Queue[dict[str, Any]] | None:
+        """Start the application of a request or websocket; returns its inbox, None if the client left."""
+        details = self.connections.get(protocol)
+        if details is None:
+            return None
+        is_socket = isinstance(protocol, BoundedSocket)
+        inbox = protocol.inbox(self.limits) if is_socket else asyncio.Queue()
+        scope.setdefault("asgi", {"version": "3.0"})
+        run = self.application(scope=scope, receive=inbox.get, send=partial(self.handle_reply, protocol))
+        details["application_instance"] = asyncio.ensure_future(run)
+        return inbox
+
+
+def _deferred(coroutine: Callable[[], Any]) -> Deferred[None]:
+    return Deferred.fromFuture(asyncio.ensure_future(coroutine()))
+
+
+def _leave_in_time() -> None:
+    """End the process after `EXIT_SECONDS` even if a thread hangs: what was committed stays."""
+    watchdog = threading.Timer(EXIT_SECONDS, _give_up)
+    watchdog.daemon = True
+    watchdog.start()
+
+
+def _give_up() -> None:
+    logger.error("still busy %s s after the signal: leaving now", EXIT_SECONDS)
+    os._exit(1)

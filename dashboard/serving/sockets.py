@@ -1,0 +1,70 @@
+"""Websockets within bounds: Daphne's protocol, with close codes that arrive and an inbox that pushes back."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
+
+from dashboard.serving.limits import Limits
+
+GOING_AWAY_RESTART = 1012  # "service restart": the client may come back at once
+
+
+class Inbox(asyncio.Queue[dict[str, Any]]):
+    """What waits for an application; says when it is full and when there is room again."""
+
+    def __init__(self, *, high: int, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        super().__init__()  # never refuses: what was read is kept, what is not yet read stays with the client
+        self._high = high
+        self._pause = pause
+        self._resume = resume
+        self._paused = False
+
+    def put_nowait(self, item: dict[str, Any]) -> None:
+        """Keep a message."""
+        super().put_nowait(item)
+        if not self._paused and self.qsize() >= self._high:
+            self._paused = True
+            self._pause()
+
+    async def get(self) -> dict[str, Any]:
+        """Return the next message."""
+        item = await super().get()
+        if self._paused and self.qsize() <= self._high // 2:
+            self._paused = False
+            self._resume()
+        return item
+
+
+class BoundedSocket(WebSocketProtocol):
+    """A websocket of the server."""
+
+    def inbox(self, limits: Limits) -> Inbox:
+        """Return the queue to this socket's application."""
+        return Inbox(
+            high=limits.inbox_messages,
+            pause=self.transport.pauseProducing,
+            resume=self._read_on,
+        )
+
+    def _read_on(self) -> None:
+        if self.transport.connected and not self.transport.disconnecting:
+            self.transport.resumeProducing()
+
+    def serverClose(self, code: int | None = None) -> None:
+        """Close with any code; autobahn's own `sendClose` refuses 1011 to 1013, which servers need."""
+        self.sendCloseFrame(code=1000 if code is None else code)
+
+    def end(self) -> None:
+        """Close at the server's end, because it stops."""
+        if self.state == self.STATE_OPEN:
+            self.serverClose(GOING_AWAY_RESTART)
+        elif self.state == self.STATE_CONNECTING:
+            self.dropConnection(abort=True)
+
+
+class BoundedSocketFactory(WebSocketFactory):
+    """Makes websockets."""
+
+    protocol = BoundedSocket

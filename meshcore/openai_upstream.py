@@ -1,0 +1,101 @@
+"""Between the bus and an OpenAI-compatible upstream: the request that is sent, the answer that comes back.
+
+A bus body that carries the client's own object under `openai` is sent as that object, with only `model` and
+`stream` set; any other is built from `params` and `input`. The upstream's whole object travels back under
+`openai`, beside what the bus itself reads.
+"""
+
+from typing import Any, TypeGuard
+
+import msgspec
+
+from meshcore.errors import CallError, Code, FrameError
+from meshcore.openai_errors import BadRequest, error_message
+from meshcore.openai_wire import INPUT_FIELD, MODEL_MAX_CHARS, Operation
+
+MODELS_MAX = 1000  # of one upstream; the largest public catalogues have a few hundred
+_NOT_SENT = frozenset({"model", "provider"})  # params that route the call
+
+
+def upstream_request(operation: Operation, body: dict[str, Any], model: str, *, stream: bool) -> bytes:
+    """Return the JSON to send for a bus body; raises BadRequest when the body lacks what is asked."""
+    request = _request_object(operation, body)
+    if model:
+        request["model"] = model
+    if stream or "stream" in request:
+        request["stream"] = stream
+    return msgspec.json.encode(request)
+
+
+def _request_object(operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+    whole = body.get("openai")
+    if isinstance(whole, dict):
+        return dict(whole)
+    params, asked = body.get("params"), input_of(operation, body)
+    extra = {key: value for key, value in (params or {}).items() if key not in _NOT_SENT}
+    return {**extra, INPUT_FIELD[operation]: asked}
+
+
+def input_of(operation: Operation, body: dict[str, Any]) -> Any:
+    """Return what a bus body asks: messages, prompt or input; raises BadRequest when there is nothing."""
+    field = INPUT_FIELD[operation]
+    carrier = body.get("input")
+    asked = carrier.get(field) if isinstance(carrier, dict) else None
+    if not asked:
+        raise BadRequest(f"input.{field}", "expected what is asked, got nothing")
+    return asked
+
+
+def result_of(operation: Operation, raw: bytes) -> dict[str, Any]:
+    """Return the bus result for an upstream's whole answer.
+
+    Raises FrameError when it is no such answer, CallError(internal_error) when it is an error sent with
+    status 200.
+    """
+    answer = _object(raw)
+    if answer.get("error"):
+        raise CallError(Code.INTERNAL_ERROR, f"the provider reported: {error_message(answer['error'])}")
+    result: dict[str, Any] = {"output": _output(operation, answer), "openai": answer}
+    if isinstance(answer.get("usage"), dict):
+        result["usage"] = answer["usage"]
+    return result
+
+
+def _output(operation: Operation, answer: dict[str, Any]) -> dict[str, Any]:
+    if operation is Operation.EMBEDDING:
+        return {"data": _first_list(answer, "data")}
+    choice = _first_list(answer, "choices")[0]
+    said = "message" if operation is Operation.CHAT else "text"
+    if not isinstance(choice, dict) or said not in choice:
+        raise FrameError(f"answer.choices[0]: expected an object with {said!r}")
+    return {said: choice[said], "finish_reason": choice.get("finish_reason")}
+
+
+def _first_list(answer: dict[str, Any], field: str) -> list[Any]:
+    value = answer.get(field)
+    if not isinstance(value, list) or not value:
+        raise FrameError(f"answer.{field}: expected a list that is not empty")
+    return value
+
+
+def models_of(raw: bytes) -> tuple[str, ...]:
+    """Return the models that an upstream lists, at most `MODELS_MAX`; FrameError when it is no list."""
+    data = _object(raw).get("data")
+    if not isinstance(data, list):
+        raise FrameError("models.data: expected a list")
+    names = (entry.get("id") for entry in data if isinstance(entry, dict))
+    return tuple(dict.fromkeys(filter(_is_name, names)))[:MODELS_MAX]
+
+
+def _is_name(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and 0 < len(name) <= MODEL_MAX_CHARS and name.isprintable()
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        answer = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise FrameError(f"answer: expected JSON: {exc}") from exc
+    if not isinstance(answer, dict):
+        raise FrameError("answer: expected a JSON object")
+    return answer

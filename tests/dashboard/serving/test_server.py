@@ -1,0 +1,189 @@
+"""The server as its clients meet it: a real process, real sockets."""
+
+import http.client
+import itertools
+import json
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.dashboard.served import Served, environment, manage, serving
+
+MIB = 1024 * 1024
+MAY_GROW_MIB = 8.0  # what a process's memory moves by itself; the bodies sent below are far larger
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+
+def connect(served: Served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", served.port), timeout=30)
+
+
+def ask(served: Served, method: str, path: str, **request: object) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    connection.request(method, path, **request)  # type: ignore[arg-type]
+    response = connection.getresponse()
+    answer = response.status, dict(response.getheaders()), response.read()
+    connection.close()
+    return answer
+
+
+def read_to_the_end(client: socket.socket) -> bytes:
+    return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    """A chunked body that never ends."""
+    chunk = b"%x\r\n%s\r\n" % (size, b"x" * size)
+    return itertools.repeat(chunk)
+
+
+def send_until_cut_off(
+    client: socket.socket, pieces: Iterator[bytes], *, at_most_mib: int
+) -> tuple[int, bytes]:
+    """Send `pieces` and listen meanwhile; returns how much was sent, and the answer."""
+    client.settimeout(0.001)
+    sent, answer = 0, b""
+    while sent < at_most_mib * MIB and b"\r\n\r\n" not in answer:
+        sent += client.send(next(pieces))
+        try:
+            answer += client.recv(65536)
+        except TimeoutError:
+            continue
+    return sent, answer
+
+
+def test_pages_static_files_and_health_are_served(served: Served) -> None:
+    status, headers, body = ask(served, "GET", "/static/django_htmx/htmx-2.min.js")
+    assert (status, headers["Content-Type"]) == (200, 'text/javascript; charset="utf-8"')
+    assert len(body) > 10_000
+
+    status, headers, _ = ask(served, "GET", "/admin/login/")
+    assert status == 200
+    assert "default-src 'self'" in headers["Content-Security-Policy"]
+    assert headers["Server"] == "meshboard"
+
+    assert ask(served, "GET", "/healthz")[0] == 200
+
+
+def test_a_body_that_is_announced_too_large_is_refused_while_nothing_of_it_came(served: Served) -> None:
+    with connect(served) as client:
+        client.sendall(b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999999\r\n\r\n")
+
+        answer = read_to_the_end(client)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    problem = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert problem["detail"] == "the body of a request may have at most 1048576 bytes"
+
+
+def test_a_client_that_sends_it_all_first_still_gets_the_answer(served: Served) -> None:
+    status, headers, body = ask(served, "POST", "/x", body=b"x" * (20 * MIB))
+
+    assert status == 413
+    assert headers["Content-Type"] == "application/problem+json"
+    assert json.loads(body)["status"] == 413
+
+
+def test_a_body_that_never_ends_is_refused_early_and_memory_stays_flat(served: Served) -> None:
+    ask(served, "POST", "/x", body=b"x" * 1000)
+    before_mib = served.resident_mib
+
+    with connect(served) as client:
+        client.sendall(b"POST /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sent, answer = send_until_cut_off(client, chunks(64 * 1024), at_most_mib=200)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert sent < 50 * MIB
+
+        client.settimeout(30)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):  # it isn't listened to for ever
+            for piece in chunks(64 * 1024):
+                client.sendall(piece)
+                assert served.resident_mib < before_mib + MAY_GROW_MIB
+
+
+def test_many_half_sent_bodies_cost_no_memory(served: Served) -> None:
+    before_mib = served.resident_mib
+    clients = [connect(served) for _ in range(50)]
+
+    for client in clients:
+        client.sendall(
+            b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 900_000
+        )
+    assert ask(served, "GET", "/healthz")[0] == 200
+
+    assert served.resident_mib < before_mib + MAY_GROW_MIB
+    for client in clients:
+        client.close()
+
+
+def test_a_websocket_that_nobody_serves_is_refused(served: Served) -> None:
+    status, _, _ = ask(served, "GET", "/nobody", headers=upgrade(served))
+
+    assert status == 403
+
+
+def upgrade(served: Served) -> dict[str, str]:
+    return {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+        "Origin": served.url,
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_in_time_with_a_half_sent_request_and_an_idle_connection(
+    migrated: Path, number: signal.Signals
+) -> None:
+    with serving(migrated) as served, connect(served) as half_sent, connect(served) as idle:
+        half_sent.sendall(b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert idle.recv(65536).startswith(b"HTTP/1.1 200 ")
+        asked_at = time.monotonic()
+
+        served.process.send_signal(number)
+
+        assert served.process.wait(10) == 0
+        assert time.monotonic() - asked_at < 5.0
+        assert half_sent.recv(100) == b""
+        assert "Traceback" not in served.stderr
+
+
+def test_a_busy_port_ends_it_with_one_line(served: Served) -> None:
+    done = manage("serve", "--port", str(served.port), env=environment(served.var))
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"CommandError: can't listen on 127.0.0.1 port {served.port}: Address already in use\n"
+    )
+
+
+def test_a_socket_of_the_parent_is_served_on(migrated: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        with serving(migrated, "--fd", str(fd), fd=fd) as served:
+            assert served.port == listener.getsockname()[1]
+            assert ask(served, "GET", "/healthz")[0] == 200
+
+
+def test_it_does_not_start_with_migrations_pending(tmp_path: Path) -> None:
+    done = manage("serve", "--port", "0", env=environment(tmp_path))
+
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"CommandError: \d+ migrations are not applied: run `python manage.py migrate` first\n", done.stderr
+    )
+
+
+def test_it_does_not_listen_for_all_with_a_url_for_one(migrated: Path) -> None:
+    done = manage("serve", "--host", "0.0.0.0", "--port", "0", env=environment(migrated))
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("CommandError: can't listen on 0.0.0.0: MESH_URL=http://127.0.0.1:8000 is")

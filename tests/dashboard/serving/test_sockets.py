@@ -1,0 +1,46 @@
+"""A websocket's inbox pushes back: what its consumer doesn't take stays with the client."""
+
+import asyncio
+
+from dashboard.serving.sockets import Inbox
+
+
+class Pipe:
+    """Notes whether the socket is being read."""
+
+    def __init__(self) -> None:
+        self.reading = True
+
+    def pause(self) -> None:
+        self.reading = False
+
+    def resume(self) -> None:
+        self.reading = True
+
+
+async def test_the_socket_is_not_read_while_the_inbox_is_full_and_again_when_there_is_room() -> None:
+    pipe = Pipe()
+    inbox = Inbox(high=4, pause=pipe.pause, resume=pipe.resume)
+
+    for number in range(3):
+        inbox.put_nowait({"n": number})
+    assert pipe.reading
+    inbox.put_nowait({"n": 3})
+    inbox.put_nowait({"n": 4})  # one that was on its way
+    assert not pipe.reading
+
+    assert [(await inbox.get())["n"] for _ in range(2)] == [0, 1]
+    assert not pipe.reading
+    assert (await inbox.get())["n"] == 2
+    assert pipe.reading
+
+
+async def test_nothing_is_lost_at_the_bound() -> None:
+    pipe = Pipe()
+    inbox = Inbox(high=2, pause=pipe.pause, resume=pipe.resume)
+    for number in range(10):
+        inbox.put_nowait({"n": number})
+
+    taken = [(await asyncio.wait_for(inbox.get(), 10))["n"] for _ in range(10)]
+
+    assert taken == list(range(10))
