@@ -288,6 +288,23 @@ async def test_work_in_flight_goes_on_and_only_falls_behind_the_gate(
     assert controller.readout().state is NodeState.DRAINED
 
 
+async def test_quiet_is_when_nothing_is_owned_or_passed_on(tmp_path: Path) -> None:
+    controller = Watched(tmp_path).controller
+    work, passed_on = controller.ledger.admit(WorkKind.CALL, "w"), controller.ledger.edge("e")
+    waiting = asyncio.create_task(controller.until_quiet())
+
+    await asyncio.sleep(0)
+    work.close()
+    await asyncio.sleep(0)
+    early = waiting.done()
+    passed_on.close()
+
+    async with asyncio.timeout(10):
+        await waiting
+        await controller.until_quiet()
+    assert not early
+
+
 # Case 27: a restart.
 
 
