@@ -217,7 +217,7 @@ class Node:
             api_keys=api_keys,
             utcnow=utcnow,
         )
-        peers = PeerRoutes(endpoint, self._controller)
+        peers = PeerRoutes(endpoint, self._controller, max_body_bytes=limits.max_body_bytes)
         return Gateway(clients, peers, operators, max_body_bytes=limits.max_body_bytes)
 
     def _make_reporting(self, instance_id: str, clock: Clock, utcnow: UtcNow) -> Reporting | None:
