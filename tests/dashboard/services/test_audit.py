@@ -221,7 +221,9 @@ def test_an_entry_pushed_in_between_is_named(now: datetime) -> None:
     columns = ", ".join(field.column for field in AuditEntry._meta.fields if field.name != "n")
 
     forge("UPDATE dashboard_auditentry SET n = 4 WHERE n = 3")
-    forge(f"INSERT INTO dashboard_auditentry (n, {columns}) SELECT 3, {columns} FROM dashboard_auditentry WHERE n = 2")
+    forge(
+        f"INSERT INTO dashboard_auditentry (n, {columns}) SELECT 3, {columns} FROM dashboard_auditentry WHERE n = 2"
+    )
 
     verdict = audit.verify()
     assert (verdict.fault, verdict.n) == (Fault.INSERTED, 3)
@@ -232,7 +234,9 @@ def test_an_entry_outside_the_head_is_named(n: int, now: datetime) -> None:
     write(now, 3)
     columns = ", ".join(field.column for field in AuditEntry._meta.fields if field.name != "n")
 
-    forge(f"INSERT INTO dashboard_auditentry (n, {columns}) SELECT {n}, {columns} FROM dashboard_auditentry WHERE n = 3")
+    forge(
+        f"INSERT INTO dashboard_auditentry (n, {columns}) SELECT {n}, {columns} FROM dashboard_auditentry WHERE n = 3"
+    )
 
     assert audit.verify().fault is Fault.INSERTED
 
@@ -282,7 +286,11 @@ def test_a_trail_that_nothing_guards_does_not_verify(now: datetime) -> None:
 def test_the_database_refuses_to_change_entries(sql: str, now: datetime) -> None:
     write(now, 2)
 
-    with pytest.raises(IntegrityError, match="never changed"), transaction.atomic(), connection.cursor() as cursor:
+    with (
+        pytest.raises(IntegrityError, match="never changed"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
         cursor.execute(sql)
 
     assert audit.verify().ok
@@ -296,7 +304,11 @@ def test_the_database_refuses_to_replace_an_entry_by_its_rowid(now: datetime) ->
         f"SELECT rowid, 3, {columns} FROM dashboard_auditentry WHERE n = 2"
     )
 
-    with pytest.raises(IntegrityError, match="never changed"), transaction.atomic(), connection.cursor() as cursor:
+    with (
+        pytest.raises(IntegrityError, match="never changed"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
         cursor.execute(sql)
 
     assert AuditEntry.objects.count() == 2
