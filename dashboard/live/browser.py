@@ -13,10 +13,11 @@ from dashboard import runtime
 from dashboard.live import entry, fanout
 from dashboard.live.entry import Close, Wish
 from dashboard.live.fanout import Full, Seat
-from dashboard.live.viewer import ALL, Act, NotSent, Viewer
+from dashboard.live.viewer import ALL, Act, NotSent, Viewer, ViewerPolicy
 
 logger = logging.getLogger(__name__)
 
+POLICY = ViewerPolicy()
 RECHECK_SECONDS = 60.0  # a session that has ended, or a right that is gone, ends the socket this much later
 
 
@@ -57,7 +58,7 @@ class LiveConsumer(AsyncConsumer):
         refusal = await self._runtime.in_render(entry.refusal, self._wish)
         if refusal is not None:
             await self._close(refusal)
-        self._viewer = Viewer(clock=asyncio.get_running_loop().time)
+        self._viewer = Viewer(clock=asyncio.get_running_loop().time, policy=POLICY)
         self._news = asyncio.Event()
         self._sender = asyncio.create_task(self._serve())
 
