@@ -10,7 +10,7 @@ from dashboard.services import audit, audit_triggers
 from dashboard.services.actor import Actor
 
 ALICE = Actor(kind=ActorKind.USER, name="alice", id="7", address="192.0.2.1", request_id="r-1")
-COLUMNS = ", ".join(field.column for field in AuditEntry._meta.fields if field.name != "n")
+COLUMNS = ", ".join(field.name for field in AuditEntry._meta.fields if field.name != "n")
 
 
 def write(now: datetime, count: int = 1, **fields: Any) -> list[AuditEntry]:
