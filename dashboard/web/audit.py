@@ -34,8 +34,17 @@ def audit_list(request: HttpRequest, visitor: Visitor) -> HttpResponse:
             target=asked.text(query, "target", at_most=200),
         )
         found = audit.page(wanted=wanted, cursor=asked.cursor(query))
-        context |= {"wanted": wanted, "told": found.told, "page": found.page}
+        context |= {
+            "wanted": wanted,
+            "told": found.told,
+            "page": found.page,
+            "searched_to": _searched_to(found),
+        }
     except BadQuery as exc:
         context |= {"wanted": query, "page": keyset.Page[AuditEntry](rows=[]), "problem": str(exc)}
     status = 400 if "problem" in context else 200
     return render(request, template_for(request, "audit.html"), context, status=status)
+
+
+def _searched_to(found: audit.AuditPage) -> str:
+    return "" if found.page.searched_to is None else f"entry {found.page.searched_to}"

@@ -13,10 +13,10 @@ from dashboard.selectors.nodes import Gathered, NodeNow
 from dashboard.services import drain as drains
 from dashboard.services.drain import InvalidWish
 from dashboard.services.rights import Right
-from dashboard.web import commands, confirm
+from dashboard.web import confirm
 from dashboard.web.confirm import Act, BadForm, Confirm
 from dashboard.web.frame import frame
-from dashboard.web.guard import Visitor, actor_of, is_fragment, page
+from dashboard.web.guard import Visitor, actor_of, is_fragment, page, template_for
 from meshcore.clock import utcnow
 
 UNPROCESSABLE = 422
@@ -102,10 +102,9 @@ def _page(
         **fragments.node_context(mesh, row),
         "past": nodes.past_of(node=row.node),
         "confirm": form,
-        "command": commands.undrain(row.name) if row.drains else commands.drain(row.name),
+        "fragment": is_fragment(request),
     }
-    template = "node.html#rows" if is_fragment(request) else "node.html"
-    return render(request, template, context, status=status)
+    return render(request, template_for(request, "node.html"), context, status=status)
 
 
 def _find(name: str) -> tuple[Gathered, NodeNow]:

@@ -1,6 +1,5 @@
 """Routing traces: the list, and the story of one."""
 
-from datetime import datetime
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -85,8 +84,8 @@ def _found(query: dict[str, str], names: list[str]) -> dict[str, Any]:
     return {"wanted": wanted, "page": found, "searched_to": _searched_to(found)}
 
 
-def _searched_to(found: keyset.Page[Trace]) -> datetime | None:
-    return None if found.searched_to is None else traces.moment_of(found.searched_to)
+def _searched_to(found: keyset.Page[Trace]) -> str:
+    return "" if found.searched_to is None else f"{traces.moment_of(found.searched_to):%d %b %H:%M:%S}"
 
 
 def _told(story: traces.Story) -> dict[str, Any]:
