@@ -21,7 +21,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 @pytest.fixture(scope="session", autouse=True)
 def _audit_triggers_let_the_flush_pass() -> Iterator[None]:
     """A transactional test empties all tables at its end; its `post_migrate` puts the triggers back."""
-    flush = TransactionTestCase._fixture_teardown
+    flush = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
     def without_triggers(case: TransactionTestCase) -> None:
         for connection in connections.all():
@@ -30,6 +30,12 @@ def _audit_triggers_let_the_flush_pass() -> Iterator[None]:
 
     with patch.object(TransactionTestCase, "_fixture_teardown", without_triggers):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _fast_passwords(settings: Any) -> None:
+    """A password of a test guards nothing, so it needs no slow hash."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def person(name: str, *groups: str) -> User:
