@@ -54,7 +54,11 @@ def test_the_configuration_is_toml_that_a_node_reads(
     token_file: str, token: dict[str, str], node: Node
 ) -> None:
     text = nodes.configuration(
-        node=node, dashboard_url="http://127.0.0.1:8000", listen="127.0.0.1:8101", token_file=token_file
+        node=node,
+        dashboard_url="http://127.0.0.1:8000",
+        listen="127.0.0.1:8101",
+        upstream="http://u/v1",
+        token_file=token_file,
     )
 
     settings = tomllib.loads(text)
@@ -62,8 +66,10 @@ def test_the_configuration_is_toml_that_a_node_reads(
         "id": "node-a",
         "community": "default",
         "listen": "127.0.0.1:8101",
-        "advertise": "http://127.0.0.1:8101",
-        "home": "node-a",
+        "home": "node-a-home",
     }
     assert settings["dashboard"] == {"url": "http://127.0.0.1:8000", **token}
-    assert settings["providers"][0]["kind"] == "openai"
+    assert (settings["providers"][0]["kind"], settings["providers"][0]["base_url"]) == (
+        "openai",
+        "http://u/v1",
+    )
