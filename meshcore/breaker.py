@@ -91,6 +91,7 @@ class Breaker:
         return Reading(
             tripped=circuit.tripped,
             failures=circuit.failures,
+            probe_failures=circuit.probe_failures,
             last_check=circuit.last_check,
             last_error=circuit.last_error,
             open_until=circuit.open_until,
@@ -214,6 +215,10 @@ class Breaker:
     def advance(self) -> None:
         """Let time do its part up to now, so that its transitions can be taken."""
         self._settled_now()
+
+    def has_transitions(self) -> bool:
+        """Return whether there is anything to take."""
+        return bool(self._transitions)
 
     def take_transitions(self) -> list[Transition]:
         """Return the transitions since the last taking, oldest first."""

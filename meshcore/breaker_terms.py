@@ -99,6 +99,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     tripped: bool
     failures: int  # of traffic, in a row
+    probe_failures: int
     last_check: float | None  # None: never heard anything
     last_error: str | None
     open_until: float

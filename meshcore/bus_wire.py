@@ -15,9 +15,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from meshcore import sse
 from meshcore.capability import HOPS_MAX, RouteRequest
 from meshcore.errors import CallError, Code, FrameError
 
+DONE_EVENT = "done"
+ERROR_EVENT = "error"
+ACCEPTED = b": accepted\n\n"  # begins every stream, before its provider is asked: the peer is there
 CALL_PATH = "/bus/v1/call"
 MANIFEST_PATH = "/bus/v1/manifest"
 ANSWER_MAX_BYTES = 32 << 20  # four times the biggest request
@@ -113,16 +117,11 @@ def error_of(result: dict[str, Any]) -> CallError | None:
     )
 
 
-def chunk_event(data: bytes) -> bytes:
-    """Return one chunk as a server-sent event."""
-    return b"data: " + data + b"\n\n"
-
-
 def done_event() -> bytes:
     """Return the event that ends a stream that went well."""
-    return b"event: done\ndata: {}\n\n"
+    return sse.encode(b"{}", DONE_EVENT)
 
 
 def error_event(error: CallError) -> bytes:
     """Return the event that ends a stream that failed."""
-    return b"event: error\ndata: " + _encode(error.as_result()) + b"\n\n"
+    return sse.encode(_encode(error.as_result()), ERROR_EVENT)

@@ -137,5 +137,4 @@ class Circuit:
         self.tripped = True
         self.open_until = now + self._policy.backoff_seconds
         self.generation += 1
-        self.probe_failures = 0
         self.trial = None

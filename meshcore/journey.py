@@ -12,6 +12,7 @@ import msgspec
 
 from meshcore.capability import RouteRequest, asked_model
 from meshcore.errors import CallError, Code, ExchangeError
+from meshcore.openai_wire import Usage
 from meshcore.registry import Entry
 from meshcore.routing import Choice, Question, Ranked, nobody
 from meshcore.trace import Attempt, Candidate, Reason, RoutingTrace, Why
@@ -41,6 +42,7 @@ class Journey:
         self.local_only = local_only
         self.tried: list[Entry] = []
         self.attempts: list[Attempt] = []
+        self.model_served = ""  # by the answer's own word; else the attempt's
         self.tokens_in: int | None = None
         self.tokens_out: int | None = None
         self._first_look: Choice | None = None
@@ -55,6 +57,7 @@ class Journey:
             version=request.version_req,
             params=self.params,
             local_only=self.local_only,
+            stream=request.stream,
             draining=draining,
             path=request.path,
             excluded=self.tried,
@@ -87,6 +90,8 @@ class Journey:
 
     def surfaced(self, question: Question) -> CallError:
         """Return the error to surface now that nothing more is tried, with everything that was."""
+        if self._first_look is None:
+            return CallError(Code.TIMEOUT, "the call's deadline passed before anybody was asked")
         return self._explained(self._first_error or nobody(question, self._refused))
 
     def broken(self, error: CallError) -> CallError:
@@ -99,8 +104,8 @@ class Journey:
         if not self.tried or (first is not None and not self._has_answer()):
             if first is None or isinstance(first, ExchangeError):
                 return "local"
-            return self._via(self.tried[0])
-        return self._via(self.tried[-1])
+            return self.tried[0].via
+        return self.tried[-1].via
 
     def trace(self, *, now: float, error: CallError | None = None) -> RoutingTrace:
         """Return the call's trace, finished at the monotonic moment `now`."""
@@ -111,7 +116,7 @@ class Journey:
             started_at=self.started_at,
             caller=self.request.caller,
             model_asked=asked_model(self.params),
-            model_served=last.model if last is not None and self._has_answer() else "",
+            model_served=self._served(),
             duration_ms=(now - self.started) * 1000,
             ttft_ms=last.started_ms + last.ttft_ms if last is not None and last.ttft_ms is not None else None,
             tokens_in=self.tokens_in,
@@ -132,19 +137,25 @@ class Journey:
         """Return the error that stands in the trace of a call that its caller gave up."""
         return CallError(Code.CANCELLED, "the caller went away")
 
-    def count_tokens(self, usage: Any) -> None:
-        """Take the tokens from a usage object in OpenAI's shape; anything else is ignored."""
-        if isinstance(usage, dict):
-            self.tokens_in = _count(usage.get("prompt_tokens"))
-            self.tokens_out = _count(usage.get("completion_tokens"))
+    def answered(self, model: Any, usage: Usage | None) -> None:
+        """Take what the answer says of itself; `model` counts when it is a text."""
+        if isinstance(model, str):
+            self.model_served = model
+        self.count_tokens(usage)
+
+    def count_tokens(self, usage: Usage | None) -> None:
+        """Take what the provider says of tokens, if it says anything."""
+        if usage is not None:
+            self.tokens_in = usage.prompt_tokens
+            self.tokens_out = usage.completion_tokens
 
     def _has_answer(self) -> bool:
         """Return whether the last attempt answered, be it only with the begin of a stream."""
         last = self.attempts[-1] if self.attempts else None
         return last is not None and (last.committed or last.outcome == "ok")
 
-    def _via(self, entry: Entry) -> str:
-        return "local" if entry.is_local else entry.node_id
+    def _served(self) -> str:
+        return self.model_served or (self.attempts[-1].model if self._has_answer() else "")
 
     def _explained(self, error: CallError) -> CallError:
         return CallError(
@@ -176,7 +187,3 @@ class Journey:
             for n, r in enumerate(self._ranking(), 1)
         ]
         return (*ranked, *self._refused)
-
-
-def _count(tokens: Any) -> int | None:
-    return tokens if isinstance(tokens, int) and tokens >= 0 else None

@@ -94,6 +94,11 @@ class Entry:
         self.describe(descriptor)
 
     @property
+    def via(self) -> str:
+        """Who serves it, as results are stamped: "local" or the peer's id."""
+        return "local" if self.is_local else self.node_id
+
+    @property
     def key(self) -> EntryKey:
         """Identity within this node's registry."""
         return _key(self.node_id, self.descriptor)
@@ -152,6 +157,14 @@ class Registry:
         entry.handler = handler
         entry.stream = stream
         entry.params_compatible = params_compatible
+        return entry
+
+    def deregister_local(self, key: EntryKey) -> Entry | None:
+        """Stop to offer one of this node's own capabilities; return its entry when there was one."""
+        entry = self._by_name.get(key.name, {}).get(key)
+        if entry is None or not entry.is_local:
+            return None
+        self._drop(key)
         return entry
 
     def update_from_peer_manifest(

@@ -38,6 +38,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     version: Version
     params: Mapping[str, Any] = {}
     local_only: bool = False  # a peer's call: other nodes are not even looked at
+    stream: bool = False
     draining: bool = False  # this node's gate is closed: its own entries are refused
     path: tuple[str, ...] = ()  # nodes that the call has left
     excluded: Collection[Entry] = ()  # already tried
@@ -155,6 +156,8 @@ def _refusal(
         return refused(entry, Reason.VERSION, f"offers {descriptor.version[0]}.{descriptor.version[1]}")
     if not entry.fits(question.params):
         return refused(entry, Reason.PARAMS)
+    if question.stream and entry.is_local and entry.stream is None:
+        return refused(entry, Reason.PARAMS, "doesn't stream")
     if peer.draining if peer is not None else question.draining:
         return refused(entry, Reason.DRAINING)
     if peer is not None and peer.heard_at < stale_before:

@@ -1,0 +1,284 @@
+"""The capability bus of a node: each call goes to a local provider or to a peer, and fails over
+(bus-and-breaker §1).
+
+An **outermost** call may go anywhere, is tried up to `max_attempts` times, and is stamped with who
+answered. A peer's call (`local_only`) sees local candidates alone, is tried once, and is not stamped: so a
+call crosses one hop and two nodes never play ping-pong.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from meshcore.aio.bus_stream import BusStream
+from meshcore.aio.dispatch import BusSettings, Dispatcher
+from meshcore.aio.exchange import Exchange
+from meshcore.aio.health import ProviderHealthCache
+from meshcore.aio.offering import (
+    AnyHandler,
+    AnyStreamHandler,
+    Provider,
+    Service,
+    adapt,
+    adapt_stream,
+    handlers_of,
+)
+from meshcore.aio.transport import InMemoryTransport, Transport
+from meshcore.capability import HOPS_MAX, CapabilityDescriptor, Manifest, RouteRequest, Version
+from meshcore.clock import Clock, UtcNow, monotonic, utcnow
+from meshcore.errors import CallError, Code
+from meshcore.journey import Journey
+from meshcore.openai_wire import usage_of
+from meshcore.registry import Entry, ParamsCompatible, Registry
+from meshcore.topology import manifest_of, topology_of
+from meshcore.trace import RoutingTrace, TraceRing
+
+__all__ = ["BusSettings", "BusStream", "CapabilityBus"]
+
+STAMPS = ("_routed_via", "_trace_id", "_attempts")
+DRAINING_RETRY_SECONDS = 1.0  # the caller has other nodes to ask meanwhile
+
+logger = logging.getLogger(__name__)
+
+
+def _never() -> bool:
+    return False
+
+
+class CapabilityBus:
+    """Node `node_id_full`'s bus; it belongs to one event loop.
+
+    `on_trace` gets the trace of every finished outermost call; all traces, of peers' calls too, are in
+    `traces`. `draining` may be set to a function that tells whether the node's gate is closed.
+    """
+
+    def __init__(
+        self,
+        node_id_full: str,
+        community_id: str = "default",
+        transport: Transport | None = None,
+        *,
+        clock: Clock = monotonic,
+        utcnow: UtcNow = utcnow,
+        health: ProviderHealthCache | None = None,
+        settings: BusSettings | None = None,
+        on_trace: Callable[[RoutingTrace], None] | None = None,
+    ) -> None:
+        self.node_id_full = node_id_full
+        self.community_id = community_id
+        self.settings = settings or BusSettings()
+        self.health = health or ProviderHealthCache(clock=clock, utcnow=utcnow)
+        self.registry = Registry(node_id_full, clock=clock)
+        self.traces = TraceRing(self.settings.trace_ring)
+        self.draining: Callable[[], bool] = _never
+        self._clock = clock
+        self._utcnow = utcnow
+        self._on_trace = on_trace
+        self._dispatcher = Dispatcher(self.registry, self.health, self.settings, clock=clock)
+        self._exchange = Exchange(node_id_full, transport)
+        if isinstance(transport, InMemoryTransport):
+            transport.attach(self)
+
+    def register_service(self, service: Service) -> None:
+        """Offer all capabilities of a service."""
+        for descriptor, handler, *rest in service.capabilities():
+            self.register_capability(descriptor, handler, *rest, stream=getattr(handler, "stream", None))
+
+    def register_capability(
+        self,
+        descriptor: CapabilityDescriptor,
+        handler: AnyHandler,
+        params_compatible: ParamsCompatible | None = None,
+        *,
+        stream: AnyStreamHandler | None = None,
+    ) -> Entry:
+        """Offer one capability, served by `handler(request)` or `handler(request, call)`."""
+        entry = self.registry.register_local(
+            descriptor, adapt(handler), stream=adapt_stream(stream), params_compatible=params_compatible
+        )
+        self.health.ensure(entry.breaker_key)
+        return entry
+
+    def register_provider(self, provider: Provider) -> None:
+        """Offer what a provider can do, now and whenever that changes."""
+        provider.on_change = lambda: self._offer(provider)
+        self._offer(provider)
+
+    async def call(
+        self,
+        capability: str,
+        version: Version,
+        body: dict[str, Any],
+        *,
+        session_id: str | None = None,
+        deadline_seconds: float | None = None,
+        caller: str = "",
+        trace_id: str | None = None,
+        traceparent: str = "",
+        draining: bool = False,
+    ) -> dict[str, Any]:
+        """Return the result of an outermost call, or `{"error", "message", "attempts", …}`; it raises
+        nothing.
+
+        `draining` refuses this node's own providers. `_routed_via`, `_trace_id` and `_attempts` (how many)
+        are always in the result.
+        """
+        request = RouteRequest(
+            capability,
+            version,
+            body,
+            caller,
+            trace_id or "",
+            session_id,
+            self._deadline_ms(deadline_seconds),
+            traceparent=traceparent,
+        )
+        return await self._outermost(request, draining=draining)
+
+    def stream(
+        self,
+        capability: str,
+        version: Version,
+        body: dict[str, Any],
+        *,
+        session_id: str | None = None,
+        deadline_seconds: float | None = None,
+        caller: str = "",
+        trace_id: str | None = None,
+        traceparent: str = "",
+        draining: bool = False,
+    ) -> BusStream:
+        """Return the chunks of an outermost call; nothing happens before its `start` or first chunk."""
+        request = RouteRequest(
+            capability,
+            version,
+            body,
+            caller,
+            trace_id or "",
+            session_id,
+            self._deadline_ms(deadline_seconds),
+            True,
+            traceparent=traceparent,
+        )
+        return self._stream(request, local_only=False, draining=draining)
+
+    async def handle_call(self, request: RouteRequest, local_only: bool = False) -> dict[str, Any]:
+        """Return the result of a call made elsewhere; `local_only` for every call that comes from a peer."""
+        if not local_only:
+            return await self._outermost(request, draining=False)
+        if (refusal := self._refusal(request)) is not None:
+            return refusal.as_result()
+        result = await self._run(self._journey(request, local_only=True), draining=False)
+        return {key: value for key, value in result.items() if key not in STAMPS}
+
+    def handle_stream(self, request: RouteRequest, local_only: bool = True) -> BusStream:
+        """Return the chunks of a call made elsewhere."""
+        return self._stream(request, local_only=local_only, draining=False)
+
+    def manifest(self, *, url: str = "", log_id: str = "", draining: bool | None = None) -> Manifest:
+        """Return what this node offers to peers; `draining` None asks the gate."""
+        return manifest_of(
+            self.registry,
+            node_id=self.node_id_full,
+            community=self.community_id,
+            url=url,
+            log_id=log_id,
+            draining=self.draining() if draining is None else draining,
+            is_healthy=self.health.is_healthy,
+        )
+
+    def topology_snapshot(self) -> dict[str, Any]:
+        """Return peers, capabilities and the last calls, as plain data for people."""
+        return topology_of(self.registry, node_id=self.node_id_full, now=self._clock(), traces=self.traces)
+
+    def _offer(self, provider: Provider) -> None:
+        serve, stream = handlers_of(provider)
+        offered = []
+        for descriptor in provider.descriptors():
+            named = msgspec.structs.replace(descriptor, provider=provider.name)
+            offered.append(self.registry.register_local(named, serve, stream=stream).key)
+        for entry in self.registry.all_local():
+            if entry.descriptor.provider == provider.name and entry.key not in offered:
+                self.registry.deregister_local(entry.key)
+        self.health.ensure(provider.name)
+
+    def _deadline_ms(self, seconds: float | None) -> float:
+        return (self._clock() + (self.settings.deadline_seconds if seconds is None else seconds)) * 1000
+
+    def _journey(self, request: RouteRequest, *, local_only: bool) -> Journey:
+        if not request.trace_id:
+            request = msgspec.structs.replace(request, trace_id=secrets.token_hex(16))
+        now = self._clock()
+        deadline = request.deadline_ms / 1000 if request.deadline_ms else now + self.settings.deadline_seconds
+        return Journey(
+            request,
+            node_id=self.node_id_full,
+            started=now,
+            started_at=self._utcnow(),
+            deadline=deadline,
+            local_only=local_only,
+        )
+
+    def _refusal(self, request: RouteRequest) -> CallError | None:
+        """Return why a peer's call is not even looked at."""
+        if self.node_id_full in request.path or len(request.path) > HOPS_MAX:
+            return CallError(Code.HOP, f"the call was here or came too far: {' > '.join(request.path)}")
+        if self.draining():
+            text = f"{self.node_id_full} is draining"
+            return CallError(Code.DRAINING, text, retry_after_seconds=DRAINING_RETRY_SECONDS)
+        return None
+
+    async def _outermost(self, request: RouteRequest, *, draining: bool) -> dict[str, Any]:
+        journey = self._journey(request, local_only=False)
+        result = await self._run(journey, draining=draining or self.draining())
+        return {
+            **result,
+            "_routed_via": journey.routed_via(),
+            "_trace_id": journey.request.trace_id,
+            "_attempts": len(journey.attempts),
+        }
+
+    def _stream(self, request: RouteRequest, *, local_only: bool, draining: bool) -> BusStream:
+        return BusStream(
+            self._journey(request, local_only=local_only),
+            self._dispatcher,
+            self._exchange,
+            clock=self._clock,
+            draining=draining or (not local_only and self.draining()),
+            refusal=self._refusal(request) if local_only else None,
+            finished=self._finished,
+        )
+
+    async def _run(self, journey: Journey, *, draining: bool) -> dict[str, Any]:
+        while (lease := self._dispatcher.next(journey, draining=draining)) is not None:
+            try:
+                result = await self._exchange.call(lease, journey)
+            except CallError as exc:
+                if not self._dispatcher.failed(lease, journey, exc):
+                    break
+            except asyncio.CancelledError:
+                self._dispatcher.abandoned(lease, journey, journey.cancelled())
+                self._finished(journey, journey.cancelled())
+                raise
+            else:
+                self._dispatcher.succeeded(lease, journey)
+                journey.answered(result.get("model"), usage_of(result))
+                self._finished(journey, None)
+                return result
+        error = journey.surfaced(journey.question(draining=draining))
+        self._finished(journey, error)
+        return error.as_result()
+
+    def _finished(self, journey: Journey, error: CallError | None) -> None:
+        trace = journey.trace(now=self._clock(), error=error)
+        self.traces.push(trace)
+        if self._on_trace is None or journey.local_only:
+            return
+        try:
+            self._on_trace(trace)
+        except Exception:
+            logger.exception("the trace of %s was not taken", trace.trace_id)

@@ -1,0 +1,196 @@
+"""A streamed call: fails over until the first content, then belongs to whoever sent it (bus-and-breaker §1).
+
+NEW ──── start ────► COMMITTED ──── last chunk ────► ENDED
+ │                       │  broke: a strike, and CallError
+ └── nobody answered ────┴──────────────────────────► ENDED
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from meshcore.aio.dispatch import Dispatcher, Lease
+from meshcore.aio.exchange import Exchange
+from meshcore.clock import Clock
+from meshcore.errors import CallError, Code
+from meshcore.journey import Journey
+from meshcore.openai_wire import COMMITTING, Chunk, ChunkKind
+
+UNCOMMITTED_MAX = 256  # chunks without content that are held back; beyond it the stream is committed as it is
+
+
+class _Committed(NamedTuple):
+    """Who serves the stream."""
+
+    lease: Lease
+    chunks: AsyncIterator[Chunk]
+
+
+class BusStream:
+    """The chunks of one call, in order, as their provider sent them; for one task at a time.
+
+    Iterate it inside `async with`, or call `aclose`, which closes what is open upstream. After `start`,
+    `routed_via`, `model` and `attempts` say who serves it; a break after that raises CallError with
+    everything that was tried.
+    """
+
+    def __init__(
+        self,
+        journey: Journey,
+        dispatcher: Dispatcher,
+        exchange: Exchange,
+        *,
+        clock: Clock,
+        draining: bool,
+        refusal: CallError | None,
+        finished: Callable[[Journey, CallError | None], None],
+    ) -> None:
+        self.trace_id = journey.request.trace_id
+        self.routed_via = "local"
+        self.model = ""
+        self._journey = journey
+        self._dispatcher = dispatcher
+        self._exchange = exchange
+        self._clock = clock
+        self._draining = draining
+        self._refusal = refusal
+        self._finished = finished
+        self._started = False
+        self._ended = False
+        self._committed: _Committed | None = None
+        self._held: deque[Chunk] = deque()  # came before the first content, and that itself
+        self._complete = False  # the end, or the finish reason, was seen
+
+    @property
+    def attempts(self) -> int:
+        """Attempts made so far, the present one included."""
+        return len(self._journey.tried)
+
+    async def start(self) -> None:
+        """Return at the first content; raises CallError when nobody gave any. A second call does nothing."""
+        if self._started:
+            return
+        self._started = True
+        if self._refusal is not None:
+            self._end(self._refusal)
+            raise self._refusal
+        while (lease := self._dispatcher.next(self._journey, draining=self._draining)) is not None:
+            if await self._try(lease):
+                return
+        raise self._give_up()
+
+    async def aclose(self) -> None:
+        """Stop: close what is open upstream and give back slot and permit. Fine at any time and twice."""
+        if self._committed is not None:
+            await _close(self._committed.chunks)
+            self._settle(self._committed.lease, None if self._complete else self._journey.cancelled())
+        elif not self._ended:
+            self._started = True
+            self._end(self._journey.cancelled())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        await self.start()
+        if self._held:
+            return self._held.popleft()
+        if self._committed is None:
+            raise StopAsyncIteration
+        lease, chunks = self._committed
+        in_time = asyncio.timeout(self._journey.deadline - self._clock())
+        try:
+            async with in_time:
+                return self._seen(await anext(chunks))
+        except StopAsyncIteration:
+            self._settle(lease, None)
+            raise
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+        except Exception as exc:
+            await _close(chunks)
+            if in_time.expired():
+                late = CallError(Code.TIMEOUT, "the call's deadline passed before the stream's end")
+                self._settle(lease, late)
+                raise self._journey.broken(late) from exc
+            raise self._broke(lease, exc) from exc
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _try(self, lease: Lease) -> bool:
+        """Return whether this attempt gave content; raises CallError when no other may be made."""
+        chunks: AsyncIterator[Chunk] | None = None
+        try:
+            async with asyncio.timeout(lease.timeout_seconds):
+                chunks = self._exchange.open(lease, self._journey)
+                await self._hold_until_content(chunks)
+        except asyncio.CancelledError:
+            await _close(chunks)
+            self._settle(lease, self._journey.cancelled())
+            raise
+        except Exception as exc:
+            await _close(chunks)
+            self._held.clear()
+            error = self._exchange.failure(lease, self._journey, exc)
+            if self._dispatcher.failed(lease, self._journey, error):
+                return False
+            raise self._give_up() from exc
+        self._dispatcher.committed(lease)
+        self._committed = _Committed(lease, chunks)
+        self.routed_via = lease.entry.via
+        self.model = lease.model
+        return True
+
+    async def _hold_until_content(self, chunks: AsyncIterator[Chunk]) -> None:
+        async for chunk in chunks:
+            self._held.append(self._seen(chunk))
+            if chunk.kind in COMMITTING or len(self._held) >= UNCOMMITTED_MAX:
+                return
+        self._complete = True  # an answer without content is an answer, and was paid for
+
+    def _seen(self, chunk: Chunk) -> Chunk:
+        self._complete = self._complete or chunk.kind is ChunkKind.FINISH
+        self._journey.count_tokens(chunk.usage)
+        return chunk
+
+    def _give_up(self) -> CallError:
+        """End before any content; return the error to raise."""
+        error = self._journey.surfaced(self._journey.question(draining=self._draining))
+        self._end(error)
+        return error
+
+    def _broke(self, lease: Lease, exc: Exception) -> CallError:
+        """Strike who broke the committed stream; return the error to raise."""
+        error = self._exchange.failure(lease, self._journey, exc)
+        self._dispatcher.failed(lease, self._journey, error)
+        error = self._journey.broken(error)
+        self._end(error)
+        return error
+
+    def _settle(self, lease: Lease, error: CallError | None) -> None:
+        """End an attempt without blame: it went well, or the caller left or ran out of time."""
+        if error is None:
+            self._dispatcher.succeeded(lease, self._journey)
+        else:
+            self._dispatcher.abandoned(lease, self._journey, error)
+        self._end(error)
+
+    def _end(self, error: CallError | None) -> None:
+        self._ended = True
+        self._committed = None
+        self._held.clear()
+        self._finished(self._journey, error)
+
+
+async def _close(chunks: AsyncIterator[Chunk] | None) -> None:
+    if isinstance(chunks, AsyncGenerator):
+        await chunks.aclose()

@@ -1,0 +1,188 @@
+"""One attempt after the other: picks a candidate, holds its slot and its permit, and says what became of it.
+
+Everything here is synchronous, so that from the look at the candidates to the slot nothing comes between.
+"""
+
+from dataclasses import dataclass
+
+from meshcore.aio.health import ProviderHealthCache
+from meshcore.breaker import BreakerState, Outcome, Permit, Refusal
+from meshcore.clock import Clock
+from meshcore.errors import CallError, Code, ExchangeError, is_retryable, is_strike
+from meshcore.journey import Journey
+from meshcore.registry import Entry, Registry
+from meshcore.routing import choose, refused_by_breaker
+from meshcore.trace import Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusSettings:
+    """Bounds of a node's calls."""
+
+    max_attempts: int = 3  # >= 1
+    freshness_seconds: float = 60.0  # a peer that was not heard of for longer is not asked
+    deadline_seconds: float = 300.0  # of a call whose caller names none
+    trace_ring: int = 10_000  # traces kept in memory, the oldest dropped
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_attempts", 1), ("trace_ring", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected an integer of at least {least}")
+        for name in ("freshness_seconds", "deadline_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected a number of seconds above 0")
+
+
+class Lease:
+    """One attempt: an entry with a slot and a permit taken, to be settled exactly once."""
+
+    __slots__ = ("before", "entry", "model", "n", "permit", "started", "timeout_seconds", "ttft_ms")
+
+    def __init__(
+        self,
+        entry: Entry,
+        permit: Permit,
+        *,
+        model: str,
+        n: int,
+        before: BreakerState,
+        started: float,
+        timeout_seconds: float,
+    ) -> None:
+        self.entry = entry
+        self.permit = permit
+        self.model = model
+        self.n = n
+        self.before = before
+        self.started = started  # monotonic seconds
+        self.timeout_seconds = timeout_seconds  # of a stream until its first token
+        self.ttft_ms: float | None = None  # set when a stream was committed
+
+
+class Dispatcher:
+    """Chooses the attempts of a node's calls and accounts for them."""
+
+    def __init__(
+        self, registry: Registry, health: ProviderHealthCache, settings: BusSettings, *, clock: Clock
+    ) -> None:
+        self._registry = registry
+        self._health = health
+        self._settings = settings
+        self._clock = clock
+
+    def next(self, journey: Journey, *, draining: bool) -> Lease | None:
+        """Return the next attempt, or None when no candidate, no attempt or no time is left."""
+        most = 1 if journey.local_only else self._settings.max_attempts
+        now = self._clock()
+        if len(journey.attempts) >= most or now >= journey.deadline:
+            return None
+        choice = choose(
+            journey.question(draining=draining),
+            self._registry.named(journey.request.capability),
+            now=now,
+            freshness_seconds=self._settings.freshness_seconds,
+            refusal_of=self._refusal_of,
+        )
+        journey.saw(choice)
+        for ranked in choice.ordered:
+            lease = self._take(journey, ranked.entry, ranked.model, now)
+            if isinstance(lease, Lease):
+                return lease
+            journey.refused(refused_by_breaker(ranked.entry, lease))
+        return None
+
+    def committed(self, lease: Lease) -> None:
+        """A stream's first content came: that is the success which its permit waited for."""
+        lease.ttft_ms = (self._clock() - lease.started) * 1000
+        self._health.release(lease.permit, Outcome.SUCCESS)
+
+    def succeeded(self, lease: Lease, journey: Journey) -> None:
+        """The attempt went well, to its end."""
+        self._free(lease)
+        if lease.ttft_ms is None:
+            self._health.release(lease.permit, Outcome.SUCCESS)
+        if lease.entry.peer is not None:
+            self._registry.heard_from(lease.entry.node_id)
+        attempt = self._attempt(lease, journey, None)
+        lease.entry.window.succeeded(attempt.ms if lease.ttft_ms is None else lease.ttft_ms)
+        journey.succeeded(attempt)
+
+    def failed(self, lease: Lease, journey: Journey, error: CallError) -> bool:
+        """The attempt failed; return whether another one may be made."""
+        self._free(lease)
+        answered = lease.entry.peer is not None and not isinstance(error, ExchangeError)
+        if answered:
+            self._heard(lease.entry, error)
+        if lease.ttft_ms is not None:
+            if not answered and is_strike(error.code):
+                self._health.strike(lease.permit, str(error))
+        else:
+            self._release(lease, error, answered=answered)
+        if is_strike(error.code):
+            lease.entry.window.failed()
+        journey.failed(self._attempt(lease, journey, error), error)
+        return lease.ttft_ms is None and is_retryable(error.code)
+
+    def abandoned(self, lease: Lease, journey: Journey, error: CallError) -> None:
+        """The caller gave up: the slot and the permit come back, and nobody is to blame."""
+        self._free(lease)
+        if lease.ttft_ms is None:
+            self._health.release(lease.permit, Outcome.ABANDONED)
+        journey.failed(self._attempt(lease, journey, error), error)
+
+    def _take(self, journey: Journey, entry: Entry, model: str, now: float) -> Lease | Refusal:
+        timeout_seconds = min(entry.descriptor.timeout_seconds, journey.deadline - now)
+        key, breaker_model = entry.breaker_key, entry.breaker_model(model)
+        before = self._health.state(key, breaker_model)
+        permit = self._health.try_acquire(key, breaker_model, expires_at=now + timeout_seconds)
+        if isinstance(permit, Refusal):
+            return permit
+        entry.in_flight += 1
+        journey.tried.append(entry)
+        return Lease(
+            entry,
+            permit,
+            model=model,
+            n=len(journey.attempts) + 1,
+            before=before,
+            started=now,
+            timeout_seconds=timeout_seconds,
+        )
+
+    def _free(self, lease: Lease) -> None:
+        lease.entry.in_flight -= 1
+
+    def _release(self, lease: Lease, error: CallError, *, answered: bool) -> None:
+        """Judge a permit by an error: a peer that answers is well, whatever its providers did."""
+        if error.code == Code.RATE_LIMITED and lease.entry.is_local:
+            key, model = lease.entry.breaker_key, lease.entry.breaker_model(lease.model)
+            self._health.cool(key, model, seconds=error.retry_after_seconds)
+        if answered:
+            outcome = Outcome.SUCCESS
+        else:
+            outcome = Outcome.FAILURE if is_strike(error.code) else Outcome.ABANDONED
+        self._health.release(lease.permit, outcome, f"{error.code}: {error.message}")
+
+    def _heard(self, entry: Entry, error: CallError) -> None:
+        self._registry.heard_from(entry.node_id)
+        if error.code == Code.DRAINING and entry.peer is not None:
+            entry.peer.draining = True  # until its manifest says otherwise
+
+    def _refusal_of(self, entry: Entry, model: str) -> Refusal | None:
+        return self._health.refusal(entry.breaker_key, entry.breaker_model(model))
+
+    def _attempt(self, lease: Lease, journey: Journey, error: CallError | None) -> Attempt:
+        return Attempt(
+            n=lease.n,
+            node=lease.entry.node_id,
+            provider=lease.entry.descriptor.provider,
+            model=lease.model,
+            outcome="ok" if error is None else "error",
+            code="" if error is None else str(error.code),
+            message="" if error is None else error.message,
+            started_ms=(lease.started - journey.started) * 1000,
+            ms=(self._clock() - lease.started) * 1000,
+            ttft_ms=lease.ttft_ms,
+            breaker=lease.before,
+            committed=lease.ttft_ms is not None,
+        )

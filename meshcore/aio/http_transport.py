@@ -1,0 +1,212 @@
+"""Calls to peers over HTTP: pooled connections, signed requests, streams, errors as the bus knows them."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from meshcore.bus_wire import (
+    ANSWER_MAX_BYTES,
+    CALL_PATH,
+    DONE_EVENT,
+    ERROR_EVENT,
+    MANIFEST_MAX_BYTES,
+    MANIFEST_PATH,
+    decode_result,
+    encode_call,
+    error_of,
+)
+from meshcore.capability import RouteRequest
+from meshcore.clock import Clock, UtcNow, monotonic, utcnow
+from meshcore.errors import CallError, Code, ExchangeError, FrameError
+from meshcore.openai_wire import Chunk, parse_chunk
+from meshcore.registry import PeerRecord
+from meshcore.signing import TIME_HEADER, epoch_ms, sign
+from meshcore.sse import EventDecoder, SseEvent
+
+CONNECT_SECONDS = 3.0  # peers are near; a node that doesn't answer a SYN for so long is not there
+FIRST_BYTE_SECONDS = 10.0  # of a stream, whose callee answers with headers before it asks its provider
+CONNECTIONS_MAX = 1000  # open at once to all peers; more calls wait within their attempt's time
+SKEWS_MAX = 1000  # peers whose clock offset is remembered; beyond it all are learned again
+ERROR_BODY_MAX_BYTES = 1 << 16
+
+_EXCHANGE_FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+class HttpTransport:
+    """Reaches peers at the first of their endpoints; `secret` is the mesh secret, not empty.
+
+    Raises ExchangeError for everything that is not the peer's own answer.
+    """
+
+    def __init__(
+        self,
+        secret: str,
+        *,
+        clock: Clock = monotonic,
+        utcnow: UtcNow = utcnow,
+        nonce: Callable[[], str] = lambda: secrets.token_hex(12),
+        connect_seconds: float = CONNECT_SECONDS,
+        first_byte_seconds: float = FIRST_BYTE_SECONDS,
+    ) -> None:
+        if not secret:
+            raise ValueError("secret: expected the mesh secret, got an empty text")
+        self._secret = secret.encode()
+        self._clock = clock
+        self._utcnow = utcnow
+        self._nonce = nonce
+        self._connect_seconds = connect_seconds
+        self._first_byte_seconds = first_byte_seconds
+        self._skew_ms: dict[str, int] = {}  # node id -> its clock minus ours
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(self, peer: PeerRecord, request: RouteRequest) -> dict[str, Any]:
+        """Return the peer's result, an error result included."""
+        async with self._exchange(peer, "POST", CALL_PATH, self._encode(request)) as response:
+            return await _result(peer, response, ANSWER_MAX_BYTES)
+
+    async def manifest(self, peer: PeerRecord) -> bytes:
+        """Return the peer's manifest as it came."""
+        async with self._exchange(peer, "GET", MANIFEST_PATH, b"") as response:
+            data = await _read(peer, response, MANIFEST_MAX_BYTES)
+            if response.status != 200:
+                raise ExchangeError(Code.PARTITION, f"{peer.node_id_full} answered HTTP {response.status}")
+            return data
+
+    async def stream(self, peer: PeerRecord, request: RouteRequest) -> AsyncIterator[Chunk]:
+        """Yield the peer's chunks, exactly as its provider sent them."""
+        body = self._encode(request)
+        async with self._exchange(
+            peer, "POST", CALL_PATH, body, answer_within_seconds=self._first_byte_seconds
+        ) as response:
+            if response.content_type != "text/event-stream":
+                raise _refusal(peer, await _result(peer, response, ERROR_BODY_MAX_BYTES))
+            decoder = EventDecoder()
+            async for data in response.content.iter_any():
+                for event in decoder.feed(data):
+                    if event.name == DONE_EVENT:
+                        return
+                    yield _chunk(peer, event)
+        raise ExchangeError(Code.PARTITION, f"the stream from {peer.node_id_full} was cut off")
+
+    async def close(self) -> None:
+        """Close the pooled connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _encode(self, request: RouteRequest) -> bytes:
+        return encode_call(request, now=self._clock())
+
+    @asynccontextmanager
+    async def _exchange(
+        self,
+        peer: PeerRecord,
+        method: str,
+        path: str,
+        body: bytes,
+        *,
+        answer_within_seconds: float | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Give the peer's answer; a 401 for a clock that is off is tried once more with the peer's time."""
+        try:
+            async with asyncio.timeout(answer_within_seconds):
+                response = await self._send(peer, method, path, body)
+                if response.status == 401 and self._learn_skew(peer, response):
+                    response.release()
+                    response = await self._send(peer, method, path, body)
+                if response.status == 401:
+                    response.release()
+                    raise ExchangeError(Code.PARTITION, f"{peer.node_id_full} refuses our signature")
+            async with response:
+                yield response
+        except _EXCHANGE_FAILURES as exc:
+            late = isinstance(exc, TimeoutError)
+            what = "didn't answer in time" if late else f"can't be reached ({type(exc).__name__})"
+            raise ExchangeError(
+                Code.TIMEOUT if late else Code.PARTITION, f"{peer.node_id_full} {what}"
+            ) from exc
+        except FrameError as exc:
+            raise CallError(
+                Code.INTERNAL_ERROR, f"{peer.node_id_full} sent what can't be read: {exc}"
+            ) from exc
+
+    async def _send(self, peer: PeerRecord, method: str, path: str, body: bytes) -> aiohttp.ClientResponse:
+        headers = sign(
+            self._secret,
+            at_ms=epoch_ms(self._utcnow()) + self._skew_ms.get(peer.node_id_full, 0),
+            nonce=self._nonce(),
+            method=method,
+            path=path,
+            target=peer.node_id_full,
+            body=body,
+        )
+        headers["Content-Type"] = "application/json"
+        url = _base_url(peer) + path
+        return await self._open_session().request(
+            method, url, data=body, headers=headers, allow_redirects=False
+        )
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        return self._session
+
+    def _learn_skew(self, peer: PeerRecord, response: aiohttp.ClientResponse) -> bool:
+        """Return whether the refusal told the peer's time, which is remembered as an offset."""
+        told = response.headers.get(TIME_HEADER, "")
+        if not (told.isascii() and told.isdigit()):
+            return False
+        if len(self._skew_ms) >= SKEWS_MAX:
+            self._skew_ms.clear()
+        self._skew_ms[peer.node_id_full] = int(told) - epoch_ms(self._utcnow())
+        return True
+
+
+def _base_url(peer: PeerRecord) -> str:
+    if not peer.endpoints:
+        raise ExchangeError(Code.PARTITION, f"{peer.node_id_full} has no address")
+    return peer.endpoints[0].rstrip("/")
+
+
+async def _read(peer: PeerRecord, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    data = bytearray()
+    async for piece in response.content.iter_any():
+        data += piece
+        if len(data) > max_bytes:
+            raise CallError(Code.INTERNAL_ERROR, f"{peer.node_id_full} answered more than {max_bytes} bytes")
+    return bytes(data)
+
+
+async def _result(peer: PeerRecord, response: aiohttp.ClientResponse, max_bytes: int) -> dict[str, Any]:
+    """Return the object that the peer answered; what is no bus answer at all is no answer of a peer."""
+    data = await _read(peer, response, max_bytes)
+    if response.status == 200:
+        return decode_result(data)
+    try:
+        result = decode_result(data)
+    except FrameError:
+        result = {}
+    if error_of(result) is None:
+        raise ExchangeError(Code.PARTITION, f"{peer.node_id_full} answered HTTP {response.status}")
+    return result
+
+
+def _refusal(peer: PeerRecord, result: dict[str, Any]) -> CallError:
+    return error_of(result) or CallError(
+        Code.INTERNAL_ERROR, f"{peer.node_id_full} answered a stream with a whole result"
+    )
+
+
+def _chunk(peer: PeerRecord, event: SseEvent) -> Chunk:
+    if event.name == ERROR_EVENT:
+        raise _refusal(peer, decode_result(event.data))
+    return parse_chunk(event.data)
