@@ -3,6 +3,7 @@
     MeshError
     ├── CallError        a call failed: code, message, and what the caller may do next
     │   └── ExchangeError    the exchange with a peer failed, before or instead of its answer
+    ├── AlreadyRunning   another process holds the folder: names it
     ├── ConfigError      the settings are wrong: names the key, the value and what is allowed
     ├── FrameError       a wire message is malformed: names the field
     └── IllegalMove      a state machine was asked for a move it does not have
@@ -150,6 +151,15 @@ class CallError(MeshError):
 
 class ExchangeError(CallError):
     """The exchange with a peer itself failed: not connected, cut off, no answer in time. Strikes the peer."""
+
+
+class AlreadyRunning(MeshError):
+    """Another process holds the lock at `path`; `holder` is its process id, "" when unknown."""
+
+    def __init__(self, path: str, *, holder: str = "") -> None:
+        super().__init__(f"{path} is held by {f'process {holder}' if holder else 'another process'}")
+        self.path = path
+        self.holder = holder
 
 
 class ConfigError(MeshError):

@@ -46,6 +46,7 @@ class CloseCode(enum.IntEnum):
     NORMAL = 1000
     PROTOCOL_ERROR = 1002
     MESSAGE_TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
     SERVICE_RESTART = 1012
     TRY_AGAIN_LATER = 1013
     UNAUTHORIZED = 4401  # the token is unknown or revoked

@@ -78,6 +78,29 @@ def _first_list(answer: dict[str, Any], field: str) -> list[Any]:
     return value
 
 
+def answer_of(operation: Operation, result: dict[str, Any], *, trace_id: str, created: int) -> dict[str, Any]:
+    """Return the object to answer a client with: the upstream's own, else one made of the result's output.
+
+    `created` is in seconds since 1970, as the wire wants it.
+    """
+    whole = result.get("openai")
+    if isinstance(whole, dict):
+        return whole
+    model, output = result.get("model", ""), result.get("output")
+    fields = output if isinstance(output, dict) else {}
+    usage = {"usage": result["usage"]} if "usage" in result else {}
+    if operation is Operation.EMBEDDING:
+        return {"object": "list", "model": model, "data": fields.get("data", []), **usage}
+    return {
+        "id": f"mesh-{trace_id}",
+        "object": "chat.completion" if operation is Operation.CHAT else "text_completion",
+        "created": created,
+        "model": model,
+        "choices": [{"index": 0, **fields}],
+        **usage,
+    }
+
+
 def models_of(raw: bytes) -> tuple[str, ...]:
     """Return the models that an upstream lists, at most `MODELS_MAX`; FrameError when it is no list."""
     data = _object(raw).get("data")

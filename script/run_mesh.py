@@ -31,6 +31,7 @@ HEALTHY_SECONDS = 10.0
 POLL_SECONDS = 0.1
 TOKEN = re.compile(r"\bmsh_[A-Za-z0-9]{8}_[A-Za-z0-9_-]{43}\b")
 PROMPT = "Is the mesh alive?"
+LOGIN_KNOWN = "  sign in    as before; script/server --new-password makes another password"
 
 
 class AlreadyRunning(Exception):
@@ -139,7 +140,7 @@ def _welcome(board: Meshboard, login: str) -> str:
     lines = [f"  {'dashboard':<10} {board.url}/"]
     lines += [f"  {'faults':<10} {mesh['control_url']}"] if mesh["nodes"] else []
     lines += [f"  {node['id']:<10} {node['url']}/v1" for node in mesh["nodes"]]
-    return "\n".join(["", "Meshboard is ready. Ctrl-C stops it.", *lines, *login.splitlines(), ""])
+    return "\n".join(["", "Meshboard is ready. Ctrl-C stops it.", *lines, login or LOGIN_KNOWN, ""])
 
 
 def check(board: Meshboard) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from meshcore.errors import CallError, Code, FrameError
 from meshcore.openai_errors import BadRequest
-from meshcore.openai_upstream import MODELS_MAX, models_of, result_of, upstream_request
+from meshcore.openai_upstream import MODELS_MAX, answer_of, models_of, result_of, upstream_request
 from meshcore.openai_wire import Operation
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -128,3 +128,38 @@ def test_a_long_list_of_models_is_cut() -> None:
 def test_what_is_no_list_of_models_is_refused(raw: bytes) -> None:
     with pytest.raises(FrameError):
         models_of(raw)
+
+
+def test_a_client_gets_the_upstreams_own_object() -> None:
+    whole = {"choices": [], "x_unknown": 7}
+
+    assert answer_of(Operation.CHAT, {"openai": whole, "output": {}}, trace_id="t", created=0) is whole
+
+
+def test_a_client_gets_an_object_made_of_the_output_where_the_upstream_has_none() -> None:
+    output = {"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
+    result = {"output": output, "model": "echo-1", "usage": {"total_tokens": 2}}
+
+    assert answer_of(Operation.CHAT, result, trace_id="t", created=7) == {
+        "id": "mesh-t",
+        "object": "chat.completion",
+        "created": 7,
+        "model": "echo-1",
+        "choices": [{"index": 0, **output}],
+        "usage": {"total_tokens": 2},
+    }
+
+
+@pytest.mark.parametrize(
+    ("operation", "result", "field", "value"),
+    [
+        (Operation.COMPLETION, {"output": {"text": "hi"}}, "choices", [{"index": 0, "text": "hi"}]),
+        (Operation.EMBEDDING, {"output": {"data": [1]}}, "data", [1]),
+        (Operation.EMBEDDING, {}, "data", []),
+        (Operation.CHAT, {"output": 7}, "choices", [{"index": 0}]),
+    ],
+)
+def test_each_operation_has_its_own_object(
+    operation: Operation, result: dict[str, Any], field: str, value: object
+) -> None:
+    assert answer_of(operation, result, trace_id="t", created=0)[field] == value

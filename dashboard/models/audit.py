@@ -27,10 +27,6 @@ class Action(enum.StrEnum):
     LOGIN = "login"
     USER_ADD = "user.add"
     USER_CHANGE = "user.change"
-    USER_DELETE = "user.delete"
-    GROUP_ADD = "group.add"
-    GROUP_CHANGE = "group.change"
-    GROUP_DELETE = "group.delete"
     PASSWORD_NEW = "password.new"  # noqa: S105 - the name of an action
 
 

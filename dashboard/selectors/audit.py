@@ -11,21 +11,20 @@ from dashboard.selectors import keyset
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """What the list is narrowed to; empty means anything."""
+    """What the list is narrowed to; empty means anything, and a target without a kind is a node."""
 
     actor: str = ""
     action: str = ""
     target: str = ""
 
-    def split(self) -> Q | None:
-        """Return the condition, judged row by row: the audit is read by number."""
+    def split(self) -> tuple[Q, Q | None]:
+        """Return the condition that an index serves, and what is left to judge row by row."""
         wanted = [
-            (self.actor, Q(actor_name__icontains=self.actor)),
+            (self.target, Q(target=self.target if ":" in self.target else f"node:{self.target}")),
+            (self.actor, Q(actor_name=self.actor)),
             (self.action, Q(action=self.action)),
-            (self.target, Q(target__icontains=self.target)),
         ]
-        conditions = [condition for value, condition in wanted if value]
-        return Q(*conditions) if conditions else None
+        return keyset.narrow([condition for value, condition in wanted if value])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +54,8 @@ class Chain:
 
 def page(*, wanted: AuditFilter, cursor: keyset.Cursor) -> AuditPage:
     """Return one page of entries with their effects; at most three queries."""
-    found = keyset.page(AuditEntry.objects.all(), cursor=cursor, rest=wanted.split())
+    served, rest = wanted.split()
+    found = keyset.page(AuditEntry.objects.filter(served), cursor=cursor, rest=rest)
     effects: dict[int, list[AuditEntry]] = {}
     numbers = [entry.n for entry in found.rows]
     for effect in AuditEntry.objects.filter(cause_n__in=numbers).order_by("n") if numbers else ():

@@ -33,6 +33,12 @@ class Page(Generic[Row]):
     searched_to: int | None = None
 
 
+def narrow(indexed: Sequence[Q], other: Sequence[Q] = ()) -> tuple[Q, Q | None]:
+    """Return the first condition that an index serves, for `base`, and all others together, for `rest`."""
+    left = [*indexed[1:], *other]
+    return (indexed[0] if indexed else Q()), (Q(*left) if left else None)
+
+
 def page(
     base: QuerySet[Row],
     *,

@@ -1,5 +1,6 @@
 """Routing traces: thin rows for lists, the whole story for one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,29 +24,16 @@ class TraceFilter:
     trace_id: str = ""
     failed_over: bool = False
 
-    @property
-    def conditions(self) -> list[Q]:
-        """The conditions, first those that an index serves, the most selective first."""
-        wanted = [
+    def split(self) -> tuple[Q, Q | None]:
+        """Return the condition that an index serves, and what is left to judge row by row."""
+        indexed = [
             (self.trace_id, Q(trace_id=self.trace_id)),
             (self.provider, Q(provider=self.provider)),
             (self.node, Q(node__name=self.node)),
             (self.outcome, Q(outcome=self.outcome)),
-            *self._without_index,
         ]
-        return [condition for value, condition in wanted if value]
-
-    @property
-    def _without_index(self) -> list[tuple[object, Q]]:
-        return [(self.code, Q(code=self.code)), (self.failed_over, Q(hops__gt=1))]
-
-    def split(self) -> tuple[Q, Q | None]:
-        """Return the condition that an index serves, and what is left to judge row by row."""
-        conditions = self.conditions
-        without = [condition for value, condition in self._without_index if value]
-        served = [] if len(conditions) == len(without) else conditions[:1]
-        left = conditions[len(served) :]
-        return (served or [Q()])[0], Q(*left) if left else None
+        other = [(self.code, Q(code=self.code)), (self.failed_over, Q(hops__gt=1))]
+        return keyset.narrow(_wanted(indexed), _wanted(other))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +44,10 @@ class Story:
     candidates: list[dict[str, Any]]
     attempts: list[dict[str, Any]]
     message: str
+
+
+def _wanted(conditions: Sequence[tuple[object, Q]]) -> list[Q]:
+    return [condition for value, condition in conditions if value]
 
 
 def page(*, wanted: TraceFilter, cursor: keyset.Cursor, rows: int = keyset.PAGE_ROWS) -> keyset.Page[Trace]:

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dashboard.models import ProviderHealth
@@ -40,14 +40,7 @@ def of(mesh: Gathered) -> Verdict:
     found = [verdict for judge in _JUDGES for verdict in judge(mesh.nodes)]
     if not found:
         return _all_well(mesh.nodes)
-    worst = found[0]
-    return Verdict(
-        tone=worst.tone,
-        sentence=worst.sentence,
-        since=worst.since,
-        detail=worst.detail,
-        others=len(found) - 1,
-    )
+    return replace(found[0], others=len(found) - 1)
 
 
 def notices(mesh: Gathered) -> list[str]:
@@ -76,7 +69,7 @@ def _unreachable(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
             tone=Tone.BAD,
             sentence=f"{_names(gone)} {_is(gone)} unreachable",
             since=min(heard),
-            detail="calls go to the other nodes; it may still serve its own clients",
+            detail="calls go to the other nodes",
         )
 
 
@@ -127,27 +120,28 @@ def _draining(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
 
 def _quiet(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
     for node in nodes:
+        if node.heard and node.presence.stale:
+            since = node.node.last_heard_at
+            yield Verdict(tone=Tone.WARN, sentence=f"{node.name} has gone quiet", since=since)
+
+
+def _coming(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
+    for node in nodes:
         if node.state is Composite.JOINING:
             yield Verdict(tone=Tone.NONE, sentence=f"{node.name} is joining")
         elif node.state is Composite.NEVER_SEEN:
-            yield Verdict(
-                tone=Tone.NONE,
-                sentence=f"{node.name} has never connected",
-                detail="start it with the configuration that add_node printed",
-            )
-        elif node.heard and node.presence.stale:
-            yield Verdict(
-                tone=Tone.WARN, sentence=f"{node.name} has gone quiet", since=node.node.last_heard_at
-            )
+            detail = "start it with the configuration that add_node printed"
+            yield Verdict(tone=Tone.NONE, sentence=f"{node.name} has never connected", detail=detail)
 
 
 _JUDGES: tuple[Callable[[Iterable[NodeNow]], Iterator[Verdict]], ...] = (
     _unreachable,
     _down,
+    _quiet,
     _unacknowledged,
     _leaving,
     _draining,
-    _quiet,
+    _coming,
 )
 
 

@@ -1,5 +1,8 @@
 """What somebody asks of a drain, with its bounds; applied to a new drain or to the one that is on."""
 
+import json
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,6 +12,8 @@ from msgspec import UNSET, UnsetType
 from dashboard.models import Drain
 
 REASON_MAX_CHARACTERS = 500
+META_MAX_CHARACTERS = 4096  # as JSON
+META_MAX_DEPTH = 8
 DEADLINE_MAX_SECONDS = 7 * 86_400.0
 EXPIRES_MAX_SECONDS = 30 * 86_400.0
 
@@ -42,9 +47,8 @@ class Wish:
     override_guards: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.reason) > REASON_MAX_CHARACTERS:
-            said = f"{len(self.reason)} characters: at most {REASON_MAX_CHARACTERS} are allowed"
-            raise InvalidWish("reason", said)
+        _check_reason(self.reason)
+        _check_meta(self.meta or {})
         if self.deadline_seconds == 0 and not self.force:
             raise InvalidWish("deadline_seconds", "0 means now, which needs force: true")
         if self.deadline_seconds != 0:
@@ -75,12 +79,47 @@ def facts(drain: Drain) -> dict[str, Any]:
     }
 
 
+def _check_reason(reason: str) -> None:
+    if len(reason) > REASON_MAX_CHARACTERS:
+        raise InvalidWish("reason", f"{len(reason)} characters: at most {REASON_MAX_CHARACTERS} are allowed")
+    if not _is_storable(reason):
+        raise InvalidWish("reason", "control characters and half surrogate pairs are not allowed")
+
+
+def _check_meta(meta: dict[str, Any]) -> None:
+    if not all(_is_storable(text) for text in _texts(meta, depth=META_MAX_DEPTH)):
+        raise InvalidWish("meta", "control characters and half surrogate pairs are not allowed")
+    try:
+        size = len(json.dumps(meta, allow_nan=False))
+    except ValueError as exc:
+        raise InvalidWish("meta", "numbers have to be finite") from exc
+    if size > META_MAX_CHARACTERS:
+        raise InvalidWish("meta", f"{size} characters as JSON: at most {META_MAX_CHARACTERS} are allowed")
+
+
+def _texts(value: Any, *, depth: int) -> Iterator[str]:
+    """Yield every key and text in a JSON value. Raises InvalidWish when it is nested deeper than `depth`."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        if depth == 0:
+            raise InvalidWish("meta", f"nested more than {META_MAX_DEPTH} deep")
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        for part in parts:
+            yield from _texts(part, depth=depth - 1)
+
+
+def _is_storable(text: str) -> bool:
+    """PostgreSQL takes no NUL, no encoding half a surrogate pair, and a terminal obeys control characters."""
+    return all(char in "\n\r\t" or unicodedata.category(char) not in {"Cc", "Cs"} for char in text)
+
+
 def _check_seconds(field: str, seconds: Seconds, at_most: float) -> None:
     if seconds is None or isinstance(seconds, UnsetType):
         return
     if not 0 < seconds <= at_most:  # NaN is refused, too
         raise InvalidWish(
-            field, f"{seconds!r}: expected a number above 0 and up to {at_most:.0f}, or null for none"
+            field, f"{str(seconds)[:40]}: expected a number above 0 and up to {at_most:.0f}, or null for none"
         )
 
 

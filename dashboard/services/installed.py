@@ -14,7 +14,12 @@ TABLES_OF_RIGHT = {  # the other tables are open to everybody who may read
     Right.AUDIT_READ: ("auditentry", "controlhead"),
     Right.ADMIN: ("token",),
 }
-PEOPLE_ACTIONS = ("add", "change", "delete", "view")
+PEOPLE = (
+    "add_user",
+    "change_user",
+    "view_user",
+    "view_group",
+)  # whoever leaves is made inactive, not deleted
 
 
 def after_migrate(sender: AppConfig, using: str, **_: Any) -> None:
@@ -36,6 +41,5 @@ def _permissions_of(name: GroupName, using: str) -> list[Permission]:
     seen = permissions.filter(content_type__app_label="dashboard", codename__startswith="view_")
     wanted = [permission for permission in seen if permission.content_type.model not in hidden]
     if Right.ADMIN in rights:
-        people = [f"{action}_{table}" for action in PEOPLE_ACTIONS for table in ("user", "group")]
-        wanted += permissions.filter(content_type__app_label="auth", codename__in=people)
+        wanted += permissions.filter(content_type__app_label="auth", codename__in=PEOPLE)
     return wanted

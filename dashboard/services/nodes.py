@@ -46,8 +46,8 @@ def add(
     return node, secret
 
 
-def configuration(*, node: Node, dashboard_url: str, listen: str, token_file: str = "") -> str:
-    """Return a node's configuration as TOML, ready to be started once its provider's address is right.
+def configuration(*, node: Node, dashboard_url: str, listen: str, upstream: str, token_file: str = "") -> str:
+    """Return the configuration, as TOML, of a node with one provider: any OpenAI-compatible URL, `upstream`.
 
     Without `token_file` the token comes from the environment, as NODE_TOKEN.
     """
@@ -56,8 +56,9 @@ def configuration(*, node: Node, dashboard_url: str, listen: str, token_file: st
         name=json.dumps(node.name),
         community=json.dumps(node.community),
         listen=json.dumps(listen),
-        advertise=json.dumps(f"http://{listen}"),
+        home=json.dumps(f"{node.name}-home"),
         url=json.dumps(dashboard_url),
+        upstream=json.dumps(upstream),
         token=token,
     )
 
@@ -75,8 +76,7 @@ CONFIGURATION = """\
 id = {name}
 community = {community}
 listen = {listen}
-advertise = {advertise}
-home = {name}
+home = {home}
 
 [dashboard]
 url = {url}
@@ -85,6 +85,6 @@ url = {url}
 [[providers]]
 name = "local"
 kind = "openai"
-base_url = "http://127.0.0.1:11434/v1"
-models = []
+base_url = {upstream}
+models = []  # those that the provider names itself
 """

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -69,6 +70,32 @@ def record_user(
         now=now,
     )
     changes.publish("audit", now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A change of a user that has begun: the head is locked, `before` is None for a new one."""
+
+    head: ControlHead
+    before: dict[str, Any] | None
+
+
+def begin(*, user_id: int | None) -> Opened:
+    """Lock the head and note how a user was (None: there is none yet); `finish` in the same transaction."""
+    head = audit.locked_head()
+    return Opened(head, facts(User.objects.get(pk=user_id)) if user_id is not None else None)
+
+
+def finish(opened: Opened, *, user: User, actor: Actor, now: datetime | None = None) -> None:
+    """Audit the change that `begin` began."""
+    record_user(
+        head=opened.head,
+        actor=actor,
+        action=Action.USER_ADD if opened.before is None else Action.USER_CHANGE,
+        user=user,
+        before=opened.before,
+        now=now or utcnow(),
+    )
 
 
 def facts(user: User) -> dict[str, Any]:

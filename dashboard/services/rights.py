@@ -4,7 +4,7 @@ import enum
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 
-from dashboard.models import Node, Scope, Token
+from dashboard.models import Scope, Token
 
 
 class Right(enum.StrEnum):
@@ -59,9 +59,9 @@ def token_rights(token: Token) -> frozenset[Right]:
     return frozenset(right for scope, right in OF_SCOPE.items() if scope.value in token.scopes)
 
 
-def may_drain(token: Token, node: Node) -> bool:
-    """Return whether a token may drain `node`: any by nodes:drain, itself by a node's own nodes:push."""
-    own = Scope.NODES_PUSH.value in token.scopes and token.node_id == node.pk
+def may_drain(token: Token, node_name: str) -> bool:
+    """Return whether a token may drain a node: any by nodes:drain, that very node by its own nodes:push."""
+    own = may_push(token) and token.node is not None and token.node.name == node_name
     return own or Right.DRAIN in token_rights(token)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django import template
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from dashboard.templatetags.times import ms
 
@@ -17,6 +17,7 @@ register = template.Library()
 
 SPARK_WIDTH, SPARK_HEIGHT, SPARK_ERRORS = 120, 28, 5  # the errors' bars have the bottom to themselves
 FALL_WIDTH, FALL_LABEL, FALL_NOTE = 760, 200, 170  # the bars get what is left between label and note
+LEFT = mark_safe('preserveAspectRatio="xMinYMid"')
 FALL_ROW, FALL_BAR, FALL_TOP = 30, 14, 12
 
 
@@ -91,7 +92,7 @@ def waterfall(
 def _tried(attempts: Sequence[dict[str, Any]], node: str) -> list[Bar]:
     return [
         Bar(
-            label=f"{attempt['n']}  {_who(attempt, node)}",
+            label=f"{attempt['n']} · {_who(attempt, node)}",
             note=f"{attempt.get('code') or 'ok'}, {ms(attempt.get('ms', 0.0))} ms",
             kind="ok" if attempt.get("outcome", "ok") == "ok" else "bad",
             begin_ms=attempt.get("started_ms", 0.0),
@@ -104,7 +105,7 @@ def _tried(attempts: Sequence[dict[str, Any]], node: str) -> list[Bar]:
 
 def _passed_over(candidates: Sequence[dict[str, Any]], node: str) -> list[Bar]:
     return [
-        Bar(label=f"–  {_who(each, node)}", note=f"passed over: {refusal(each)}", kind="skip")
+        Bar(label=f"– · {_who(each, node)}", note=f"passed over: {refusal(each)}", kind="skip")
         for each in candidates
         if each.get("reason")
     ]
@@ -181,10 +182,11 @@ def _tick(milliseconds: float) -> str:
 
 def _svg(name: str, width: int, height: int, words: str, body: SafeString | str) -> SafeString:
     return format_html(
-        '<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        '<svg class="{}" viewBox="0 0 {} {}" {} role="img" aria-label="{}">{}</svg>',
         name,
         width,
         height,
+        LEFT,
         words,
         body,
     )

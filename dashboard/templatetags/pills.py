@@ -71,25 +71,31 @@ def breaker_pill(
 ) -> SafeString:
     """Return the pill of a breaker: a suspect one with its strikes, an open one with the time left."""
     look = BREAKER_LOOKS.get(BreakerState(state), UNKNOWN)
-    word = BreakerState(state).value.replace("_", " ")
-    if state == BreakerState.SUSPECT:
+    word = words(BreakerState(state).value)
+    if state == BreakerState.SUSPECT and threshold:
         return _pill(look, f"{strikes} of {threshold} strikes")
     if state == BreakerState.OPEN and open_until is not None and now is not None:
         return _pill(look, format_html("{} {}", word, until(open_until, now)))
     return _pill(look, word)
 
 
-@register.simple_tag
-def outcome_pill(outcome: str, words: str = "") -> SafeString:
-    """Return the pill of how something ended; `words` instead of the outcome's own name."""
-    return _pill(OUTCOME_LOOKS.get(outcome, UNKNOWN), words or outcome.replace("_", " "))
+@register.filter
+def words(value: str) -> str:
+    """Return a stored word as people write it: "gate_closed" is "gate closed"."""
+    return value.replace("_", " ")
 
 
 @register.simple_tag
-def note_pill(tone: str, icon_name: str, words: str) -> SafeString:
+def outcome_pill(outcome: str, said: str = "") -> SafeString:
+    """Return the pill of how something ended; `said` instead of the outcome's own name."""
+    return _pill(OUTCOME_LOOKS.get(outcome, UNKNOWN), said or words(outcome))
+
+
+@register.simple_tag
+def note_pill(tone: str, icon_name: str, said: str) -> SafeString:
     """Return a pill for a remark."""
-    return _pill(Look(tone, icon_name), words)
+    return _pill(Look(tone, icon_name), said)
 
 
-def _pill(look: Look, words: str) -> SafeString:
-    return format_html('<span class="pill {}">{}{}</span>', look.tone, icon(look.icon), words)
+def _pill(look: Look, said: str) -> SafeString:
+    return format_html('<span class="pill {}">{}{}</span>', look.tone, icon(look.icon), said)

@@ -71,10 +71,10 @@ def clock(moment: datetime | None, now: datetime) -> SafeString:
 
 @register.filter
 def ms(milliseconds: float | None) -> str:
-    """Return milliseconds without fractions, from 10 ms on; "–" for None."""
+    """Return milliseconds in whole numbers from 10 ms on; "–" for None."""
     if milliseconds is None:
         return NOTHING
-    return f"{milliseconds:.1f}" if milliseconds < 10 else number(round(milliseconds))
+    return f"{milliseconds:.1f}" if 0 < milliseconds < 9.95 else number(round(milliseconds))
 
 
 @register.filter

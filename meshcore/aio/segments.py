@@ -20,7 +20,15 @@ from meshcore import spool
 from meshcore.aio.atomic_file import replace_file
 from meshcore.frames import SpoolReport, Telemetry
 from meshcore.spool import Drop, SpoolPolicy, Tally
-from meshcore.spool_entry import UNREADABLE, Dropped, Entry, Gap, decode_segment, encode_entry
+from meshcore.spool_entry import (
+    BATCH_MAX_BYTES,
+    UNREADABLE,
+    Dropped,
+    Entry,
+    Gap,
+    decode_segment,
+    encode_entry,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -69,10 +77,6 @@ class SegmentStore:
         """Return which spool this is: numbers mean something only beside it."""
         return self._state.spool_id
 
-    def stored_to(self) -> int:
-        """Return the last number that is on disk, 0 when there is none."""
-        return self._segments[-1].tally.last if self._segments else 0
-
     def reserve(self, number: int) -> None:
         """Make sure that numbers up to well behind `number` are never given out again; raises OSError."""
         if number + RESERVE // 2 > self._state.reserved_to:
@@ -93,9 +97,9 @@ class SegmentStore:
             _retire(segment)
             self._make_room()  # once a file: so the bounds may be passed by what one file holds
 
-    def read(self, after: int) -> Telemetry | None:
+    def read(self, after: int, *, max_bytes: int = BATCH_MAX_BYTES) -> Telemetry | None:
         """Return the next frame behind `after`, None when there is nothing."""
-        return spool.batch(self._entries_behind(after), after)
+        return spool.batch(self._entries_behind(after), after, max_bytes=max_bytes)
 
     def acknowledge(self, to: int) -> None:
         """Forget what is committed: whole segments, when all of them is."""

@@ -20,7 +20,7 @@ from meshcore.aio.segments import SegmentStore
 from meshcore.errors import FrameError
 from meshcore.frames import Item, SpoolReport, Telemetry
 from meshcore.spool import SpoolPolicy
-from meshcore.spool_entry import Gap, record
+from meshcore.spool_entry import BATCH_MAX_BYTES, Gap, record
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,6 @@ class SpoolFile:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._gathered: list[Item | Gap] = []
         self._last_seq = store.last_number
-        self._stored_to = store.stored_to()
         self._report = store.report()
         self._something_gathered = asyncio.Event()
         self._something_stored = asyncio.Event()
@@ -117,17 +116,18 @@ class SpoolFile:
                 self._take_back(gathered, exc)
             else:
                 self._failing = False
-        self._stored_to = self._store.stored_to()
         self._something_stored.set()
 
-    async def next_batch(self, after: int) -> Telemetry | None:
+    async def next_batch(self, after: int, *, max_bytes: int = BATCH_MAX_BYTES) -> Telemetry | None:
         """Return the next frame behind `after`, None when there is nothing."""
-        return await self._in_thread(self._store.read, after)
+        return await self._in_thread(self._store.read, after, max_bytes=max_bytes)
 
-    async def wait_behind(self, after: int) -> None:
-        """Wait until something is stored behind `after`."""
-        while self._stored_to <= after:
+    async def batch_behind(self, after: int, *, max_bytes: int = BATCH_MAX_BYTES) -> Telemetry:
+        """Return the next frame behind `after`, as soon as there is one."""
+        while True:
             self._something_stored.clear()
+            if frame := await self.next_batch(after, max_bytes=max_bytes):
+                return frame
             await self._something_stored.wait()
 
     async def acknowledge(self, to: int) -> None:

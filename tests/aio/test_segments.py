@@ -67,7 +67,6 @@ def test_what_is_written_is_read_across_files(folder: Path) -> None:
     assert len(files(folder)) == 3
     assert [(frame.after, frame.to, len(frame.items)) for frame in frames(spool)] == [(0, 20, 20)]
     assert spool.read(20) is None
-    assert spool.stored_to() == 20
     assert spool.report().size == 20
     spool.close(20)
 
@@ -173,7 +172,6 @@ def test_a_growing_file_is_given_up_when_it_is_big_and_acknowledged(folder: Path
     spool.acknowledge(1)
 
     assert files(folder) == []
-    assert spool.stored_to() == 0
     fill(spool, 1, first=2)
     assert [(frame.after, frame.to) for frame in frames(spool, after=1)] == [(1, 2)]
     kill(spool)

@@ -51,7 +51,7 @@ async def test_an_item_gets_the_next_number_and_is_soon_on_disk(spool: SpoolFile
     numbers = [spool.append("trace", trace()), spool.append("drain_step", STEP)]
 
     async with asyncio.timeout(10):
-        await spool.wait_behind(1)
+        await spool.batch_behind(1)
 
     assert numbers == [1, 2]
     assert spool.last_seq == 2
@@ -96,7 +96,7 @@ async def test_what_was_appended_before_the_start_is_written_by_it(tmp_path: Pat
     assert spool.report().size == 1
 
     async with spool, asyncio.timeout(10):
-        await spool.wait_behind(0)
+        assert (await spool.batch_behind(0)).to == 1
 
 
 async def test_closing_writes_the_rest_and_a_new_process_goes_on_behind_it(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ async def test_a_full_disk_costs_items_that_are_counted_and_never_the_call(
             await spool.flush()
         spool.append("trace", trace())
         async with asyncio.timeout(10):
-            await spool.wait_behind(3)
+            await spool.batch_behind(3)
         frame = await spool.next_batch(0)
 
     assert frame is not None

@@ -1,33 +1,45 @@
 """People, nodes and a clean database for the dashboard's tests."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 from unittest.mock import patch
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.db import connections
-from django.test import TransactionTestCase
+from django.test import Client, TransactionTestCase
 
-from dashboard.models import Node
-from dashboard.services import audit_triggers, nodes
+from dashboard.models import Node, NodeLink, Scope
+from dashboard.services import audit_triggers, installed, nodes, tokens
 from dashboard.services.actor import SYSTEM
+from dashboard.services.rights import GroupName
+from meshcore.clock import utcnow
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _audit_triggers_let_the_flush_pass() -> Iterator[None]:
-    """A transactional test empties all tables at its end; the flush's `post_migrate` puts the triggers back."""
-    flush = TransactionTestCase._fixture_teardown
+    """A transactional test empties all tables at its end; here the migrations' rows and triggers come back."""
+    flush = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
     def without_triggers(case: TransactionTestCase) -> None:
         for connection in connections.all():
             audit_triggers.remove(connection)
         flush(case)
+        Group.objects.bulk_create([Group(name=name.value) for name in GroupName], ignore_conflicts=True)
+        installed.after_migrate(apps.get_app_config("dashboard"), "default")
 
     with patch.object(TransactionTestCase, "_fixture_teardown", without_triggers):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _fast_passwords(settings: Any) -> None:
+    """A password of a test guards nothing, so it needs no slow hash."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def person(name: str, *groups: str) -> User:
@@ -65,3 +77,44 @@ def now() -> datetime:
 def node(db: None) -> Node:
     """node-a, which never spoke."""
     return nodes.add(name="node-a", actor=SYSTEM, now=NOW)[0]
+
+
+class Caller:
+    """Calls the API as a program does: with a token or without, and with the body just as it is given."""
+
+    def __init__(self, secret: str = "") -> None:
+        self._client = Client(raise_request_exception=False)
+        self._headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+
+    def get(self, path: str, **headers: str) -> Any:
+        """Send GET."""
+        return self._client.get(f"/api/v1/{path}", headers={**self._headers, **headers})
+
+    def send(
+        self, path: str, body: bytes = b"", media_type: str = "application/json", method: str = "POST"
+    ) -> Any:
+        """Send `body`."""
+        return self._client.generic(
+            method, f"/api/v1/{path}", data=body, content_type=media_type, headers=self._headers
+        )
+
+
+@pytest.fixture
+def caller(db: None) -> Callable[..., Caller]:
+    """Return what makes a caller: `caller(Scope.READ)` has a new token, `caller()` none."""
+
+    def make(*scopes: Scope, node: Node | None = None) -> Caller:
+        if not scopes:
+            return Caller()
+        return Caller(tokens.issue(name="ci", scopes=scopes, node=node, actor=SYSTEM)[1])
+
+    return make
+
+
+@pytest.fixture
+def online(node: Node) -> Node:
+    """node-a while it is connected, runs, and has done all that was asked."""
+    now = utcnow()
+    NodeLink.objects.filter(node=node).update(opened_at=now, closed_at=None, connection_no=1)
+    Node.objects.filter(pk=node.pk).update(state="running", accepting=True, last_heard_at=now)
+    return Node.objects.get(pk=node.pk)

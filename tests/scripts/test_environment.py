@@ -82,15 +82,15 @@ def test_a_node_alone_is_not_enough_for_the_dashboard(checkout: Path) -> None:
     assert ensure(checkout, Level.RUNTIME)
 
 
-def test_an_installation_that_failed_is_tried_again(checkout: Path) -> None:
-    (checkout / Level.RUNTIME).write_text("no such requirement\n")
-    failed = setup(checkout)
+def test_after_a_failed_installation_what_was_there_is_not_trusted(checkout: Path) -> None:
+    (checkout / Level.NODE).write_text("no such requirement\n")
+    failed = setup(checkout, "--node")
 
-    (checkout / Level.RUNTIME).write_text("# nothing\n")
+    (checkout / Level.NODE).write_text("# nothing\n")
 
     assert failed.returncode == 1
     assert "failed with exit code 1" in failed.stderr.splitlines()[-1]
-    assert ensure(checkout, Level.RUNTIME)
+    assert ensure(checkout, Level.NODE)
 
 
 @pytest.mark.parametrize("stamp", ["{", '{"interpreter": "/gone/python3.11 3.11.0"}'])
@@ -113,7 +113,8 @@ def test_two_at_once_work_one_after_the_other(checkout: Path) -> None:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as second:
         assert second.stderr is not None
         assert second.stderr.readline() == "script/setup: waiting for another one to finish\n"
-        assert second.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):  # it would end in a third of that
+            second.wait(timeout=1)
 
         os.close(folder)
 

@@ -95,6 +95,12 @@ def test_the_server_says_where_everything_is_and_how_to_sign_in(run: Run, checko
     assert steps(checkout) == ["migrate", "ensure_operator", "serve", "demo"]
 
 
+def test_who_has_signed_in_before_is_told_the_way_to_another_password(run: Run) -> None:
+    server = run("--no-demo", "--port", "18900", FAKE="known operator")
+
+    assert "--new-password makes another" in read_until(server, "sign in")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_everything_within_five_seconds(run: Run, number: signal.Signals) -> None:
     server = run("--port", "18100")

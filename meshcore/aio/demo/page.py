@@ -131,6 +131,6 @@ def _button(switch: Switch, words: str, *, pressed: bool) -> str:
     value = escape(f"{switch.target}={switch.setting.value}")
     return (
         f'<form method="post" action="/switch"><button name="set" value="{value}"'
-        f' aria-pressed="{str(pressed).lower()}" aria-label="{escape(switch.target)}: {words}">{words}</button>'
-        "</form>"
+        f' aria-pressed="{str(pressed).lower()}" aria-label="{escape(switch.target)}: {words}">'
+        f"{words}</button></form>"
     )

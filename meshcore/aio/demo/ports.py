@@ -14,7 +14,8 @@ HOST = "127.0.0.1"
 def choose_ports(file: Path, preferred: Mapping[str, int]) -> dict[str, int]:
     """Return a free port for each name, and keep them in `file`.
 
-    It is the one kept there, else the preferred one (0: none is), else any. Raises OSError when there is none.
+    It is the one kept there, else the preferred one (0: none is), else any. Raises OSError when none is
+    left.
     """
     kept = _read(file)
     with ExitStack() as held:  # all at once, so that no port is given out twice

@@ -21,10 +21,10 @@ CLOSE_SECONDS = 0.5  # for requests to the page while the demo ends
 
 
 async def run_demo(plan: Plan, *, code: Path, announce: Callable[[str], None]) -> None:
-    """Run the demo until SIGTERM or SIGINT; `announce` gets the address of its page once all of it is up.
+    """Run the demo until SIGTERM or SIGINT; `announce` gets the address of its page once all is up.
 
-    While it runs, `mesh.json` in the plan's folder says where everything is. Raises OSError or ChildError when
-    it can't be started. All of its processes have ended when this returns.
+    While it runs, `mesh.json` in the plan's folder says where everything is; no other demo may run there.
+    Raises OSError or ChildError when it can't be started. All of its processes have ended when this returns.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -44,6 +44,8 @@ class Traffic:
         self,
         urls: dict[str, str],
         *,
+        calls_per_second: float = CALLS_PER_SECOND,
+        open_max: int = OPEN_MAX,
         clock: Clock = monotonic,
         utcnow: UtcNow = utcnow,
         chance: random.Random | None = None,
@@ -52,6 +54,8 @@ class Traffic:
         self.counts: Counter[str] = Counter()  # calls, answered, moved_on, failed, skipped
         self.recent: deque[Answer] = deque(maxlen=RECENT)
         self._urls = urls
+        self._calls_per_second = calls_per_second
+        self._open_max = open_max
         self._clock = clock
         self._utcnow = utcnow
         self._chance = chance or random.Random()  # noqa: S311 - variety, not secrecy
@@ -63,8 +67,8 @@ class Traffic:
         async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
             open_calls: set[asyncio.Task[None]] = set()
             for number, first in enumerate(itertools.cycle(self._urls)):
-                await asyncio.sleep(self._chance.uniform(0.5, 1.5) / CALLS_PER_SECOND)
-                if len(open_calls) >= OPEN_MAX:
+                await asyncio.sleep(self._chance.uniform(0.5, 1.5) / self._calls_per_second)
+                if len(open_calls) >= self._open_max:
                     self.counts["skipped"] += 1
                     continue
                 task = group.create_task(self.call(session, first, number))

@@ -144,7 +144,10 @@ def test_a_wish_out_of_bounds_is_named_and_changes_nothing(
 
 
 def test_a_deadline_of_zero_with_force_means_now(node: Node, now: datetime) -> None:
-    assert drain.request(node=node, actor=ALICE, deadline_seconds=0, force=True, now=now).drain.deadline_at == now
+    assert (
+        drain.request(node=node, actor=ALICE, deadline_seconds=0, force=True, now=now).drain.deadline_at
+        == now
+    )
 
 
 def test_a_cancel_ends_the_drain_and_raises_the_generation(node: Node, now: datetime) -> None:
@@ -272,7 +275,9 @@ def test_a_hello_that_changes_nothing_writes_no_audit(node: Node, now: datetime)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_people_and_machines_at_once_leave_one_line_of_generations_and_one_entry_per_attempt(node: Node) -> None:
+def test_people_and_machines_at_once_leave_one_line_of_generations_and_one_entry_per_attempt(
+    node: Node,
+) -> None:
     workers, attempts = 4, 12
     told: list[int] = []
     ready = threading.Barrier(workers)
@@ -282,7 +287,9 @@ def test_people_and_machines_at_once_leave_one_line_of_generations_and_one_entry
         moves: list[Callable[..., drain.DrainResult | drain.CancelResult]] = [drain.request, drain.cancel]
         ready.wait()
         for _ in range(attempts):
-            told.append(dice.choice(moves)(node=node, actor=ALICE, reason=f"{seed} {dice.random()}").generation)
+            told.append(
+                dice.choice(moves)(node=node, actor=ALICE, reason=f"{seed} {dice.random()}").generation
+            )
         connection.close()
 
     threads = [threading.Thread(target=drain_and_cancel, args=(seed,)) for seed in range(workers)]
@@ -293,7 +300,9 @@ def test_people_and_machines_at_once_leave_one_line_of_generations_and_one_entry
 
     written = AuditEntry.objects.filter(action__in=[Action.DRAIN.value, Action.UNDRAIN.value]).order_by("n")
     assert len(told) == written.count() == workers * attempts
-    generations = [entry.generation for entry in written if entry.before or entry.action == Action.DRAIN.value]
+    generations = [
+        entry.generation for entry in written if entry.before or entry.action == Action.DRAIN.value
+    ]
     assert generations == list(range(1, len(generations) + 1))
     assert DesiredState.objects.get(node=node).generation == len(generations)
     assert set(told) <= {0, *generations}

@@ -19,7 +19,10 @@ def test_a_new_node_has_a_token_that_pushes_for_it(now: datetime) -> None:
     assert (token.node, token.scopes, token.name) == (node, ["nodes:push"], "node-a")
     assert DesiredState.objects.get(node=node).generation == 0
     assert node.link.connection_no == 0
-    assert list(AuditEntry.objects.order_by("n").values_list("action", flat=True)) == ["node.add", "token.issue"]
+    assert list(AuditEntry.objects.order_by("n").values_list("action", flat=True)) == [
+        "node.add",
+        "token.issue",
+    ]
     assert "nodes" in Change.objects.values_list("key", flat=True)
 
 
@@ -47,9 +50,15 @@ def test_a_community_is_a_name_too(now: datetime) -> None:
     ("token_file", "token"),
     [('odd "place"/t', {"token_file": 'odd "place"/t'}), ("", {"token_env": "NODE_TOKEN"})],
 )
-def test_the_configuration_is_toml_that_a_node_reads(token_file: str, token: dict[str, str], node: Node) -> None:
+def test_the_configuration_is_toml_that_a_node_reads(
+    token_file: str, token: dict[str, str], node: Node
+) -> None:
     text = nodes.configuration(
-        node=node, dashboard_url="http://127.0.0.1:8000", listen="127.0.0.1:8101", token_file=token_file
+        node=node,
+        dashboard_url="http://127.0.0.1:8000",
+        listen="127.0.0.1:8101",
+        upstream="http://u/v1",
+        token_file=token_file,
     )
 
     settings = tomllib.loads(text)
@@ -57,8 +66,10 @@ def test_the_configuration_is_toml_that_a_node_reads(token_file: str, token: dic
         "id": "node-a",
         "community": "default",
         "listen": "127.0.0.1:8101",
-        "advertise": "http://127.0.0.1:8101",
-        "home": "node-a",
+        "home": "node-a-home",
     }
     assert settings["dashboard"] == {"url": "http://127.0.0.1:8000", **token}
-    assert settings["providers"][0]["kind"] == "openai"
+    assert (settings["providers"][0]["kind"], settings["providers"][0]["base_url"]) == (
+        "openai",
+        "http://u/v1",
+    )

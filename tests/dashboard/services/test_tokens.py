@@ -56,7 +56,9 @@ def test_making_a_token_is_audited(now: datetime) -> None:
     }
 
 
-@pytest.mark.parametrize("secret", ["", "x", "msh_", "msh_abcdefgh_short", "msh_ABCDEFGH_" + "a" * 43, "a" * 56])
+@pytest.mark.parametrize(
+    "secret", ["", "x", "msh_", "msh_abcdefgh_short", "msh_ABCDEFGH_" + "a" * 43, "a" * 56]
+)
 def test_what_is_no_token_is_unknown(secret: str, now: datetime) -> None:
     assert refusal(secret, now) is Refusal.UNKNOWN
 
@@ -83,7 +85,10 @@ def test_a_revoked_token_is_refused_with_the_next_request(now: datetime) -> None
     assert tokens.revoke(token=token, actor=SYSTEM, now=now) is False
 
     assert refusal(secret, now) is Refusal.REVOKED
-    assert [entry.reason for entry in AuditEntry.objects.filter(action=Action.TOKEN_REVOKE.value)] == ["", "leaked"]
+    assert [entry.reason for entry in AuditEntry.objects.filter(action=Action.TOKEN_REVOKE.value)] == [
+        "",
+        "leaked",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A mesh to look at: rows as the link and the services would have written them."""
 
-from collections.abc import Iterator
+import hashlib
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
@@ -206,7 +206,7 @@ def trace(node: Node, *, at: datetime, attempts: list[dict[str, Any]] | None = N
         started_at=at,
         received_at=at,
         **{
-            "trace_id": f"{pk:032x}",
+            "trace_id": hashlib.md5(str(pk).encode(), usedforsecurity=False).hexdigest(),
             "capability": "llm.chat",
             "caller": "shop",
             "model_asked": "llama3.1-8b",
@@ -228,19 +228,50 @@ def trace(node: Node, *, at: datetime, attempts: list[dict[str, Any]] | None = N
 
 
 FAILED_OVER = [
-    {"n": 1, "node": "node-b", "provider": "ollama", "model": "llama3.1-8b", "outcome": "error", "code": "timeout",
-     "message": "no first token within 1.0 s", "ms": 1000.4, "breaker": "suspect"},
-    {"n": 2, "node": "node-c", "provider": "ollama", "model": "llama3.1-8b", "started_ms": 1001.0, "ms": 268.3,
-     "ttft_ms": 92.1, "committed": True},
-]  # fmt: skip
+    {
+        "n": 1,
+        "node": "node-b",
+        "provider": "ollama",
+        "model": "llama3.1-8b",
+        "outcome": "error",
+        "code": "timeout",
+        "message": "no first token within 1.0 s",
+        "ms": 1000.4,
+        "breaker": "suspect",
+    },
+    {
+        "n": 2,
+        "node": "node-c",
+        "provider": "ollama",
+        "model": "llama3.1-8b",
+        "started_ms": 1001.0,
+        "ms": 268.3,
+        "ttft_ms": 92.1,
+        "committed": True,
+    },
+]
 CANDIDATES = [
-    {"node": "node-b", "provider": "ollama", "rank": 1,
-     "score": {"value": 83.2, "p50_ms": 66.0, "load": 0.24, "success_rate": 0.999, "local_bonus": 50.0}},
-    {"node": "node-c", "provider": "ollama", "rank": 2,
-     "score": {"value": 88.4, "p50_ms": 69.0, "load": 0.28, "success_rate": 1.0}},
-    {"node": "node-b", "provider": "groq", "reason": "breaker_open", "detail": "41 s left", "seconds_remaining": 41.0},
+    {
+        "node": "node-b",
+        "provider": "ollama",
+        "rank": 1,
+        "score": {"value": 83.2, "p50_ms": 66.0, "load": 0.24, "success_rate": 0.999, "local_bonus": 50.0},
+    },
+    {
+        "node": "node-c",
+        "provider": "ollama",
+        "rank": 2,
+        "score": {"value": 88.4, "p50_ms": 69.0, "load": 0.28, "success_rate": 1.0},
+    },
+    {
+        "node": "node-b",
+        "provider": "groq",
+        "reason": "breaker_open",
+        "detail": "41 s left",
+        "seconds_remaining": 41.0,
+    },
     {"node": "node-a", "provider": "ollama", "reason": "draining"},
-]  # fmt: skip
+]
 
 
 def transition(node: Node, key: str, *, at: datetime, to: BreakerState, reason: str = "") -> Transition:
@@ -266,119 +297,3 @@ def step(drain: Drain, name: str, *, at: datetime, in_flight: int | None = None)
         in_flight=in_flight,
         generation=drain.generation,
     )
-
-
-def waves(start: int, *, low: int, high: int) -> Iterator[int]:
-    """Yield numbers of calls that go up and down like traffic, the same each time."""
-    value = start
-    for i in count():
-        value = (value * 31 + 17 + i) % 1009
-        yield low + value % max(high - low, 1)
-
-
-def mesh(*, now: datetime) -> dict[str, Node]:
-    """Make a whole mesh with one of each trouble, for pictures and for budgets."""
-    found = {
-        "node-a": seen_node("node-a", now=now, state=NodeState.DRAINING, in_flight=5, at_start=14, edge=2, generation=1,
-                            drain=desired_drain(now=now), active=_work()),
-        "node-b": seen_node("node-b", now=now, in_flight=12, providers=("ollama", "groq", "vllm", "openrouter")),
-        "node-c": seen_node("node-c", now=now, in_flight=31, providers=("ollama", "groq", "vllm")),
-        "node-d": seen_node("node-d", now=now, in_flight=18, providers=("ollama", "vllm"), spool={"size": 3, "dropped": {"trace": 1204}}),
-        "node-e": seen_node("node-e", now=now),
-        "node-f": Node.objects.create(name="node-f", created_at=now),
-    }  # fmt: skip
-    silent_for(found["node-e"], 130, now=now)
-    order(found["node-a"], generation=1, drains=True, seconds_ago=40, now=now)
-    breaker(found["node-b"], "ollama", now=now, state=BreakerState.OPEN, strikes=2, open_seconds=41,
-            error="connect timeout after 1.0 s", since_seconds=94)  # fmt: skip
-    breaker(
-        found["node-c"],
-        "groq",
-        now=now,
-        state=BreakerState.SUSPECT,
-        strikes=1,
-        error="HTTP 503 from upstream",
-    )
-    for index, (name, top) in enumerate({"node-a": 90, "node-b": 480, "node-c": 1300, "node-d": 800}.items()):
-        wave = waves(index + 3, low=top // 2, high=top)
-        minutes(
-            found[name],
-            [next(wave) for _ in range(15)],
-            now=now,
-            milliseconds=70 + 10 * index,
-            failovers=9 * (index == 1),
-        )
-        minutes(found[name], [next(wave) // 4 for _ in range(15)], now=now, provider="groq", milliseconds=210)
-    minutes(found["node-b"], [0] * 9 + [12, 31, 18, 22, 9, 14], now=now, outcome="error", milliseconds=1000)
-    transition(
-        found["node-b"],
-        "ollama",
-        at=now - timedelta(seconds=94),
-        to=BreakerState.OPEN,
-        reason="2 of 2: connect timeout after 1.0 s",
-    )
-    transition(
-        found["node-b"],
-        "ollama",
-        at=now - timedelta(seconds=101),
-        to=BreakerState.SUSPECT,
-        reason="connect timeout after 1.0 s",
-    )
-    transition(
-        found["node-b"],
-        "groq",
-        at=now - timedelta(minutes=31),
-        to=BreakerState.CLOSED,
-        reason="probe answered",
-    )
-    _traces(found, now=now)
-    return found
-
-
-def _work() -> tuple[ActiveWork, ...]:
-    return tuple(
-        ActiveWork(
-            id=f"call-{n:02x}9c", kind="stream" if n % 2 else "call", age_seconds=3.0 * n, provider="ollama"
-        )
-        for n in range(1, 6)
-    )
-
-
-def _traces(found: dict[str, Node], *, now: datetime) -> None:
-    names = ["node-c", "node-b", "node-d", "node-c", "node-a"]
-    for i in range(60):
-        node = found[names[i % 5]]
-        at = now - timedelta(seconds=2.3 * (60 - i))
-        if i % 11 == 3:
-            trace(
-                found["node-b"],
-                at=at,
-                attempts=FAILED_OVER,
-                hops=2,
-                routed_via="node-c",
-                why="failover",
-                duration_ms=1269.4,
-                ttft_ms=1093.1,
-            )
-        elif i % 17 == 5:
-            trace(
-                node,
-                at=at,
-                attempts=FAILED_OVER[:1],
-                outcome="error",
-                code="no_healthy_provider",
-                duration_ms=4.1,
-                ttft_ms=None,
-                tokens_in=None,
-                tokens_out=None,
-                provider="",
-            )
-        else:
-            trace(
-                node,
-                at=at,
-                attempts=FAILED_OVER[1:],
-                duration_ms=90 + 13.7 * (i % 9),
-                provider=("ollama", "groq")[i % 2],
-                caller=("shop", "support-bot", "batch")[i % 3],
-            )

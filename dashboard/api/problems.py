@@ -1,0 +1,71 @@
+"""Errors as problem+json (RFC 9457), all of them: a client reads one shape whatever went wrong."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
+from django.http import Http404
+from django.utils.encoding import escape_uri_path
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY = {"Retry-After": "5"}  # seconds; beside every 503
+
+
+class Problem(exceptions.APIException):
+    """An answer that says no. `field` names what in the request it is about, `headers` go with the answer."""
+
+    def __init__(
+        self, status: HTTPStatus, detail: str, *, field: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status_code = status.value
+        self.field = field
+        self.headers = headers or {}
+
+
+def answer(exc: Exception, context: dict[str, Any]) -> Response:
+    """Return the answer for an exception of a view; of what nobody expected it tells no details."""
+    problem = _known(exc)
+    if problem is None:
+        logger.error("unexpected error in %s", type(context.get("view")).__name__, exc_info=exc)
+        problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed; its log says why.")
+    status = HTTPStatus(problem.status_code)
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": _sentence(problem.detail),
+        "instance": escape_uri_path(context["request"].path),
+    }
+    if isinstance(problem, Problem) and problem.field:
+        body["errors"] = [{"field": problem.field, "detail": body["detail"]}]
+    return Response(body, status=status.value, headers=_headers(problem), content_type=MEDIA_TYPE)
+
+
+def _known(exc: Exception) -> exceptions.APIException | None:
+    if isinstance(exc, exceptions.APIException):
+        return exc
+    if isinstance(exc, Http404):
+        return exceptions.NotFound()
+    if isinstance(exc, OperationalError):  # locked for too long, full, gone: nothing was changed
+        logger.warning("the database didn't do it", exc_info=exc)
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database is busy; try again.", headers=RETRY)
+    return exceptions.PermissionDenied() if isinstance(exc, PermissionDenied) else None
+
+
+def _sentence(detail: Any) -> str:
+    return detail if isinstance(detail, str) else str(detail)
+
+
+def _headers(problem: exceptions.APIException) -> dict[str, str]:
+    headers = dict(problem.headers) if isinstance(problem, Problem) else {}
+    challenge = getattr(problem, "auth_header", "")  # set by the view for 401
+    if challenge:
+        headers["WWW-Authenticate"] = challenge
+    return headers

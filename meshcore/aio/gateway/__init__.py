@@ -1,0 +1,18 @@
+"""The node's HTTP endpoint. Only this package knows aiohttp's server.
+
+server.py           listens, bounds connections, puts the routes together
+client_routes.py    the OpenAI wire for clients
+peer_routes.py      the bus for other nodes
+operator_routes.py  health, readiness, metrics
+admission.py        the gate in front of every call, and the count of what is behind it
+requests.py         reads requests of strangers within bounds
+answers.py          JSON, errors in OpenAI's shape, headers that say where an answer came from
+streams.py          event streams
+"""
+
+from meshcore.aio.gateway.client_routes import ClientLimits, ClientRoutes
+from meshcore.aio.gateway.operator_routes import OperatorRoutes
+from meshcore.aio.gateway.peer_routes import PeerRoutes
+from meshcore.aio.gateway.server import Gateway
+
+__all__ = ["ClientLimits", "ClientRoutes", "Gateway", "OperatorRoutes", "PeerRoutes"]

@@ -1,0 +1,90 @@
+"""Health, readiness and metrics: for probes, load balancers, Prometheus and people."""
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Any
+
+from aiohttp import web
+
+from meshcore.aio.bus import CapabilityBus
+from meshcore.aio.drain_marker import DrainController
+from meshcore.aio.exposition import CONTENT_TYPE, NodeMetrics
+from meshcore.aio.gateway.answers import json_answer
+from meshcore.aio.gateway.requests import caller_of
+from meshcore.api_keys import ApiKeys
+from meshcore.breaker_terms import BreakerState
+from meshcore.clock import UtcNow
+from meshcore.frames import BreakerReport
+
+READY_RETRY_SECONDS = "5"
+UNHEALTHY = frozenset({BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.FORCED_OPEN})
+
+
+class OperatorRoutes:
+    """`/healthz` and `/readyz` are open, `/metrics` is on loopback; the rest wants a client's key."""
+
+    def __init__(
+        self,
+        *,
+        bus: CapabilityBus,
+        controller: DrainController,
+        metrics: NodeMetrics,
+        api_keys: ApiKeys,
+        utcnow: UtcNow,
+    ) -> None:
+        self._bus = bus
+        self._controller = controller
+        self._metrics = metrics
+        self._api_keys = api_keys
+        self._utcnow = utcnow
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """Return the routes."""
+        yield web.get("/healthz", self._alive)
+        yield web.get("/readyz", self._ready)
+        yield web.get("/metrics", self._show_metrics)
+        yield web.get("/v1/health", self._show_health)
+
+    async def _alive(self, _: web.Request) -> web.Response:
+        return json_answer({"status": "ok"})
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        if self._controller.accepts():
+            return json_answer({"status": "ready"})
+        state = self._controller.readout().state
+        return json_answer({"status": state}, status=503, headers={"Retry-After": READY_RETRY_SECONDS})
+
+    async def _show_metrics(self, http: web.Request) -> web.Response:
+        if not _is_loopback(http.remote):
+            caller_of(http, self._api_keys)
+        return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _show_health(self, http: web.Request) -> web.Response:
+        caller_of(http, self._api_keys)
+        reports = self._bus.health.reports()
+        own = {entry.breaker_key for entry in self._bus.registry.all_local()}
+        up = {report.key: report.state not in UNHEALTHY for report in reports if report.key in own}
+        return json_answer(
+            {
+                "status": "healthy" if all(up.values()) else "degraded" if any(up.values()) else "unhealthy",
+                "node": self._bus.node_id_full,
+                "state": self._controller.readout().state,
+                "observed_at": self._utcnow(),
+                "providers": {report.key: _provider(report) for report in reports},
+            }
+        )
+
+
+def _provider(report: BreakerReport) -> dict[str, Any]:
+    return {
+        "status": "unhealthy" if report.state in UNHEALTHY else "healthy",
+        "state": report.state,
+        "consecutive_failures": report.strikes,
+        "seconds_remaining": report.seconds_remaining,
+        "cooling_seconds": report.cooling_seconds,
+        "last_error": report.last_error,
+    }
+
+
+def _is_loopback(address: str | None) -> bool:
+    return address is not None and ip_address(address.partition("%")[0]).is_loopback

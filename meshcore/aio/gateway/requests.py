@@ -1,0 +1,63 @@
+"""Reading requests of strangers within bounds: every bound has a clear answer."""
+
+import asyncio
+
+from aiohttp import web
+
+from meshcore.api_keys import ApiKeys
+from meshcore.errors import CallError, Code
+from meshcore.openai_errors import BadRequest
+
+BODY_SECONDS = 30.0  # for a whole body; 8 MiB at 2 Mbit/s
+
+
+class Unauthorized(CallError):
+    """The client's own key is missing or wrong; not to be taken for an upstream's `unauthorized`."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.UNAUTHORIZED, "Authorization: expected Bearer and an API key of this node")
+
+
+def caller_of(request: web.Request, api_keys: ApiKeys) -> str:
+    """Return the name of who calls; raises Unauthorized."""
+    caller = api_keys.caller(request.headers.get("Authorization", ""))
+    if caller is None:
+        raise Unauthorized
+    return caller
+
+
+def require_json(request: web.Request) -> None:
+    """Raise BadRequest unless the body says that it is JSON.
+
+    A web page of any origin may post plain text and forms to a loopback address unasked; for JSON its browser
+    must ask first, which nobody here answers.
+    """
+    kind = request.content_type
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise BadRequest("Content-Type", f"expected application/json, got {kind}")
+
+
+async def read_body(request: web.Request, max_bytes: int) -> bytes:
+    """Return the whole body.
+
+    Raises CallError(too_large), before anything is read when the length is announced, BadRequest when its
+    encoding is broken, HTTPRequestTimeout when it takes longer than `BODY_SECONDS`.
+    """
+    if (request.content_length or 0) > max_bytes:
+        raise _too_large(max_bytes)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.content.iter_any():
+                body += part
+                if len(body) > max_bytes:
+                    raise _too_large(max_bytes)
+    except web.RequestPayloadError as exc:
+        raise BadRequest("body", "expected the encoding that its headers announce") from exc
+    except TimeoutError as exc:
+        raise web.HTTPRequestTimeout from exc
+    return bytes(body)
+
+
+def _too_large(max_bytes: int) -> CallError:
+    return CallError(Code.TOO_LARGE, f"body: expected at most {max_bytes} bytes")

@@ -1,0 +1,53 @@
+"""How a process is told to stop: by a signal, by a second one that won't wait, by the end of its lifeline."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+READ_BYTES = 4096
+
+
+class StopRequests:
+    """`stop` is set by the first request, `hurry` by the second one: then nothing in flight is waited for."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+
+    def request(self, why: str) -> None:
+        """Take a request."""
+        logger.info("stopping: %s", why)
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+    @contextmanager
+    def listening(self, *, lifeline: bool = False) -> Iterator[None]:
+        """Take signals while the context lasts; with `lifeline` the end of standard input too, which must be
+        a pipe.
+
+        SIGHUP is taken and does nothing yet: it will mean to reload, and must not kill until then.
+        """
+        loop = asyncio.get_running_loop()
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self.request, number.name)
+        loop.add_signal_handler(signal.SIGHUP, logger.info, "SIGHUP: there is nothing to reload")
+        if lifeline:
+            loop.add_reader(sys.stdin.fileno(), self._read_lifeline, sys.stdin.fileno())
+        try:
+            yield
+        finally:
+            for number in (*STOP_SIGNALS, signal.SIGHUP):
+                loop.remove_signal_handler(number)
+            if lifeline:
+                loop.remove_reader(sys.stdin.fileno())
+
+    def _read_lifeline(self, descriptor: int) -> None:
+        if not os.read(descriptor, READ_BYTES):
+            asyncio.get_running_loop().remove_reader(descriptor)
+            self.request("the supervisor has gone")

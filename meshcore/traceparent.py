@@ -1,0 +1,43 @@
+"""Trace ids that other systems understand: W3C Trace Context, header `traceparent`.
+
+    00-<trace id: 32 hex digits>-<parent id: 16 hex digits>-<flags: 2 hex digits>
+
+A call that comes with one keeps its trace id and passes on a parent id of this node; one that comes without,
+or with a malformed one, begins a trace.
+"""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+HEADER = "traceparent"
+RandomBytes = Callable[[int], bytes]
+"""Returns so many random bytes."""
+
+_SAMPLED = "01"
+# A version above 00 may append fields; ff is no version; ids of zeros are no ids (Trace Context §3.2.2).
+_FORM = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?", re.ASCII)
+
+
+class TraceContext(NamedTuple):
+    """Where a call belongs: its trace id, and the header that says so to whom it is passed on."""
+
+    trace_id: str
+    traceparent: str
+
+
+def trace_context(header: str, random: RandomBytes) -> TraceContext:
+    """Return the context of a call that came with `header`, "" when it came with none."""
+    trace_id, flags = _parse(header) or (random(16).hex(), _SAMPLED)
+    return TraceContext(trace_id, f"00-{trace_id}-{random(8).hex()}-{flags}")
+
+
+def _parse(header: str) -> tuple[str, str] | None:
+    match = _FORM.fullmatch(header)
+    if match is None:
+        return None
+    version, trace_id, parent_id, flags = match.groups()
+    has_more = len(match[0]) > 55
+    if (version == "00" and has_more) or int(trace_id, 16) == 0 or int(parent_id, 16) == 0:
+        return None
+    return trace_id, flags

@@ -1,0 +1,71 @@
+"""Requests to stop, with real signals and a real pipe."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from meshcore.aio.stop_requests import StopRequests
+from meshcore.aio.testing import wait_until
+
+
+class FakeStdin:
+    """Standard input as a pipe whose other end the test holds."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+
+    def fileno(self) -> int:
+        return self.reading
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStdin]:
+    """This process's standard input for the test."""
+    stdin = FakeStdin()
+    monkeypatch.setattr("sys.stdin", stdin)
+    yield stdin
+    os.close(stdin.reading)
+
+
+async def wait_for(event: asyncio.Event) -> None:
+    async with asyncio.timeout(10):
+        await event.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_asks_to_stop_and_a_second_one_to_hurry(number: signal.Signals) -> None:
+    requests = StopRequests()
+    with requests.listening():
+        os.kill(os.getpid(), number)
+        await wait_for(requests.stop)
+        patient = not requests.hurry.is_set()
+        os.kill(os.getpid(), number)
+        await wait_for(requests.hurry)
+
+    assert patient
+
+
+async def test_a_hangup_is_no_reason_to_stop(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    requests = StopRequests()
+    with requests.listening():
+        os.kill(os.getpid(), signal.SIGHUP)
+        await wait_until(lambda: "SIGHUP" in caplog.text)
+
+    assert not requests.stop.is_set()
+
+
+async def test_the_end_of_the_lifeline_asks_to_stop(stdin: FakeStdin) -> None:
+    requests = StopRequests()
+    with requests.listening(lifeline=True):
+        os.write(stdin.writing, b"still here\n")
+        await asyncio.sleep(0.01)
+        alive = not requests.stop.is_set()
+        os.close(stdin.writing)
+        await wait_for(requests.stop)
+
+    assert alive
+    assert not requests.hurry.is_set()
