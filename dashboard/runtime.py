@@ -14,7 +14,6 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,6 +23,8 @@ from django.db import connections
 
 from dashboard import hints
 from dashboard.selectors import changes
+from dashboard.selectors.presence import health_seconds
+from dashboard.services.housekeeping import JOBS, Job
 from meshcore.clock import UtcNow, utcnow
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 POLL_SECONDS = 1.0  # the change feed is read at least this often, hints or not (decision D5)
+HEARD = "heard"  # the key under which the ages of all nodes are announced; in no row of the feed
+HEARD_SECONDS = 2.0  # so an age on a page is always younger than what counts as stale
 READ_ROWS = 500  # changes read at once; under 2 ms on SQLite
 MAX_WAITING = 1000  # calls waiting for one lane; all that call are bounded, so more is a fault and is refused
 CLOSE_SECONDS = 2.0  # what a lane was given may take this long to finish at the end; serve exits within 5 s
@@ -90,26 +93,20 @@ def _leave(barrier: threading.Barrier) -> None:
         barrier.wait(CLOSE_SECONDS / 2)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """Housekeeping: `function(now=...)` in the control lane, again and again."""
-
-    name: str
-    every_seconds: float
-    function: Callable[..., object]
-
-
-JOBS: tuple[Job, ...] = ()
-
-
 class Runtime:
     """See the module; made and stopped on one loop."""
 
     def __init__(
-        self, *, now: UtcNow = utcnow, poll_seconds: float = POLL_SECONDS, jobs: Sequence[Job] = JOBS
+        self,
+        *,
+        now: UtcNow = utcnow,
+        poll_seconds: float = POLL_SECONDS,
+        heard_seconds: float = HEARD_SECONDS,
+        jobs: Sequence[Job] = JOBS,
     ) -> None:
         self._now = now
         self._poll_seconds = poll_seconds
+        self._heard_seconds = heard_seconds
         self._jobs = jobs
         self._ingest = Lane("ingest", threads=1)
         self._control = Lane("control", threads=1)
@@ -118,6 +115,7 @@ class Runtime:
         self.in_control = self._control.run
         self.in_render = self._render.run
         self.links: dict[str, Callable[[], None]] = {}  # node name -> wakes the link to that node
+        self.gauges: dict[str, Callable[[], float]] = {}  # what /metrics shows of others, by name
         self.cursor = 0  # id of the last change that was announced
         self._listeners: list[tuple[str, OnChange]] = []
         self._looks: dict[str, changes.Look] = {}
@@ -137,7 +135,8 @@ class Runtime:
         self.cursor = await self.in_render(changes.latest_id)
         self._looks = await self.in_render(changes.looks, now=self._now())
         self._stop_listening = hints.listen(self._on_hint)
-        loops = [self._read_changes(), self._watch_looks(), self._tell_others(), self._relay.run()]
+        loops = [self._read_changes(), self._watch_looks(), self._tell_ages(), self._tell_others()]
+        loops.append(self._relay.run())
         loops += [self._repeat(job) for job in self._jobs]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
 
@@ -148,6 +147,16 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(lane.close() for lane in self.lanes))
+
+    @property
+    def looks(self) -> Mapping[str, changes.Look]:
+        """How each node looked a second ago, for the metrics."""
+        return self._looks
+
+    @property
+    def health_seconds(self) -> float:
+        """How often each node says health."""
+        return health_seconds(len(self._looks))
 
     def on_change(self, pattern: str, callback: OnChange) -> Callable[[], None]:
         """Call `callback` for changes of the key `pattern`; "node:" is all that begin with it, "" all keys.
@@ -195,6 +204,11 @@ class Runtime:
         keys = _crossings(self._looks, looks)
         self._looks = looks
         self.announce([0] * len(keys), keys)
+
+    async def _tell_ages(self) -> None:
+        while True:
+            await asyncio.sleep(self._heard_seconds)
+            self.announce([0], [HEARD])
 
     async def _tell_others(self) -> None:
         while True:

@@ -1,5 +1,6 @@
 """The change feed, and the changes that time alone makes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,6 +10,7 @@ from dashboard.models import Change, Node
 from dashboard.selectors.presence import TROUBLED, Composite, health_seconds, presence
 
 UNACKNOWLEDGED_SECONDS = 10.0  # a generation that waits longer is shown as not acknowledged
+MISSED_MAX = 99  # more is more than anybody reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,17 @@ def latest_id() -> int:
 def after(cursor: int, *, limit: int) -> list[tuple[int, str]]:
     """Return (id, key) of up to `limit` changes behind `cursor`, oldest first."""
     return list(Change.objects.filter(id__gt=cursor).order_by("id").values_list("id", "key")[:limit])
+
+
+def missed(since: int, keys: Collection[str]) -> int:
+    """Return how many changes of `keys` came behind the id `since`; at most `MISSED_MAX` are counted.
+
+    Behind what is already trimmed nobody knows: that counts as one at least.
+    """
+    known = Change.objects.order_by("id").values_list("id", flat=True).first()
+    unknown = known is not None and since < known - 1
+    rows = Change.objects.filter(id__gt=since, key__in=keys).values_list("id", flat=True)[:MISSED_MAX]
+    return max(len(rows), int(unknown))
 
 
 def looks(*, now: datetime) -> dict[str, Look]:

@@ -10,9 +10,10 @@ import pytest
 from channels.layers import get_channel_layer
 from django.db import DatabaseError, connection, connections
 
-from dashboard import hints, runtime
+from dashboard import fragments, hints, runtime
 from dashboard.models import Change, Node, NodeLink
-from dashboard.runtime import Job, Lane, LaneFull, Runtime
+from dashboard.runtime import Lane, LaneFull, Runtime
+from dashboard.services.housekeeping import Job
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NEVER_SECONDS = 1000.0
@@ -150,7 +151,7 @@ async def test_a_busy_thread_is_left_behind_and_named(
 
 
 async def test_a_commit_in_another_thread_reaches_listeners_by_its_hint() -> None:
-    async with runtime.running(poll_seconds=NEVER_SECONDS) as rt:
+    async with runtime.running(poll_seconds=NEVER_SECONDS, heard_seconds=NEVER_SECONDS) as rt:
         ears = Ears()
         rt.on_change("", ears)
 
@@ -174,7 +175,7 @@ async def test_a_commit_without_a_hint_is_found_by_the_poll() -> None:
 
 async def test_what_was_there_before_the_start_is_no_news() -> None:
     await asyncio.to_thread(_in_thread, publish, "nodes")
-    async with runtime.running(poll_seconds=NEVER_SECONDS) as rt:
+    async with runtime.running(poll_seconds=NEVER_SECONDS, heard_seconds=NEVER_SECONDS) as rt:
         ears = Ears()
         rt.on_change("", ears)
 
@@ -194,7 +195,7 @@ def _in_thread(function: Callable[..., object], *args: object) -> None:
 
 async def test_more_changes_than_one_portion_arrive_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "READ_ROWS", 2)
-    async with runtime.running(poll_seconds=NEVER_SECONDS) as rt:
+    async with runtime.running(poll_seconds=NEVER_SECONDS, heard_seconds=NEVER_SECONDS) as rt:
         ears = Ears()
         rt.on_change("", ears)
 
@@ -252,7 +253,7 @@ async def test_a_faulty_listener_does_not_keep_news_from_the_next(caplog: pytest
 async def test_a_silent_node_becomes_stale_and_unreachable_without_a_write() -> None:
     clock = WallClock()
     await asyncio.to_thread(_in_thread, _make_node)
-    async with runtime.running(now=clock, poll_seconds=0.01) as rt:
+    async with runtime.running(now=clock, poll_seconds=0.01, heard_seconds=NEVER_SECONDS) as rt:
         ears = Ears()
         rt.on_change("", ears)
 
@@ -269,6 +270,21 @@ async def test_a_silent_node_becomes_stale_and_unreachable_without_a_write() -> 
 def _make_node() -> None:
     node = Node.objects.create(name="node-a", created_at=NOW, state="running", last_heard_at=NOW)
     NodeLink.objects.create(node=node, connection_no=1, opened_at=NOW)
+
+
+async def test_the_ages_of_all_nodes_are_announced_by_the_clock() -> None:
+    async with runtime.running(poll_seconds=NEVER_SECONDS, heard_seconds=0.001) as rt:
+        ears = Ears()
+        rt.on_change("", ears)
+
+        await ears.until(fragments.HEARD)
+
+        assert set(ears.ids) == {0}
+
+
+async def test_how_often_nodes_speak_follows_from_how_many_there_are(rt: Runtime) -> None:
+    assert rt.health_seconds == 1.0
+    assert rt.looks == {}
 
 
 async def test_a_job_runs_again_and_again_and_survives_its_own_faults(

@@ -29,6 +29,29 @@ def test_the_feed_is_read_behind_the_cursor_oldest_first_and_in_portions() -> No
     assert changes.latest_id() == ids[2]
 
 
+def test_what_was_missed_is_counted_by_key() -> None:
+    ids = [Change.objects.create(key=key, at=NOW).id for key in ("nodes", "traces", "nodes", "nodes")]
+
+    assert changes.missed(ids[0], {"nodes", "audit"}) == 2
+    assert changes.missed(ids[3], {"nodes"}) == 0
+
+
+def test_much_that_was_missed_is_counted_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "MISSED_MAX", 2)
+    for _ in range(4):
+        Change.objects.create(key="nodes", at=NOW)
+
+    assert changes.missed(0, {"nodes"}) == 2
+
+
+def test_behind_what_is_trimmed_something_may_have_been_missed() -> None:
+    ids = [Change.objects.create(key=key, at=NOW).id for key in ("nodes", "traces", "traces")]
+    Change.objects.filter(id__lte=ids[1]).delete()
+
+    assert changes.missed(ids[0], {"nodes"}) == 1
+    assert changes.missed(ids[1], {"nodes"}) == 0
+
+
 def test_an_empty_feed_ends_at_zero() -> None:
     assert changes.latest_id() == 0
 

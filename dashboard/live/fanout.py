@@ -1,0 +1,178 @@
+"""Fan-out of live cells: rendered once per page, key and revision in a process, however many look.
+
+    change -> the watched pages it concerns -> revision + 1, owed to each viewer -> the first to send renders
+
+A page that nobody watches costs nothing: what is kept of it goes with its last viewer.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from dashboard import fragments
+from dashboard.live.viewer import ALL, Batch, Viewer
+from dashboard.runtime import Runtime
+from meshcore.clock import utcnow
+
+logger = logging.getLogger(__name__)
+
+MAX_SEATS = 500  # open pages in a process; one more is told to try later
+MAX_MESSAGE_CHARS = 500_000  # the socket's bound is 1 MiB; beyond this the page fetches its rows instead
+NODE_PAGE = "node:"
+
+
+class Cells(Protocol):
+    """What renders: the module `dashboard.fragments`."""
+
+    def pages_of(self, key: str) -> Sequence[str]:
+        """Return the pages that a key concerns; "node:" stands for every node's page."""
+
+    def render(self, page: str, key: str, now: datetime) -> str:
+        """Return the cells of `page` that `key` concerns."""
+
+    def render_all(self, page: str, now: datetime) -> str:
+        """Return all cells of `page`."""
+
+
+@dataclass(eq=False, slots=True)
+class Seat:
+    """One open page: what it is owed, and what wakes whoever sends it."""
+
+    page: str
+    viewer: Viewer
+    wake: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """Cells, rendered or being rendered."""
+
+    revision: int
+    html: asyncio.Task[str]
+
+
+@dataclass(slots=True)
+class WatchedPage:
+    """A page that somebody looks at."""
+
+    list_keys: frozenset[str]
+    seats: set[Seat] = field(default_factory=set)
+    revisions: dict[str, int] = field(default_factory=dict)
+    renderings: dict[str, Rendering] = field(default_factory=dict)
+
+    def changed(self, key: str) -> None:
+        """Note a change of what is rendered for `key`, and so for everything."""
+        for each in (key, ALL):
+            self.revisions[each] = self.revisions.get(each, 0) + 1
+
+
+class Full(Exception):
+    """All seats are taken."""
+
+
+class Fanout:
+    """The one of a process; lives on the runtime's loop."""
+
+    def __init__(self, runtime: Runtime, *, cells: Cells = fragments, max_seats: int = MAX_SEATS) -> None:
+        self.runtime = runtime
+        self._cells = cells
+        self._max_seats = max_seats
+        self._pages: dict[str, WatchedPage] = {}
+        runtime.on_change("", self._changed)
+        runtime.gauges["live_pages"] = lambda: self.seats
+
+    @property
+    def seats(self) -> int:
+        """How many pages are open."""
+        return sum(len(page.seats) for page in self._pages.values())
+
+    def sit(self, seat: Seat) -> None:
+        """Begin to note changes for a page; raises Full."""
+        if self.seats >= self._max_seats:
+            raise Full(f"{self._max_seats} pages are open")
+        watched = self._pages.setdefault(seat.page, WatchedPage(list_keys_of(seat.page)))
+        watched.seats.add(seat)
+
+    def leave(self, seat: Seat) -> None:
+        """Forget a page."""
+        watched = self._pages.get(seat.page)
+        if watched is None:
+            return
+        watched.seats.discard(seat)
+        if not watched.seats:
+            del self._pages[seat.page]
+
+    async def message(self, page: str, batch: Batch) -> str:
+        """Return the text of a message: its number and the time, then the cells."""
+        watched = self._pages[page]
+        cursor = self.runtime.cursor  # before rendering: what comes meanwhile is told by the next message
+        cells = "".join([await self._rendered(page, watched, key) for key in batch.keys])
+        if len(cells) <= MAX_MESSAGE_CHARS:
+            return self._head(batch, cursor, batch.list_changes) + cells
+        logger.warning("%d characters of cells for %s: it fetches its rows instead", len(cells), page)
+        return self._head(batch, cursor, max(batch.list_changes, 1))
+
+    def _head(self, batch: Batch, cursor: int, list_changes: int) -> str:
+        return (
+            f'<div id="live-no" data-no="{batch.no}" data-at="{utcnow().isoformat()}" data-cursor="{cursor}"'
+            f' data-changed="{list_changes}" data-health-seconds="{self.runtime.health_seconds:g}"'
+            ' hidden hx-swap-oob="true"></div>'
+        )
+
+    async def _rendered(self, page: str, watched: WatchedPage, key: str) -> str:
+        revision = watched.revisions.get(key, 0)
+        rendering = watched.renderings.get(key)
+        if rendering is None or rendering.revision != revision:
+            rendering = Rendering(revision, asyncio.create_task(self._render(page, key)))
+            watched.renderings[key] = rendering
+        return await asyncio.shield(rendering.html)  # who leaves must not take it from the others
+
+    async def _render(self, page: str, key: str) -> str:
+        try:
+            if key == ALL:
+                return await self.runtime.in_render(self._cells.render_all, page, utcnow())
+            return await self.runtime.in_render(self._cells.render, page, key, utcnow())
+        except Exception:
+            logger.exception("cells of %s for %s were not rendered", page, key)
+            return ""
+
+    def _changed(self, ids: Sequence[int], keys: Sequence[str]) -> None:
+        for name, watched in self._pages.items():
+            concerning = [key for key in keys if _concerns(self._cells.pages_of(key), name)]
+            listed = sum(key in watched.list_keys for key in keys)
+            if concerning or listed:
+                _owe(watched, concerning, listed)
+
+
+def list_keys_of(page: str) -> frozenset[str]:
+    """Return the keys whose change may alter which rows a page has, or their order."""
+    if page.startswith(NODE_PAGE):
+        name = page.removeprefix(NODE_PAGE)
+        return frozenset({f"providers:{name}", "drains", "traces"})
+    return frozenset({"fleet": {"nodes"}, "traces": {"traces"}, "audit": {"audit"}}[page])
+
+
+def _concerns(pages: Sequence[str], page: str) -> bool:
+    return page in pages or (page.startswith(NODE_PAGE) and NODE_PAGE in pages)
+
+
+def _owe(watched: WatchedPage, keys: Sequence[str], list_changes: int) -> None:
+    for key in keys:
+        watched.changed(key)
+    for seat in watched.seats:
+        seat.viewer.changed(keys, list_changes=list_changes)
+        seat.wake()
+
+
+_fanout: Fanout | None = None
+
+
+def of(runtime: Runtime) -> Fanout:
+    """Return the fan-out of a runtime, made when its first page opens."""
+    global _fanout
+    if _fanout is None or _fanout.runtime is not runtime:
+        _fanout = Fanout(runtime)
+    return _fanout

@@ -1,0 +1,104 @@
+"""What one open page is owed, and when (dashboard.md, "Live, exactly").
+
+    changes ->  owed  --send-->  unacknowledged  --ack-->  owed …
+                                      |
+                                      +-- 20 s without an acknowledgement --> give up
+
+At most one message is on its way, so a viewer who reads nothing costs a set of keys. A message goes out at
+once when something changed, but not more than four times a second, and every 5 s even when nothing did: the
+silence of a dead connection must differ from that of a quiet mesh.
+"""
+
+import enum
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from meshcore.clock import Clock
+
+ALL = "*"
+"""The key that stands for every cell of a page."""
+
+
+class Act(enum.StrEnum):
+    """What to do for a viewer now."""
+
+    WAIT = "wait"
+    SEND = "send"
+    GIVE_UP = "give up"
+
+
+class NotSent(ValueError):
+    """A page acknowledges a message that it can't have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewerPolicy:
+    """The rhythm of messages; seconds above zero."""
+
+    gap_seconds: float = 0.25  # between two messages
+    quiet_seconds: float = 5.0  # after which one is sent though nothing changed
+    ack_seconds: float = 20.0  # without an acknowledgement: the page is gone or hangs
+    max_keys: int = 64  # more changed keys than this are one: everything
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gap_seconds < self.quiet_seconds < self.ack_seconds or self.max_keys < 1:
+            raise ValueError(f"{self}: expected 0 < gap < quiet < ack, and at least one key")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the next message carries: its number, the keys to render, how many changes of the page's list."""
+
+    no: int
+    keys: tuple[str, ...]
+    list_changes: int
+
+
+class Viewer:
+    """See the module; time is monotonic seconds."""
+
+    def __init__(self, *, clock: Clock, policy: ViewerPolicy | None = None) -> None:
+        self._clock = clock
+        self._policy = policy or ViewerPolicy()
+        self._keys: dict[str, None] = {ALL: None}  # ordered; what the page showed when it came may be old
+        self._list_changes = 0
+        self._no = 0
+        self._sent_at = float("-inf")
+        self._unacknowledged = False
+
+    def changed(self, keys: Collection[str], *, list_changes: int = 0) -> None:
+        """Owe the cells of `keys`, and the news of `list_changes` changes to the page's list."""
+        self._list_changes += list_changes
+        if ALL in self._keys:
+            return
+        self._keys.update(dict.fromkeys(keys))
+        if ALL in self._keys or len(self._keys) > self._policy.max_keys:
+            self._keys = {ALL: None}
+
+    def act(self) -> Act:
+        """Return what to do now."""
+        if self._clock() < self.next_deadline():
+            return Act.WAIT
+        return Act.GIVE_UP if self._unacknowledged else Act.SEND
+
+    def next_deadline(self) -> float:
+        """Return when `act` wants to be asked again, if nothing comes before."""
+        if self._unacknowledged:
+            return self._sent_at + self._policy.ack_seconds
+        owing = bool(self._keys or self._list_changes)
+        return self._sent_at + (self._policy.gap_seconds if owing else self._policy.quiet_seconds)
+
+    def take(self) -> Batch:
+        """Return what is owed, as sent; it is owed no more."""
+        self._no += 1
+        batch = Batch(self._no, tuple(self._keys), self._list_changes)
+        self._keys, self._list_changes = {}, 0
+        self._sent_at = self._clock()
+        self._unacknowledged = True
+        return batch
+
+    def acknowledged(self, no: int) -> None:
+        """Note that the page shows message `no`; raises NotSent."""
+        if no != self._no or not self._unacknowledged:
+            raise NotSent(f"ack={no!r}: expected {self._no if self._unacknowledged else 'none'}")
+        self._unacknowledged = False

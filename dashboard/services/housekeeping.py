@@ -1,0 +1,36 @@
+"""What a running dashboard does again and again, in its control lane; each turn is small and bounded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib.sessions.models import Session
+
+from dashboard.services import changes, drain
+
+CLEARED_ROWS = 1000  # old sessions deleted in one turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Call `function(now=...)` every so many seconds."""
+
+    name: str
+    every_seconds: float
+    function: Callable[..., object]
+
+
+def clear_sessions(*, now: datetime) -> int:
+    """Delete sessions that are over; returns how many."""
+    old = Session.objects.filter(expire_date__lt=now).values_list("pk", flat=True)[:CLEARED_ROWS]
+    deleted, _ = Session.objects.filter(pk__in=list(old)).delete()
+    return deleted
+
+
+JOBS = (
+    Job(name="ending drains whose time is over", every_seconds=1.0, function=drain.expire),
+    Job(
+        name="trimming the change feed", every_seconds=10.0, function=changes.trim
+    ),  # up to 500 rows a second
+    Job(name="clearing old sessions", every_seconds=600.0, function=clear_sessions),
+)

@@ -1,0 +1,241 @@
+"""Cells are rendered once for all who look, and only for who looks."""
+
+import asyncio
+import re
+import threading
+from datetime import datetime
+
+import pytest
+
+from dashboard.live import fanout
+from dashboard.live.fanout import Fanout, Full, Seat, list_keys_of
+from dashboard.live.viewer import ALL, Batch, Viewer
+from dashboard.runtime import Runtime
+from meshcore.testing import ManualClock
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Printer:
+    """Renders names and counts, and can be held up."""
+
+    def __init__(self) -> None:
+        self.rendered: list[tuple[str, str]] = []
+        self.go = threading.Event()
+        self.go.set()
+
+    def pages_of(self, key: str) -> tuple[str, ...]:
+        if key.startswith("node:"):
+            return ("fleet", key)
+        return {"heard": ("fleet", "node:"), "nodes": ("fleet",)}.get(key, ())
+
+    def render(self, page: str, key: str, now: datetime) -> str:
+        assert self.go.wait(10)
+        self.rendered.append((page, key))
+        if key == "node:broken":
+            raise ValueError("a template is broken")
+        return f"<span>{page} {key} {len(self.rendered)}</span>"
+
+    def render_all(self, page: str, now: datetime) -> str:
+        return self.render(page, ALL, now)
+
+
+class Page:
+    """An open page at a fan-out."""
+
+    def __init__(self, hall: Fanout, name: str) -> None:
+        self.hall = hall
+        self.woken = 0
+        self.viewer = Viewer(clock=ManualClock())
+        self.seat = Seat(name, self.viewer, self._wake)
+        hall.sit(self.seat)
+        self.viewer.acknowledged(self.viewer.take().no)
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    async def read(self) -> str:
+        batch = self.viewer.take()
+        self.viewer.acknowledged(batch.no)
+        return await self.hall.message(self.seat.page, batch)
+
+
+@pytest.fixture
+def printer() -> Printer:
+    return Printer()
+
+
+@pytest.fixture
+def hall(rt: Runtime, printer: Printer) -> Fanout:
+    return Fanout(rt, cells=printer)
+
+
+async def test_a_change_is_rendered_once_and_all_get_the_same(
+    rt: Runtime, hall: Fanout, printer: Printer
+) -> None:
+    pages = [Page(hall, "fleet") for _ in range(3)]
+
+    rt.announce([1], ["node:node-a"])
+    texts = await asyncio.gather(*(page.read() for page in pages))
+
+    assert printer.rendered == [("fleet", "node:node-a")]
+    assert {text.partition("</div>")[2] for text in texts} == {"<span>fleet node:node-a 1</span>"}
+    assert [page.woken for page in pages] == [1, 1, 1]
+
+
+async def test_the_next_revision_is_rendered_again(rt: Runtime, hall: Fanout, printer: Printer) -> None:
+    page = Page(hall, "fleet")
+    for change in (1, 2):
+        rt.announce([change], ["node:node-a"])
+        text = await page.read()
+
+    assert text.endswith("<span>fleet node:node-a 2</span>")
+
+
+async def test_a_change_while_it_is_rendered_is_rendered_again(
+    rt: Runtime, hall: Fanout, printer: Printer
+) -> None:
+    page = Page(hall, "fleet")
+    printer.go.clear()
+    rt.announce([1], ["node:node-a"])
+    first = asyncio.create_task(page.read())
+    await asyncio.sleep(0)
+
+    rt.announce([2], ["node:node-a"])
+    printer.go.set()
+
+    await first
+    assert (await page.read()).endswith("<span>fleet node:node-a 2</span>")
+
+
+async def test_who_leaves_while_it_is_rendered_does_not_take_it_from_the_others(
+    rt: Runtime, hall: Fanout, printer: Printer
+) -> None:
+    leaving, staying = Page(hall, "fleet"), Page(hall, "fleet")
+    printer.go.clear()
+    rt.announce([1], ["node:node-a"])
+    tasks = [asyncio.create_task(page.read()) for page in (leaving, staying)]
+    await asyncio.sleep(0)
+
+    tasks[0].cancel()
+    printer.go.set()
+
+    assert (await tasks[1]).endswith("<span>fleet node:node-a 1</span>")
+    assert printer.rendered == [("fleet", "node:node-a")]
+
+
+async def test_everything_is_rendered_once_until_something_changes(
+    rt: Runtime, hall: Fanout, printer: Printer
+) -> None:
+    Page(hall, "fleet")
+
+    for no in (1, 2):
+        await hall.message("fleet", Batch(no, (ALL,), 0))
+    assert printer.rendered == [("fleet", ALL)]
+
+    rt.announce([1], ["nodes"])
+    await hall.message("fleet", Batch(3, (ALL,), 0))
+    assert printer.rendered == [("fleet", ALL)] * 2
+
+
+async def test_a_page_is_woken_only_by_what_concerns_it(rt: Runtime, hall: Fanout) -> None:
+    fleet, node_a, node_b = (Page(hall, name) for name in ("fleet", "node:node-a", "node:node-b"))
+
+    rt.announce([1, 2], ["node:node-a", "tokens"])
+    assert [page.woken for page in (fleet, node_a, node_b)] == [1, 1, 0]
+
+    rt.announce([0], ["heard"])
+    assert [page.woken for page in (fleet, node_a, node_b)] == [2, 2, 1]
+
+
+async def test_changes_of_the_list_are_told_as_a_number(rt: Runtime, hall: Fanout) -> None:
+    fleet, audit = Page(hall, "fleet"), Page(hall, "audit")
+
+    rt.announce([1, 2, 3], ["nodes", "nodes", "audit"])
+
+    assert 'data-changed="2"' in await fleet.read()
+    assert 'data-changed="1"' in await audit.read()
+
+
+async def test_a_message_begins_with_its_number_the_time_and_the_last_change(
+    rt: Runtime, hall: Fanout
+) -> None:
+    page = Page(hall, "fleet")
+    rt.cursor = 41
+
+    text = await page.read()
+
+    assert re.fullmatch(
+        r'<div id="live-no" data-no="2" data-at="\d{4}-\S+\+00:00" data-cursor="41" data-changed="0"'
+        r' data-health-seconds="1" hidden hx-swap-oob="true"></div>',
+        text,
+    )
+
+
+async def test_cells_that_fail_to_render_are_logged_and_the_rest_arrives(
+    rt: Runtime, hall: Fanout, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = Page(hall, "fleet")
+
+    rt.announce([1, 2], ["node:broken", "node:node-a"])
+
+    assert (await page.read()).endswith("<span>fleet node:node-a 2</span>")
+    assert "cells of fleet for node:broken were not rendered" in caplog.text
+
+
+async def test_too_much_to_push_makes_the_page_fetch_its_rows(
+    rt: Runtime, hall: Fanout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "MAX_MESSAGE_CHARS", 10)
+    page = Page(hall, "fleet")
+    rt.announce([1], ["node:node-a"])
+
+    text = await page.read()
+
+    assert 'data-changed="1"' in text
+    assert "<span>" not in text
+
+
+async def test_one_page_too_many_is_refused_and_a_seat_is_given_again(rt: Runtime) -> None:
+    hall = Fanout(rt, cells=Printer(), max_seats=2)
+    page, _ = Page(hall, "fleet"), Page(hall, "audit")
+    with pytest.raises(Full, match="2 pages are open"):
+        Page(hall, "fleet")
+
+    hall.leave(page.seat)
+    hall.leave(page.seat)
+
+    Page(hall, "fleet")
+    assert rt.gauges["live_pages"]() == 2
+
+
+async def test_a_page_that_nobody_watches_costs_nothing(rt: Runtime, hall: Fanout, printer: Printer) -> None:
+    page = Page(hall, "fleet")
+    rt.announce([1], ["node:node-a"])
+
+    hall.leave(page.seat)
+    rt.announce([2], ["node:node-a"])
+
+    assert hall.seats == 0
+    assert page.woken == 1
+    assert printer.rendered == []
+
+
+@pytest.mark.parametrize(
+    ("page", "keys"),
+    [
+        ("fleet", {"nodes"}),
+        ("traces", {"traces"}),
+        ("audit", {"audit"}),
+        ("node:node-a", {"providers:node-a", "drains", "traces"}),
+    ],
+)
+def test_each_page_knows_what_changes_its_list(page: str, keys: set[str]) -> None:
+    assert list_keys_of(page) == keys
+
+
+async def test_a_runtime_has_one_fanout(rt: Runtime) -> None:
+    first = fanout.of(rt)
+
+    assert fanout.of(rt) is first
+    assert fanout.of(Runtime()) is not first
