@@ -30,12 +30,11 @@ def wanted(name: str, entries: Iterable[Entry]) -> Wanted:
     return Wanted(model, provider) if is_provider else Wanted(name)
 
 
-def can_serve(
-    entry: Entry, *, draining: bool, heard_since: float, is_healthy: Callable[[str], bool]
-) -> bool:
+def can_serve(entry: Entry, *, draining: bool, heard_since: float, is_healthy: Callable[[str], bool]) -> bool:
     """Return whether an entry may be asked now, busy or not.
 
-    `draining` says it of this node itself; a peer not heard of since the monotonic moment `heard_since` is stale.
+    `draining` says it of this node itself; a peer not heard of since the monotonic moment `heard_since` is
+    stale.
     """
     peer = entry.peer
     if draining if peer is None else peer.draining or peer.heard_at < heard_since:

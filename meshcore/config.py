@@ -23,6 +23,7 @@ TABLES = (*SECTIONS, "providers", "aliases", "peers")
 OVERRIDE_PREFIXES = tuple(f"MESH_{section.upper()}_" for section in SECTIONS)
 """How the names of those environment variables begin that override a node's settings."""
 
+PEERS_MAX = 128  # each is polled by a task of its own every 10 s
 ALIAS = Text(r"mesh/[a-z0-9][a-z0-9._-]{0,62}", "mesh/NAME with a NAME of 1 to 63 of a-z 0-9 . _ -")
 ALIAS_CHAIN = Texts(Text(r"[a-z0-9][a-z0-9._-]{0,62}/[^\s,]{1,200}", "PROVIDER/MODEL"), 100)
 
@@ -72,7 +73,7 @@ def _read_sections(reader: Reader, tables: dict[str, Any], folder: str) -> secti
             for each in reader.entries("providers", sections.ProviderSection, tables)
         ),
         aliases=_aliases(reader, tables.get("aliases", {})),
-        peers=reader.entries("peers", sections.PeerSection, tables),
+        peers=reader.entries("peers", sections.PeerSection, tables, at_most=PEERS_MAX),
     )
 
 

@@ -58,12 +58,12 @@ class Reader:
         return self._build(name, section, values, known)
 
     def entries(
-        self, name: str, section: type[_Section], tables: Mapping[str, object]
+        self, name: str, section: type[_Section], tables: Mapping[str, object], *, at_most: int = ENTRIES_MAX
     ) -> tuple[_Section, ...]:
         """Return the `[[name]]` tables in their order; they have no overrides."""
         listed = tables.get(name, [])
-        if not isinstance(listed, list) or len(listed) > ENTRIES_MAX:
-            raise self.complaint(name, listed, f"at most {ENTRIES_MAX} [[{name}]] tables")
+        if not isinstance(listed, list) or len(listed) > at_most:
+            raise self.complaint(name, listed, f"at most {at_most} [[{name}]] tables")
         return tuple(self._entry(f"{name}[{number}]", section, each) for number, each in enumerate(listed, 1))
 
     def overrides(self, name: str) -> dict[str, str]:

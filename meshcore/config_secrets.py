@@ -12,7 +12,9 @@ from meshcore.config_sections import NodeConfig, Secrets
 from meshcore.errors import ConfigError
 
 SECRET = re.compile(r"[!-~]{1,4096}")  # goes into HTTP headers: visible ASCII, no spaces
+API_KEY = re.compile(r"(?:[^:]+:)?[^:]+")
 IS_SET = "the name of an environment variable that is set to a secret (visible ASCII characters, no spaces)"
+API_KEYS = "the name of an environment variable with API keys, KEY or NAME:KEY, comma-separated"
 HOLDS_ONE = "a readable file with one secret (visible ASCII characters, no spaces)"
 
 
@@ -20,9 +22,8 @@ def read_secrets(reader: Reader, config: NodeConfig, read_file: Callable[[str], 
     """Return every secret that `config` names; raises ConfigError for the first one that is missing."""
     source = _Source(reader, read_file)
     node, dashboard = config.node, config.dashboard
-    keys = source.variable("node.api_keys_env", node.api_keys_env)
     return Secrets(
-        api_keys=tuple(filter(None, keys.split(","))),
+        api_keys=source.api_keys("node.api_keys_env", node.api_keys_env),
         mesh_secret=source.variable("node.mesh_secret_env", node.mesh_secret_env),
         dashboard_token=source.either("dashboard.token", dashboard.token_env, dashboard.token_file)
         if dashboard
@@ -41,6 +42,12 @@ class _Source:
 
     def either(self, key: str, variable: str, path: str) -> str:
         return self.file(f"{key}_file", path) if path else self.variable(f"{key}_env", variable)
+
+    def api_keys(self, key: str, name: str) -> tuple[str, ...]:
+        entries = tuple(filter(None, self.variable(key, name).split(",")))
+        if name and not (entries and all(map(API_KEY.fullmatch, entries))):
+            raise self.reader.complaint(key, name, API_KEYS)
+        return entries
 
     def variable(self, key: str, name: str) -> str:
         secret = self.reader.environ.get(name, "") if name else ""

@@ -168,6 +168,7 @@ def test_no_secret_is_in_the_text_form_of_the_settings() -> None:
         ("node = 3", "node = 3: expected a table, written [node]"),
         (SMALL + "providers = 3", "node.providers: expected one of the keys id, "),
         (SMALL + "[providers]\n", "providers = {}: expected at most 1000 [[providers]] tables"),
+        (SMALL + "[[peers]]\n" * 129, "peers = [{}, {}, "),
         (SMALL + "[[peers]]\nid = 'b'", "peers[1].url is missing: expected http://HOST"),
         (SMALL + "[aliases]\nfast = ['a/b']", "the name of aliases.'fast' = 'fast': expected mesh/NAME"),
         (

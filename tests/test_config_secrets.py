@@ -63,6 +63,14 @@ def test_a_file_without_a_usable_secret_stops_the_start(files: dict[str, str]) -
         secrets_of(NODE + DASHBOARD + 'token_file = "token"', {}, files)
 
 
+@pytest.mark.parametrize("keys", [",", "alice:", ":k1", "k1,bob:", "a:b:c"])
+def test_api_keys_of_another_form_stop_the_start(keys: str) -> None:
+    text = NODE.replace("home =", 'api_keys_env = "KEYS"\nhome =')
+
+    with pytest.raises(ConfigError, match=r"expected the name of an environment variable with API keys"):
+        secrets_of(text, {"KEYS": keys}, {})
+
+
 def test_a_secret_in_the_place_of_a_variable_name_is_not_repeated() -> None:
     text = NODE + PROVIDER + 'api_key_env = "gsk_very-secret"'
 

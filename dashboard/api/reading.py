@@ -1,5 +1,6 @@
 """What a list is asked for: filters that are known, a cursor, a bounded number of rows."""
 
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -13,6 +14,7 @@ from dashboard.selectors.keyset import Cursor
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 500
 KEY_MAX = 2**63 - 1
+DIGITS = re.compile(r"[0-9]{1,19}")
 VALUE_MAX_CHARACTERS = 250
 
 
@@ -45,9 +47,14 @@ class Query:
         text = self._given.get(key, "")
         if not text:
             return default
-        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= at_most):
+        if not is_key(text) or not 1 <= int(text) <= at_most:
             raise _refused(key, f"{key} is {text[:80]!r}; expected a number from 1 to {at_most}.")
         return int(text)
+
+
+def is_key(text: str) -> bool:
+    """Return whether `text` is a number that a key can be."""
+    return bool(DIGITS.fullmatch(text)) and int(text) <= KEY_MAX
 
 
 def _refused(field: str, detail: str) -> Problem:

@@ -1,6 +1,5 @@
 """What the API lets tokens read: nodes, traces, the audit trail."""
 
-import re
 from http import HTTPStatus
 from typing import Any
 
@@ -11,7 +10,7 @@ from rest_framework.response import Response
 
 from dashboard.api.base import View
 from dashboard.api.problems import Problem
-from dashboard.api.reading import LIMIT_MAX, Query
+from dashboard.api.reading import LIMIT_MAX, Query, is_key
 from dashboard.api.serializers import (
     AuditSerializer,
     NodeDetailSerializer,
@@ -24,7 +23,6 @@ from dashboard.selectors import keyset, nodes, traces
 from dashboard.services.rights import Right
 from meshcore.clock import utcnow
 
-TRACE_ID = re.compile(r"[0-9]{1,18}")  # ends in the year 5138
 TRACE_FILTERS = ("trace_id", "node", "provider", "outcome", "code")
 AUDIT_FILTERS = {"actor": "actor_name", "action": "action", "target": "target"}
 
@@ -93,7 +91,7 @@ class OneTrace(View):
     @extend_schema(responses=TraceStorySerializer)
     def get(self, request: Request, trace: str) -> Response:
         """Return a call with its candidates and attempts."""
-        story = traces.story(trace_pk=int(trace)) if TRACE_ID.fullmatch(trace) else None
+        story = traces.story(trace_pk=int(trace)) if is_key(trace) else None
         if story is None:
             raise Problem(
                 HTTPStatus.NOT_FOUND, f"There is no trace {trace[:80]!r}; the ids of nodes go to ?trace_id=."

@@ -135,7 +135,7 @@ class DrainController:
         self._instance_id = instance_id
         self._clock = clock
         self._utcnow = utcnow
-        self._boot_epoch = boot_epoch()
+        self.boot_epoch = boot_epoch()
         self._machine = DrainMachine(self.ledger, policy=policy, clock=clock, utcnow=utcnow)
         self._file = DesiredFile(self._home)
         self._held = self._file.load()
@@ -144,6 +144,7 @@ class DrainController:
         self._local: DrainInfo | None = None
         self._marker_error = ""
         self._wake = asyncio.Event()
+        self._quiet = asyncio.Event()
         self._machine.ask(self._desired_asks())
         self._told = Readout(
             state=NodeState.JOINING, accepting=False, observed_generation=self.observed_generation
@@ -240,6 +241,12 @@ class DrainController:
                 logger.exception("a look at the drain failed; the next one comes in %g s", self._interval)
             await self._wait()
 
+    async def until_quiet(self) -> None:
+        """Wait until nothing is in flight, neither owned nor passed on."""
+        while self.ledger.total or self.ledger.edge_count:
+            self._quiet.clear()
+            await self._quiet.wait()
+
     async def _wait(self) -> None:
         deadline = self._machine.next_deadline()
         seconds = self._interval if deadline is None else min(self._interval, deadline - self._clock())
@@ -251,6 +258,7 @@ class DrainController:
 
     def _look_again(self) -> None:
         self._wake.set()
+        self._quiet.set()
 
     def _desired_asks(self) -> list[DrainInfo]:
         asked = desired.drain_asked(self._held)
@@ -265,7 +273,7 @@ class DrainController:
             self._marker_error = str(exc)
             return self._local
         self._marker_error = ""
-        witness = Witness(self._boot_epoch, self._instance_id, self._utcnow())
+        witness = Witness(self.boot_epoch, self._instance_id, self._utcnow())
         if content is None or _is_stale(self._home, content, witness):
             return None
         asked = drain_request.drain_info(content)

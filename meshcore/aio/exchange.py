@@ -53,7 +53,7 @@ class Exchange:
         return entry.stream(journey.request, _info(lease, journey))
 
     def failure(self, lease: Lease, journey: Journey, exc: Exception) -> CallError:
-        """Return the error that an exception means; of a stranger only the type is told, its text may be secret."""
+        """Return the error that an exception means; of an unexpected one only its type is told."""
         if isinstance(exc, CallError):
             return exc
         if isinstance(exc, TimeoutError):

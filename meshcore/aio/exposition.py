@@ -1,7 +1,7 @@
 """A node's metrics for Prometheus. Names and labels are a contract with people's alerts: add, never rename.
 
-Labels come from closed sets, so that no peer and no client can make the series grow: a code that this version does
-not know is counted as "other". Prompts, users and keys are never labels.
+Labels come from closed sets, so that no peer and no client can make the series grow: a code that this version
+does not know is counted as "other". Prompts, users and keys are never labels.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -49,7 +49,6 @@ class NodeMetrics:
             return Histogram(name, what, ("capability",), buckets=DURATION_SECONDS, registry=self._registry)
 
         self._calls = counter("mesh_calls", "Calls of clients.", "capability", "outcome", "reason")
-        self._inbound = counter("mesh_inbound_calls", "Calls of peers.", "capability", "outcome", "reason")
         self._attempts = counter(
             "mesh_route_attempts", "Tries for clients.", "capability", "outcome", "reason"
         )
@@ -63,12 +62,9 @@ class NodeMetrics:
         self._first_token = histogram("mesh_time_to_first_token_seconds", "Until the first token.")
 
     def on_trace(self, trace: RoutingTrace) -> None:
-        """Count a finished call."""
+        """Count a finished call of a client."""
         capability = trace.capability if trace.capability in _CAPABILITIES else OTHER
-        calls = self._inbound if trace.inbound else self._calls
-        calls.labels(capability, trace.outcome, _reason(trace.code)).inc()
-        if trace.inbound:
-            return
+        self._calls.labels(capability, trace.outcome, _reason(trace.code)).inc()
         self._duration.labels(capability).observe(trace.duration_ms / 1000)
         if trace.ttft_ms is not None:
             self._first_token.labels(capability).observe(trace.ttft_ms / 1000)

@@ -1,1 +1,240 @@
-async def run_node(config, *, announce, lifeline): ...
+"""The composition root: wires a node's parts, lets them live in one task group, and ends them in order.
+
+Ending: the gate closes first, so that work can only fall; what is in flight may finish; then the dashboard is
+told that the node goes, and everything is closed in the reverse order of its opening.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from meshcore.aio.bus import BusSettings, CapabilityBus
+from meshcore.aio.bus_endpoint import BusEndpoint
+from meshcore.aio.drain_marker import DrainController
+from meshcore.aio.exposition import NodeMetrics
+from meshcore.aio.gateway.client_routes import ClientLimits, ClientRoutes
+from meshcore.aio.gateway.operator_routes import OperatorRoutes
+from meshcore.aio.gateway.peer_routes import PeerRoutes
+from meshcore.aio.gateway.server import Gateway
+from meshcore.aio.health import HealthProbe, ProviderHealthCache
+from meshcore.aio.http_transport import HttpTransport
+from meshcore.aio.lock_file import held_lock
+from meshcore.aio.peers import PeerPoller
+from meshcore.aio.providers.from_config import provider_from
+from meshcore.aio.reporting import Reporting
+from meshcore.aio.stop_requests import StopRequests
+from meshcore.api_keys import ApiKeys
+from meshcore.capability import Manifest
+from meshcore.clock import Clock, UtcNow, monotonic, utcnow
+from meshcore.config_sections import NodeConfig
+from meshcore.drain import DrainPolicy
+from meshcore.drain_steps import Step
+from meshcore.trace import RoutingTrace
+from meshcore.version import VERSION
+
+logger = logging.getLogger(__name__)
+
+FINISH_SECONDS = 20.0  # for work in flight when the node stops: within the 30 s that orchestrators give
+BREAKER_TICK_SECONDS = 0.2  # what time alone does to breakers is told at most so late
+
+
+async def run_node(config: NodeConfig, *, announce: Callable[[str], None], lifeline: bool = False) -> None:
+    """Run a node until it is told to stop; `announce` gets its URL once it listens.
+
+    Raises AlreadyRunning when another process has its home, OSError when it can't listen or write.
+    """
+    requests = StopRequests()
+    with held_lock(Path(config.node.home) / "lock"), requests.listening(lifeline=lifeline):
+        await Node(config).run(requests, announce)
+
+
+class Node:
+    """A node's parts. It needs a running loop, and its home for itself."""
+
+    def __init__(self, config: NodeConfig, *, clock: Clock = monotonic, utcnow: UtcNow = utcnow) -> None:
+        self._config = config
+        self._url = config.node.advertise or f"http://{config.node.listen}"
+        instance_id = secrets.token_hex(16)
+        self._health = ProviderHealthCache(
+            failure_threshold=config.breaker.failure_threshold,
+            unhealthy_backoff_sec=config.breaker.backoff_seconds,
+            clock=clock,
+            utcnow=utcnow,
+        )
+        self._controller = DrainController(
+            home=config.node.home,
+            on_status=self._on_status,
+            on_step=self._on_step,
+            policy=_drain_policy(config),
+            instance_id=instance_id,
+            clock=clock,
+            utcnow=utcnow,
+        )
+        self._transport = self._make_transport(clock, utcnow)
+        self._bus = self._make_bus(clock, utcnow)
+        self._metrics = NodeMetrics(
+            config.node.id, version=VERSION, readout=self._controller.readout, breakers=self._health.reports
+        )
+        self._providers = [
+            provider_from(each, config.secrets.provider_keys[each.name], clock=clock, utcnow=utcnow)
+            for each in config.providers
+        ]
+        self._gateway = self._make_gateway(clock, utcnow)
+        self._reporting = self._make_reporting(instance_id, clock, utcnow)
+        self._health.add_transition_listener(self._metrics.on_transition)
+        if self._reporting is not None:
+            self._health.add_transition_listener(self._reporting.on_transition)
+        for provider in self._providers:
+            self._bus.register_provider(provider)
+
+    async def run(self, requests: StopRequests, announce: Callable[[str], None]) -> None:
+        """Live until `requests.stop`; everything is closed when this returns."""
+        async with AsyncExitStack() as stack:
+            await self._open(stack)
+            self._controller.tick()  # before the first call can come
+            listen = self._config.node.listen
+            url = await self._gateway.start(listen.host, listen.port)
+            stack.push_async_callback(self._gateway.stop)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(work) for work in self._works()]
+                announce(url)
+                logger.info("%s listens on %s", self._config.node.id, url)
+                await requests.stop.wait()
+                await self._wind_down(requests.hurry)
+                for task in tasks:
+                    task.cancel()
+        self._controller.mark_stopped()
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        if self._reporting is not None:
+            await stack.enter_async_context(self._reporting.spooling())
+        if self._transport is not None:
+            stack.push_async_callback(self._transport.close)
+        for provider in self._providers:
+            stack.push_async_callback(provider.close)
+        await asyncio.gather(*(provider.start() for provider in self._providers))
+
+    def _works(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """Yield what goes on for as long as the node lives."""
+        yield self._controller.watch()
+        yield self._advance_breakers()
+        yield self._probe()
+        if self._transport is not None:
+            peers = {peer.id: peer.url for peer in self._config.peers}
+            yield PeerPoller(self._bus, self._transport, peers).run()
+        if self._reporting is not None:
+            yield self._reporting.run()
+
+    async def _advance_breakers(self) -> None:
+        while True:
+            await asyncio.sleep(BREAKER_TICK_SECONDS)
+            self._health.advance()
+
+    async def _probe(self) -> None:
+        settings = self._config.probe
+        probes = {provider.name: provider.probe for provider in self._providers}
+        probe = HealthProbe(self._health, probes, settings.interval_seconds, settings.timeout_seconds)
+        probe.start()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await probe.stop()
+
+    async def _wind_down(self, hurry: asyncio.Event) -> None:
+        self._controller.begin_shutdown()
+        finished = asyncio.create_task(self._controller.until_quiet())
+        hurried = asyncio.create_task(hurry.wait())
+        await asyncio.wait({finished, hurried}, timeout=FINISH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not finished.done():
+            logger.warning("stopping with %d in flight", self._controller.readout().in_flight.total)
+        finished.cancel()
+        hurried.cancel()
+        if self._reporting is not None:
+            await self._reporting.go_idle()
+
+    def _on_status(self, status: str) -> None:
+        if self._reporting is not None:
+            self._reporting.on_status(status)
+
+    def _on_step(self, step: Step) -> None:
+        if self._reporting is not None:
+            self._reporting.on_step(step)
+
+    def _on_trace(self, trace: RoutingTrace) -> None:
+        self._metrics.on_trace(trace)
+        if self._reporting is not None:
+            self._reporting.on_trace(trace)
+
+    def _manifest(self) -> Manifest:
+        return self._bus.manifest(url=self._url)
+
+    def _make_transport(self, clock: Clock, utcnow: UtcNow) -> HttpTransport | None:
+        secret = self._config.secrets.mesh_secret
+        return HttpTransport(secret, clock=clock, utcnow=utcnow) if secret else None
+
+    def _make_bus(self, clock: Clock, utcnow: UtcNow) -> CapabilityBus:
+        settings = self._config.bus
+        bus = CapabilityBus(
+            self._config.node.id,
+            self._config.node.community,
+            self._transport,
+            clock=clock,
+            utcnow=utcnow,
+            health=self._health,
+            settings=BusSettings(
+                max_attempts=settings.max_attempts,
+                freshness_seconds=settings.freshness_seconds,
+                deadline_seconds=settings.deadline_seconds,
+            ),
+            on_trace=self._on_trace,
+        )
+        bus.draining = lambda: not self._controller.accepts()
+        return bus
+
+    def _make_gateway(self, clock: Clock, utcnow: UtcNow) -> Gateway:
+        limits, api_keys = self._config.gateway, ApiKeys(self._config.secrets.api_keys)
+        endpoint = BusEndpoint(
+            self._bus, self._config.secrets.mesh_secret, clock=clock, utcnow=utcnow, url=self._url
+        )
+        clients = ClientRoutes(
+            bus=self._bus,
+            controller=self._controller,
+            api_keys=api_keys,
+            limits=ClientLimits(max_body_bytes=limits.max_body_bytes, max_streams=limits.max_streams),
+            random=os.urandom,
+            clock=clock,
+            utcnow=utcnow,
+        )
+        operators = OperatorRoutes(
+            bus=self._bus,
+            controller=self._controller,
+            metrics=self._metrics,
+            api_keys=api_keys,
+            utcnow=utcnow,
+        )
+        peers = PeerRoutes(endpoint, self._controller, max_body_bytes=limits.max_body_bytes)
+        return Gateway(clients, peers, operators)
+
+    def _make_reporting(self, instance_id: str, clock: Clock, utcnow: UtcNow) -> Reporting | None:
+        if self._config.dashboard is None:
+            return None
+        return Reporting(
+            self._config,
+            self._config.dashboard,
+            instance_id=instance_id,
+            controller=self._controller,
+            health=self._health,
+            manifest=self._manifest,
+            clock=clock,
+            utcnow=utcnow,
+        )
+
+
+def _drain_policy(config: NodeConfig) -> DrainPolicy:
+    join_wait = config.dashboard.join_wait_seconds if config.dashboard else 0.0
+    return DrainPolicy(join_wait_seconds=join_wait, edge_grace_seconds=config.gateway.edge_grace_seconds)

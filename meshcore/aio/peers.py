@@ -12,7 +12,6 @@ from typing import Protocol
 
 from meshcore.aio.bus import CapabilityBus
 from meshcore.capability import Manifest, parse_manifest
-from meshcore.clock import Clock, monotonic
 from meshcore.errors import CallError, FrameError
 from meshcore.registry import PeerRecord
 
@@ -33,7 +32,7 @@ class ManifestSource(Protocol):
 
 
 class PeerPoller:
-    """Keeps `bus` informed of `peers` (node id -> base URL)."""
+    """Keeps `bus` informed of `peers` (node id -> base URL); the node itself may be among them."""
 
     def __init__(
         self,
@@ -41,15 +40,13 @@ class PeerPoller:
         source: ManifestSource,
         peers: Mapping[str, str],
         *,
-        clock: Clock = monotonic,
         random: Callable[[], float] = random,
     ) -> None:
         if len(peers) > PEERS_MAX:
             raise ValueError(f"peers: {len(peers)}, expected at most {PEERS_MAX}")
         self._bus = bus
         self._source = source
-        self._peers = dict(peers)
-        self._clock = clock
+        self._peers = {node_id: url for node_id, url in peers.items() if node_id != bus.node_id_full}
         self._random = random
         self._known: set[str] = set()  # answered, and not yet forgotten
         self._silent: set[str] = set()  # did not answer last time; for one log line each

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from meshcore.aio.drain_marker import (
     read_drain_request,
     write_drain_request,
 )
+from meshcore.aio.testing import wait_until
 from meshcore.drain import DrainPolicy, NodeState, WorkKind
 from meshcore.drain_steps import Step
 from meshcore.frames import Desired, DesiredDrain
@@ -31,13 +32,6 @@ def write_marker(home: Path, **changes: Any) -> None:
 
 def ago(seconds: float) -> datetime:
     return datetime.now(UTC) - timedelta(seconds=seconds)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a state, at most 10 s."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what happens on disk sets no event
-            await asyncio.sleep(0.005)
 
 
 class Watched:
@@ -185,9 +179,9 @@ def test_leaving_a_drain_after_the_stop_says_nothing(tmp_path: Path) -> None:
 
 async def test_the_watcher_follows_the_marker(watched: Watched, tmp_path: Path) -> None:
     write_drain_request(tmp_path)
-    await until(lambda: watched.controller.draining)
+    await wait_until(lambda: watched.controller.draining)
     clear_drain_request(tmp_path)
-    await until(lambda: not watched.controller.draining)
+    await wait_until(lambda: not watched.controller.draining)
 
     assert watched.statuses == ["draining", "running"]
 
@@ -205,9 +199,9 @@ async def test_an_error_in_a_tick_does_not_stop_the_watcher(
     write_drain_request(tmp_path)
     async with asyncio.TaskGroup() as group:
         group.create_task(controller.watch())
-        await until(lambda: "a look at the drain failed" in caplog.text)
+        await wait_until(lambda: "a look at the drain failed" in caplog.text)
         clear_drain_request(tmp_path)
-        await until(lambda: not controller.draining)
+        await wait_until(lambda: not controller.draining)
         controller.mark_stopped()
 
 
@@ -228,7 +222,7 @@ async def test_the_watcher_opens_the_gate_when_the_dashboard_does_not_answer(tmp
 
     async with asyncio.TaskGroup() as group:
         group.create_task(watched.controller.watch())
-        await until(lambda: watched.statuses == ["running"])
+        await wait_until(lambda: watched.statuses == ["running"])
         watched.controller.mark_stopped()
 
 
@@ -273,19 +267,36 @@ async def test_work_in_flight_goes_on_and_only_falls_behind_the_gate(
     controller = watched.controller
     works = [controller.ledger.admit(WorkKind.CALL, f"w{n}") for n in range(3)]
     write_drain_request(tmp_path)
-    await until(lambda: controller.draining)
+    await wait_until(lambda: controller.draining)
 
     assert not controller.accepts()
     assert controller.accepts(internal=True)
     assert controller.edge_open()
     for work in works:
         work.close()
-    await until(lambda: [step.step.value for step in watched.steps][-1:] == ["safe_to_stop"])
+    await wait_until(lambda: [step.step.value for step in watched.steps][-1:] == ["safe_to_stop"])
 
     steps = [(step.step.value, step.in_flight) for step in watched.steps]
     assert steps[0] == ("gate_closed", 3)
     assert steps[-2:] == [("drained", 0), ("safe_to_stop", 0)]
     assert controller.readout().state is NodeState.DRAINED
+
+
+async def test_quiet_is_when_nothing_is_owned_or_passed_on(tmp_path: Path) -> None:
+    controller = Watched(tmp_path).controller
+    work, passed_on = controller.ledger.admit(WorkKind.CALL, "w"), controller.ledger.edge("e")
+    waiting = asyncio.create_task(controller.until_quiet())
+
+    await asyncio.sleep(0)
+    work.close()
+    await asyncio.sleep(0)
+    early = waiting.done()
+    passed_on.close()
+
+    async with asyncio.timeout(10):
+        await waiting
+        await controller.until_quiet()
+    assert not early
 
 
 # Case 27: a restart.
@@ -393,7 +404,7 @@ async def test_an_order_that_the_disk_refuses_is_not_acted_on_until_it_is_stored
     async with asyncio.TaskGroup() as group:
         group.create_task(controller.watch())
         obstacle.rmdir()
-        await until(lambda: controller.observed_generation == 5)
+        await wait_until(lambda: controller.observed_generation == 5)
         controller.mark_stopped()
 
     assert refused == (False, 0)

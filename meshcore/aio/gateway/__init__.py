@@ -7,10 +7,12 @@ operator_routes.py  health, readiness, metrics
 admission.py        the gate in front of every call, and the count of what is behind it
 requests.py         reads requests of strangers within bounds
 answers.py          JSON, errors in OpenAI's shape, headers that say where an answer came from
-stream_answer.py    streamed answers
+streams.py          event streams
 """
 
-from meshcore.aio.gateway.client_routes import ClientLimits
+from meshcore.aio.gateway.client_routes import ClientLimits, ClientRoutes
+from meshcore.aio.gateway.operator_routes import OperatorRoutes
+from meshcore.aio.gateway.peer_routes import PeerRoutes
 from meshcore.aio.gateway.server import Gateway
 
-__all__ = ["ClientLimits", "Gateway"]
+__all__ = ["ClientLimits", "ClientRoutes", "Gateway", "OperatorRoutes", "PeerRoutes"]

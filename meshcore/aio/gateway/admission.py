@@ -1,4 +1,4 @@
-"""The gate in front of every call: looked at and counted in one step, so that behind a closed gate work only falls."""
+"""The gate in front of every call: it is looked at and the call is counted in one step, without an await."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +23,8 @@ class Admission:
     def admitted(self, kind: WorkKind, work_id: str) -> Iterator[bool]:
         """Count a call in while the context lasts; gives whether it may only be passed on, to a peer.
 
-        Nothing is awaited between the gate and the count. Raises CallError when the gate is closed, or when there
-        are too many streams.
+        Behind a closed gate work in flight can only fall, because nothing happens between gate and count. Raises CallError when the gate is closed, or when
+        there are too many streams.
         """
         is_stream = kind is WorkKind.STREAM
         if is_stream and self._streams >= self._max_streams:

@@ -1,4 +1,4 @@
-"""Answers of the node's HTTP endpoint: JSON, OpenAI's error shape, headers that say where an answer came from."""
+"""Answers of the endpoint: JSON, errors in OpenAI's shape, headers that say where an answer came from."""
 
 import logging
 import math
@@ -38,13 +38,11 @@ def refusal(
     status: int, code: str, message: str, *, param: str | None = None, headers: Headers | None = None
 ) -> web.Response:
     """Return a request's refusal in OpenAI's shape; for what never became a call."""
-    return json_answer(
-        error_body(code, message, status=status, param=param), status=status, headers=headers
-    )
+    return json_answer(error_body(code, message, status=status, param=param), status=status, headers=headers)
 
 
 def mesh_headers(*, trace_id: str, routed_via: str, model: str = "", attempts: int = 0) -> Headers:
-    """Return the headers that say where an answer came from; what upstreams and peers named is made printable."""
+    """Return the headers that say where an answer came from; names of upstreams and peers are made printable."""
     headers = {"X-Mesh-Trace-Id": trace_id, "X-Mesh-Routed-Via": _printable(routed_via)}
     if model:
         headers["X-Mesh-Model"] = _printable(model)

@@ -1,8 +1,8 @@
 """The OpenAI wire for clients.
 
-A request passes, in this order: key, content type, body within its bound, parse, gate. A streamed answer begins with
-its first content: until then failover may still change who serves it, and a failure is a status; afterwards it is one
-error event and no [DONE].
+A request passes, in this order: key, content type, body within its bound, parse, gate. A streamed answer
+begins with its first content: until then failover may still change who serves it, and a failure is a status;
+afterwards it is one error event and no [DONE].
 """
 
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ from meshcore.aio.bus import CapabilityBus
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.gateway.admission import Admission
 from meshcore.aio.gateway.answers import Handler, error_answer, json_answer, mesh_headers, refusal
-from meshcore.aio.gateway.requests import read_body, require_json
-from meshcore.aio.gateway.stream_answer import answer_stream
+from meshcore.aio.gateway.requests import caller_of, read_body, require_json
+from meshcore.aio.gateway.streams import answer_stream
 from meshcore.api_keys import ApiKeys
 from meshcore.bus_wire import error_of
 from meshcore.catalogue import can_serve, models_served, wanted

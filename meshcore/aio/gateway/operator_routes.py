@@ -21,7 +21,7 @@ UNHEALTHY = frozenset({BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.F
 
 
 class OperatorRoutes:
-    """`/healthz` and `/readyz` are open to all, `/metrics` on loopback, `/v1/health` to who has a client's key."""
+    """`/healthz` and `/readyz` are open, `/metrics` is on loopback; the rest wants a client's key."""
 
     def __init__(
         self,

@@ -29,8 +29,8 @@ def caller_of(request: web.Request, api_keys: ApiKeys) -> str:
 def require_json(request: web.Request) -> None:
     """Raise BadRequest unless the body says that it is JSON.
 
-    A web page of any origin may post plain text and forms to a loopback address unasked; for JSON its browser must
-    ask first, which nobody here answers.
+    A web page of any origin may post plain text and forms to a loopback address unasked; for JSON its browser
+    must ask first, which nobody here answers.
     """
     kind = request.content_type
     if kind != "application/json" and not kind.endswith("+json"):
@@ -43,18 +43,20 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
     Raises CallError(too_large), before anything is read when the length is announced, BadRequest when its
     encoding is broken, HTTPRequestTimeout when it takes longer than `BODY_SECONDS`.
     """
-    announced = request.content_length
-    if announced is not None and announced > max_bytes:
+    if (request.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
+    body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge as exc:
-        raise _too_large(max_bytes) from exc
+            async for part in request.content.iter_any():
+                body += part
+                if len(body) > max_bytes:
+                    raise _too_large(max_bytes)
     except web.RequestPayloadError as exc:
         raise BadRequest("body", "expected the encoding that its headers announce") from exc
     except TimeoutError as exc:
         raise web.HTTPRequestTimeout from exc
+    return bytes(body)
 
 
 def _too_large(max_bytes: int) -> CallError:

@@ -17,14 +17,13 @@ STOP_SECONDS = 1.0  # for answers in flight when the server stops; the node has 
 class Gateway:
     """The endpoint of a node."""
 
-    def __init__(self, clients: ClientRoutes, peers: PeerRoutes, operators: OperatorRoutes, *, max_body_bytes: int) -> None:
+    def __init__(self, clients: ClientRoutes, peers: PeerRoutes, operators: OperatorRoutes) -> None:
         self._routes = [*clients.routes(), *peers.routes(), *operators.routes()]
-        self._max_body_bytes = max_body_bytes
         self._runner: web.AppRunner | None = None
 
     def build(self) -> web.Application:
         """Return the application."""
-        app = web.Application(middlewares=[openai_errors], client_max_size=self._max_body_bytes)
+        app = web.Application(middlewares=[openai_errors])
         app.add_routes(self._routes)
         return app
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from meshcore.aio.demo.child import Child, ChildError, ChildState
+from meshcore.aio.testing import wait_until
 
 SERVES = "import sys; print('hello'); print('ready http://here', flush=True); sys.stdin.read()"
 STUBBORN = (
@@ -121,9 +122,7 @@ async def test_a_child_starting_up_is_neither_up_nor_down(tmp_path: Path) -> Non
     child = make_child(tmp_path, MUTE)
     start = asyncio.create_task(child.start(ready_seconds=30))
 
-    async with asyncio.timeout(30):
-        while child.state is not ChildState.STARTING:  # noqa: ASYNC110 - a process sets no event
-            await asyncio.sleep(0.01)
+    await wait_until(lambda: child.state is ChildState.STARTING)
 
     await child.kill()
     with pytest.raises(ChildError):
@@ -150,6 +149,4 @@ asyncio.run(main())
 
     output, _ = await process.communicate()
 
-    async with asyncio.timeout(30):
-        while alive(int(output)):  # noqa: ASYNC110 - a process sets no event
-            await asyncio.sleep(0.01)
+    await wait_until(lambda: not alive(int(output)))

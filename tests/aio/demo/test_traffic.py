@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from meshcore.aio.demo.traffic import LONG_SAYING, Traffic
+from meshcore.aio.testing import wait_until
 
 WHOLE = b"data: {}\n\ndata: [DONE]\n\n"
 
@@ -94,9 +95,7 @@ async def test_the_trickle_asks_all_nodes_in_turn() -> None:
     async with first.serve() as one, second.serve() as two:
         traffic = Traffic({"a": one, "b": two}, calls_per_second=100, sayings=str)
         running = asyncio.create_task(traffic.run())
-        async with asyncio.timeout(30):
-            while not (first.asked and len(second.asked) >= 2):  # noqa: ASYNC110 - the far side sets no event
-                await asyncio.sleep(0.01)
+        await wait_until(lambda: bool(first.asked) and len(second.asked) >= 2)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
@@ -107,9 +106,7 @@ async def test_calls_beyond_the_bound_are_skipped_and_counted() -> None:
     traffic = Traffic({"a": "http://127.0.0.1:1"}, calls_per_second=1000, open_max=0)
     running = asyncio.create_task(traffic.run())
 
-    async with asyncio.timeout(30):
-        while not traffic.counts["skipped"]:  # noqa: ASYNC110 - a counter sets no event
-            await asyncio.sleep(0.01)
+    await wait_until(lambda: traffic.counts["skipped"] > 0)
 
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -5,8 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import Client
 
 from dashboard.api.drain_body import BODY_MAX_BYTES
 from dashboard.models import AuditEntry, DesiredState, Drain, Node, Scope, Token
@@ -232,68 +230,6 @@ def test_an_unknown_node_is_404_whatever_the_body(caller: Make) -> None:
         assert answer.status_code == 404
         assert "node-z" in answer.json()["detail"]
     assert not AuditEntry.objects.filter(target="node:node-z").exists()
-
-
-def test_without_a_token_it_is_401_and_nothing_happens(node: Node, caller: Make) -> None:
-    answer = caller().send(PATH)
-
-    assert answer.status_code == 401
-    assert answer["WWW-Authenticate"] == 'Bearer realm="meshboard"'
-    assert answer["Content-Type"] == "application/problem+json"
-    assert generation() == 0
-    assert actions() == []
-
-
-@pytest.mark.parametrize(
-    "header",
-    ["Bearer msh_aaaaaaaa_" + "a" * 43, "Bearer", "Bearer x", "Basic YTpi", "Token x", "Bearer msh_a\u00e9"],
-)
-def test_a_token_that_nobody_made_is_401(header: str, node: Node) -> None:
-    answer = Client().post(f"/api/v1/{PATH}", headers={"Authorization": header})
-
-    assert answer.status_code == 401
-    assert generation() == 0
-
-
-def test_a_token_in_the_address_is_none(node: Node, caller: Make) -> None:
-    secret = caller(Scope.NODES_DRAIN)._headers["Authorization"].removeprefix("Bearer ")
-
-    assert Client().post(f"/api/v1/{PATH}?token={secret}&access_token={secret}").status_code == 401
-
-
-@pytest.mark.parametrize(
-    "scope", [Scope.READ, Scope.AUDIT_READ, Scope.RUNS_CANCEL, Scope.BREAKERS_WRITE, Scope.ADMIN]
-)
-def test_a_token_of_another_scope_is_403(scope: Scope, node: Node, caller: Make) -> None:
-    answer = caller(scope).send(PATH)
-
-    assert answer.status_code == 403
-    assert "nodes:drain" in answer.json()["detail"]
-    assert generation() == 0
-
-
-def test_a_node_drains_itself_with_its_own_token_and_no_other(node: Node, caller: Make) -> None:
-    other = Node.objects.create(name="node-b", created_at=utcnow())
-
-    assert caller(Scope.NODES_PUSH, node=other).send(PATH).status_code == 403
-    assert caller(Scope.NODES_PUSH, node=node).send(PATH).status_code == 202
-
-
-def test_a_session_opens_nothing_here(node: Node, alice: User) -> None:
-    browser = Client()
-    browser.force_login(alice)
-
-    assert browser.post(f"/api/v1/{PATH}").status_code == 401
-    assert browser.get(f"/api/v1/{PATH}").status_code == 401
-
-
-def test_a_revoked_token_is_refused_at_once(node: Node, caller: Make) -> None:
-    api = caller(Scope.NODES_DRAIN)
-    Token.objects.filter(name="ci").update(revoked_at=utcnow())
-
-    answer = api.send(PATH)
-
-    assert (answer.status_code, answer.json()["detail"]) == (401, "The token was revoked.")
 
 
 def test_the_audit_names_the_token_the_address_and_the_request(node: Node, caller: Make) -> None:

@@ -1,10 +1,14 @@
 """The triggers: found when missing or emptied, installed again by a migration."""
 
+from datetime import datetime
+
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 
-from dashboard.services import audit_triggers
+from dashboard.models import AuditEntry
+from dashboard.services import audit, audit_triggers
+from tests.dashboard.services.trail import COLUMNS, write
 
 pytestmark = pytest.mark.django_db
 
@@ -32,3 +36,45 @@ def test_a_trigger_that_was_emptied_under_its_name_is_missing() -> None:
     assert audit_triggers.missing(connection) == ["audit_refuses_delete"]
     audit_triggers.install(connection)
     assert audit_triggers.missing(connection) == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE dashboard_auditentry SET reason = 'nothing'",
+        "UPDATE OR REPLACE dashboard_auditentry SET n = 2 WHERE n = 1",
+        "DELETE FROM dashboard_auditentry",
+        "DELETE FROM dashboard_auditentry WHERE n = 2",
+        "INSERT OR REPLACE INTO dashboard_auditentry SELECT * FROM dashboard_auditentry WHERE n = 2",
+        "REPLACE INTO dashboard_auditentry SELECT * FROM dashboard_auditentry WHERE n = 2",
+        "INSERT OR IGNORE INTO dashboard_auditentry SELECT * FROM dashboard_auditentry WHERE n = 2",
+    ],
+)
+def test_the_database_refuses_to_change_entries(sql: str, now: datetime) -> None:
+    write(now, 2)
+
+    with (
+        pytest.raises(IntegrityError, match="never changed"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(sql)
+
+    assert audit.verify().ok
+
+
+def test_the_database_refuses_to_replace_an_entry_by_its_rowid(now: datetime) -> None:
+    write(now, 2)
+    sql = (
+        f"INSERT OR REPLACE INTO dashboard_auditentry (rowid, n, {COLUMNS}) "  # noqa: S608 - a forger's
+        f"SELECT rowid, 3, {COLUMNS} FROM dashboard_auditentry WHERE n = 2"
+    )
+
+    with (
+        pytest.raises(IntegrityError, match="never changed"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(sql)
+
+    assert AuditEntry.objects.count() == 2

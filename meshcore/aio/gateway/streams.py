@@ -1,4 +1,4 @@
-"""A streamed answer to a client: begins when the bus has committed, ends with [DONE] or with one error event."""
+"""Event streams to clients and peers; a client's ends with [DONE] or with one error event."""
 
 import asyncio
 import logging
@@ -18,28 +18,33 @@ CLIENT_SECONDS = 60.0  # a client that takes nothing for so long is hung up on
 logger = logging.getLogger(__name__)
 
 
+async def begin_stream(request: web.Request, headers: Headers) -> web.StreamResponse:
+    """Send the head of an event stream."""
+    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", **headers}
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    return response
+
+
 async def answer_stream(request: web.Request, stream: BusStream, headers: Headers) -> web.StreamResponse:
     """Send a committed stream to its client, each chunk's data exactly as its provider sent it."""
-    response = web.StreamResponse(
-        headers={**headers, "Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
-    )
-    await response.prepare(request)
+    response = await begin_stream(request, headers)
     try:
         async for chunk in stream:
-            await _send(request, response, encode(chunk.data))
-        await _send(request, response, DONE_EVENT)
+            await send(request, response, encode(chunk.data))
+        await send(request, response, DONE_EVENT)
     except CallError as exc:
-        await _send(request, response, encode(msgspec.json.encode(call_error_body(exc))))
+        await send(request, response, _error_event(exc))
     except ConnectionError:
         raise  # the client is gone
     except Exception:
         logger.exception("a stream failed")
-        error = CallError(Code.INTERNAL_ERROR, "internal error")
-        await _send(request, response, encode(msgspec.json.encode(call_error_body(error))))
+        await send(request, response, _error_event(CallError(Code.INTERNAL_ERROR, "internal error")))
     return response
 
 
-async def _send(request: web.Request, response: web.StreamResponse, event: bytes) -> None:
+async def send(request: web.Request, response: web.StreamResponse, event: bytes) -> None:
+    """Send one event; ConnectionError when the client is gone, or is hung up on because it takes nothing."""
     try:
         async with asyncio.timeout(CLIENT_SECONDS):
             await response.write(event)
@@ -47,4 +52,8 @@ async def _send(request: web.Request, response: web.StreamResponse, event: bytes
         logger.info("hung up on a client that took nothing for %.0f s", CLIENT_SECONDS)
         if request.transport is not None:
             request.transport.abort()
-        raise ConnectionResetError from None
+        raise ConnectionResetError("the client took nothing") from None
+
+
+def _error_event(error: CallError) -> bytes:
+    return encode(msgspec.json.encode(call_error_body(error)))

@@ -1,0 +1,66 @@
+"""The bus for other nodes: signed requests in, results and chunks out; `BusEndpoint` does what isn't HTTP."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from itertools import count
+
+from aiohttp import web
+
+from meshcore.aio.bus_endpoint import Answer, BusEndpoint
+from meshcore.aio.drain_marker import DrainController
+from meshcore.aio.gateway.requests import read_body
+from meshcore.aio.gateway.streams import begin_stream, send
+from meshcore.bus_wire import CALL_PATH, MANIFEST_PATH
+from meshcore.drain import Work, WorkKind
+
+BODY_OVERHEAD_BYTES = 64 << 10  # what a node writes around a client's body
+
+
+class PeerRoutes:
+    """Serves what `endpoint` serves. The bus itself must refuse peers' calls while the gate is closed."""
+
+    def __init__(self, endpoint: BusEndpoint, controller: DrainController, *, max_body_bytes: int) -> None:
+        self._endpoint = endpoint
+        self._controller = controller
+        # A client's body crosses the mesh whole, and what it asks once more under `input`.
+        self._max_body_bytes = 2 * max_body_bytes + BODY_OVERHEAD_BYTES
+        self._numbers = count(1)
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """Return the routes."""
+        yield web.post(CALL_PATH, self._call)
+        yield web.get(MANIFEST_PATH, self._manifest)
+
+    async def _manifest(self, http: web.Request) -> web.StreamResponse:
+        return _whole(await self._endpoint.handle(http.method, http.path, http.headers, b""))
+
+    async def _call(self, http: web.Request) -> web.StreamResponse:
+        body = await read_body(http, self._max_body_bytes)
+        with self._counted() as work:
+            answer = await self._endpoint.handle(http.method, http.path, http.headers, body)
+            if answer.events is None:
+                return _whole(answer)
+            if work is not None:
+                work.kind = WorkKind.STREAM
+            response = await begin_stream(http, {"Content-Type": answer.content_type, **answer.headers})
+            async with aclosing(answer.events) as events:
+                async for event in events:
+                    await send(http, response, event)
+        return response
+
+    @contextmanager
+    def _counted(self) -> Iterator[Work | None]:
+        """Count a call in while the context lasts, unless the gate is closed: then the bus refuses it."""
+        accepted = self._controller.accepts()
+        name = f"peer-call-{next(self._numbers)}"
+        work = self._controller.ledger.admit(WorkKind.CALL, name) if accepted else None
+        try:
+            yield work
+        finally:
+            if work is not None:
+                work.close()
+
+
+def _whole(answer: Answer) -> web.Response:
+    headers = {"Content-Type": answer.content_type, **answer.headers}
+    return web.Response(body=answer.body, status=answer.status, headers=headers)

@@ -1,0 +1,122 @@
+"""A node's reports to its dashboard: what happened goes into the spool, what is goes over the link.
+
+Without a dashboard in the configuration there is none of this, and the node runs all the same.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from meshcore.aio.drain_marker import DrainController
+from meshcore.aio.health import ProviderHealthCache, TransitionEvent
+from meshcore.aio.link_client import LinkClient
+from meshcore.aio.spool_file import SpoolFile
+from meshcore.aio.telemetry_feed import TelemetryFeed
+from meshcore.capability import Manifest
+from meshcore.clock import Clock, UtcNow
+from meshcore.config_sections import DashboardSection, NodeConfig
+from meshcore.drain_steps import Step
+from meshcore.frames import Health, Hello
+from meshcore.trace import RoutingTrace
+from meshcore.version import VERSION
+
+IDLE_SECONDS = 2.0  # for the dashboard to say that it knows that the node goes
+
+
+class Reporting:
+    """Reports of the node whose parts are given; `manifest` says what it offers now."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        dashboard: DashboardSection,
+        *,
+        instance_id: str,
+        controller: DrainController,
+        health: ProviderHealthCache,
+        manifest: Callable[[], Manifest],
+        clock: Clock,
+        utcnow: UtcNow,
+    ) -> None:
+        self._node_id = config.node.id
+        self._instance_id = instance_id
+        self._controller = controller
+        self._health = health
+        self._manifest = manifest
+        self._utcnow = utcnow
+        home = Path(config.node.home)
+        self._spool = SpoolFile.open(home, config.spool.max_bytes, config.spool.max_items)
+        self._feed = TelemetryFeed(self._spool, utcnow=utcnow)
+        self._link = LinkClient(
+            dashboard.url,
+            config.secrets.dashboard_token,
+            hello=self._hello,
+            health=self._say_health,
+            spool=self._spool,
+            on_desired=controller.apply_desired,
+            clock=clock,
+        )
+
+    def on_trace(self, trace: RoutingTrace) -> None:
+        """Take a finished call."""
+        self._feed.on_trace(trace)
+
+    def on_transition(self, event: TransitionEvent) -> None:
+        """Take a change of a breaker, and say it at once."""
+        self._feed.on_transition(event)
+        self._link.health_changed()
+
+    def on_step(self, step: Step) -> None:
+        """Take a step of a drain, and say it at once."""
+        self._feed.on_step(step)
+        self._link.health_changed()
+
+    def on_status(self, _: str) -> None:
+        """Say at once that the node's state is another one."""
+        self._link.health_changed()
+
+    @asynccontextmanager
+    async def spooling(self) -> AsyncIterator[None]:
+        """Keep what is reported while the context lasts; all of it is on disk when it ends."""
+        async with self._spool:
+            try:
+                yield
+            finally:
+                self._feed.flush()
+
+    async def run(self) -> None:
+        """Stay in touch with the dashboard until cancelled, and open the gate when it first answers."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._link.run())
+            group.create_task(self._feed.run())
+            group.create_task(self._join())
+
+    async def go_idle(self) -> None:
+        """Tell the dashboard that the node goes on purpose."""
+        await self._link.go_idle(IDLE_SECONDS)
+
+    async def _join(self) -> None:
+        await self._link.first_descriptor.wait()
+        self._controller.joined()
+
+    def _hello(self) -> Hello:
+        return Hello(
+            node_id=self._node_id,
+            instance_id=self._instance_id,
+            spool_id="",  # the link knows the spool
+            clock=self._utcnow(),
+            manifest=self._manifest(),
+            boot_epoch=self._controller.boot_epoch,
+            desired_generation=self._controller.observed_generation,
+        )
+
+    def _say_health(self) -> Health:
+        return Health(
+            no=0,  # the link counts
+            at=self._utcnow(),
+            node=self._controller.readout(),
+            breakers=tuple(self._health.reports()),
+            spool=self._spool.report(),
+            version=VERSION,
+        )
