@@ -59,7 +59,7 @@ def test_a_search_that_stopped_says_how_far_it_came(viewer: Client, monkeypatch:
     node = factory.seen_node("node-a", now=NOW)
     for n in range(5):
         factory.trace(node, at=NOW - timedelta(seconds=n))
-    monkeypatch.setitem(keyset.page.__kwdefaults__, "walk", 3)
+    monkeypatch.setattr(keyset, "WALK_ROWS", 3)
 
     page = read(viewer, "/traces/?code=timeout")
 
