@@ -47,7 +47,7 @@ def page(
     rows: int = PAGE_ROWS,
     walk: int | None = None,
 ) -> Page[Row]:
-    """Return one page of `base`, which an index serves; `rest` is judged on at most `walk` (WALK_ROWS) rows."""
+    """Return one page of `base`, which an index serves; `rest` is judged on at most `walk` rows."""
     if cursor.after is not None:
         return _newer(base, after=cursor.after, rest=rest, rows=rows)
     below = base if cursor.before is None else base.filter(pk__lt=cursor.before)
