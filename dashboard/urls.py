@@ -5,10 +5,11 @@ from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
 from dashboard.web.audit import audit_list
+from dashboard.web.control import drain, undrain
 from dashboard.web.fleet import fleet
 from dashboard.web.live import live_cells
 from dashboard.web.login import Login
-from dashboard.web.node import drain, node, undrain
+from dashboard.web.node import node
 from dashboard.web.traces import trace, traces_list
 
 urlpatterns: list[URLPattern | URLResolver] = [

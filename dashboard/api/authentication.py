@@ -7,13 +7,12 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from dashboard.api.problems import Problem
+from dashboard.api.problems import RETRY, Problem
 from dashboard.models import Token
 from dashboard.services import tokens
 from dashboard.services.tokens import Refusal, TokenRejected, TokensUnavailable
 
 CHALLENGE = 'Bearer realm="meshboard"'
-RETRY_SECONDS = 5
 
 SENTENCES = {  # all but the first are told only to whoever has the right secret
     Refusal.UNKNOWN: "The token is unknown.",
@@ -39,7 +38,7 @@ class BearerAuthentication(BaseAuthentication):
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "Tokens can't be checked now; try again.",
-                headers={"Retry-After": str(RETRY_SECONDS)},
+                headers=RETRY,
             ) from exc
         return AnonymousUser(), token
 

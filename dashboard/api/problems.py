@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
 from django.http import Http404
 from django.utils.encoding import escape_uri_path
 from rest_framework import exceptions
@@ -13,6 +14,7 @@ from rest_framework.response import Response
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+RETRY = {"Retry-After": "5"}  # seconds; beside every 503
 
 
 class Problem(exceptions.APIException):
@@ -51,6 +53,9 @@ def _known(exc: Exception) -> exceptions.APIException | None:
         return exc
     if isinstance(exc, Http404):
         return exceptions.NotFound()
+    if isinstance(exc, OperationalError):  # locked for too long, full, gone: nothing was changed
+        logger.warning("the database didn't do it", exc_info=exc)
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database is busy; try again.", headers=RETRY)
     return exceptions.PermissionDenied() if isinstance(exc, PermissionDenied) else None
 
 

@@ -128,7 +128,7 @@ def past_of(*, node: Node) -> Past:
     return Past(
         transitions=providers.history(node=node),
         drains=drains.last_of(node=node),
-        traces=list(Trace.objects.filter(node=node).order_by("-id")[:RECENT_TRACES]),
+        traces=list(Trace.objects.select_related("node").filter(node=node).order_by("-id")[:RECENT_TRACES]),
     )
 
 

@@ -83,6 +83,7 @@ class MeshServer(Server):
             openHandshakeTimeout=self.websocket_handshake_timeout,
             maxMessagePayloadSize=self.limits.message_bytes,
             maxFramePayloadSize=self.limits.message_bytes,
+            failByDrop=False,  # who sends too much is told so (1009)
         )
         return factory
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from dashboard.selectors.keyset import Cursor
 
 KEY_MAX = 2**63 - 1
+PAUSE = "pause"
 
 
 class BadQuery(ValueError):
@@ -14,6 +15,11 @@ class BadQuery(ValueError):
 def cursor(query: Mapping[str, str]) -> Cursor:
     """Return where the page begins; raises BadQuery."""
     return Cursor(before=_key(query, "before"), after=_key(query, "after"))
+
+
+def tail(query: Mapping[str, str], page: str) -> str:
+    """Return `page` while the newest rows are shown, so that new ones come by themselves; "" when paused."""
+    return "" if query.keys() & {"before", "after", PAUSE} else page
 
 
 def text(query: Mapping[str, str], key: str, *, at_most: int) -> str:

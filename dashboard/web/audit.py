@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from dashboard.models import Action, AuditEntry
+from dashboard.models import Action
 from dashboard.selectors import audit, keyset
 from dashboard.selectors.audit import AuditFilter
 from dashboard.services.rights import Right
@@ -22,7 +22,7 @@ ACTIONS = tuple(action.value for action in Action)
 def audit_list(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """Show who did what, newest first."""
     context = {
-        **frame(visitor, section="audit", now=utcnow()),
+        **frame(visitor, section="audit", now=utcnow(), live_page=asked.tail(request.GET, "audit")),
         "choices": {"actions": ACTIONS},
         "chain": audit.chain(),
     }
@@ -41,7 +41,7 @@ def audit_list(request: HttpRequest, visitor: Visitor) -> HttpResponse:
             "searched_to": _searched_to(found),
         }
     except BadQuery as exc:
-        context |= {"wanted": query, "page": keyset.Page[AuditEntry](rows=[]), "problem": str(exc)}
+        context |= {"wanted": query, "page": keyset.Page(rows=()), "problem": str(exc)}
     status = 400 if "problem" in context else 200
     return render(request, template_for(request, "audit.html"), context, status=status)
 

@@ -1,115 +1,60 @@
-"""One node, and the two buttons that change what it shall do."""
+"""One node's page."""
 
-from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST, require_safe
-from django_htmx.http import trigger_client_event
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
 
 from dashboard import fragments
-from dashboard.models import Node
 from dashboard.selectors import nodes
 from dashboard.selectors.nodes import Gathered, NodeNow
-from dashboard.services import drain as drains
-from dashboard.services.drain import InvalidWish
 from dashboard.services.rights import Right
 from dashboard.web import confirm
-from dashboard.web.confirm import Act, BadForm, Confirm
+from dashboard.web.confirm import Confirm
 from dashboard.web.frame import frame
-from dashboard.web.guard import Visitor, actor_of, is_fragment, page, template_for
+from dashboard.web.guard import Visitor, is_fragment, page, template_for
 from meshcore.clock import utcnow
-
-UNPROCESSABLE = 422
 
 
 @require_safe
 @page(Right.READ)
 def node(request: HttpRequest, visitor: Visitor, name: str) -> HttpResponse:
     """Show a node; `?confirm=drain` opens the second step, in place when htmx asks."""
-    mesh, row = _find(name)
-    form = confirm.wanted(request.GET.dict(), row) if visitor.may["drain"] else None
     if is_fragment(request) and "confirm" in request.GET:
-        return _form(request, form)
-    return _page(request, visitor, mesh, row, form)
+        return show_form(request, _wanted(request, visitor, find(name)[1]))
+    return show(request, visitor, name)
 
 
-@require_POST
-@page(Right.READ)
-def drain(request: HttpRequest, visitor: Visitor, name: str) -> HttpResponse:
-    """Ask a node to drain."""
-    return _act(request, visitor, name, Act.DRAIN)
-
-
-@require_POST
-@page(Right.READ)
-def undrain(request: HttpRequest, visitor: Visitor, name: str) -> HttpResponse:
-    """Give a node back to the mesh."""
-    return _act(request, visitor, name, Act.UNDRAIN)
-
-
-def _act(request: HttpRequest, visitor: Visitor, name: str, act: Act) -> HttpResponse:
-    visitor.needs(Right.DRAIN)
-    mesh, row = _find(name)
-    post = request.POST.dict()
-    try:
-        said = _carry_out(request, visitor, row.node, act, confirm.typed(post, act=act))
-    except (BadForm, InvalidWish) as exc:
-        form = confirm.of(act, row).refused(post, str(exc))
-        if is_fragment(request):
-            return _form(request, form, status=UNPROCESSABLE)
-        return _page(request, visitor, mesh, row, form, status=UNPROCESSABLE)
-    return _said(request, name, said)
-
-
-def _carry_out(request: HttpRequest, visitor: Visitor, node: Node, act: Act, asked: confirm.Typed) -> str:
-    actor = actor_of(request, visitor)
-    if act is Act.DRAIN:
-        done = drains.request(
-            node=node, actor=actor, reason=asked.reason, deadline_seconds=asked.deadline_seconds
-        )
-        return f"Asked {node.name} to drain, generation {done.generation}."
-    ended = drains.cancel(node=node, actor=actor, reason=asked.reason)
-    if not ended.was_draining:
-        return f"The dashboard had not asked {node.name} to drain; nothing changed."
-    return f"Asked {node.name} to serve again, generation {ended.generation}."
-
-
-def _said(request: HttpRequest, name: str, said: str) -> HttpResponse:
-    """Answer a change: a word in place for htmx, else a redirect, so that reloading repeats nothing."""
-    if is_fragment(request):
-        return trigger_client_event(render(request, "parts/asked.html", {"asked": said}), "rows-changed")
-    messages.success(request, said)
-    return redirect("node", name)
-
-
-def _form(request: HttpRequest, form: Confirm | None, *, status: int = 200) -> HttpResponse:
-    if form is None:
-        return HttpResponse("")
-    return render(request, "parts/confirm.html", {"confirm": form}, status=status)
-
-
-def _page(
-    request: HttpRequest,
-    visitor: Visitor,
-    mesh: Gathered,
-    row: NodeNow,
-    form: Confirm | None,
-    *,
-    status: int = 200,
+def show(
+    request: HttpRequest, visitor: Visitor, name: str, *, form: Confirm | None = None, status: int = 200
 ) -> HttpResponse:
+    """Return the page of a node, with `form` open, else with the one that the address asks for."""
+    chrome = frame(visitor, section="fleet", now=utcnow(), live_page=f"node:{name}")
+    mesh, row = find(name)
     context = {
-        **frame(visitor, section="fleet", now=mesh.now, live_page=f"node:{row.name}"),
+        **chrome,
         **fragments.node_context(mesh, row),
         "past": nodes.past_of(node=row.node),
-        "confirm": form,
+        "confirm": form or _wanted(request, visitor, row),
         "fragment": is_fragment(request),
     }
     return render(request, template_for(request, "node.html"), context, status=status)
 
 
-def _find(name: str) -> tuple[Gathered, NodeNow]:
+def show_form(request: HttpRequest, form: Confirm | None, *, status: int = 200) -> HttpResponse:
+    """Return the second step alone, for htmx; nothing when none is open."""
+    if form is None:
+        return HttpResponse("")
+    return render(request, "parts/confirm.html", {"confirm": form}, status=status)
+
+
+def find(name: str) -> tuple[Gathered, NodeNow]:
+    """Return a node among all; raises Http404."""
     mesh = nodes.gather(now=utcnow())
     row = mesh.named(name)
     if row is None:
-        raise Http404(f"There is no node called {name!r}.")
+        raise Http404(f"There is no node called {name[:63]!r}.")
     return mesh, row
+
+
+def _wanted(request: HttpRequest, visitor: Visitor, row: NodeNow) -> Confirm | None:
+    return confirm.wanted(request.GET.dict(), row) if visitor.may["drain"] else None

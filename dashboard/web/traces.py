@@ -11,7 +11,7 @@ from dashboard.selectors import keyset, nodes, traces
 from dashboard.selectors.traces import TraceFilter
 from dashboard.services.rights import Right
 from dashboard.web import asked, commands
-from dashboard.web.asked import BadQuery
+from dashboard.web.asked import PAUSE, BadQuery
 from dashboard.web.frame import frame
 from dashboard.web.guard import Visitor, page, template_for
 from meshcore.clock import utcnow
@@ -39,14 +39,15 @@ def traces_list(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     now = utcnow()
     names = nodes.names()
     context = {
-        **frame(visitor, section="traces", now=now),
+        **frame(visitor, section="traces", now=now, live_page=asked.tail(request.GET, "traces")),
+        "paused": PAUSE in request.GET,
         "choices": {"nodes": names, "outcomes": OUTCOMES, "codes": CODES},
         "example": commands.example_call("http://NODE"),
     }
     try:
         context |= _found(request.GET.dict(), names)
     except BadQuery as exc:
-        context |= {"page": keyset.Page[Trace](rows=[]), "wanted": request.GET.dict(), "problem": str(exc)}
+        context |= {"page": keyset.Page(rows=()), "wanted": request.GET.dict(), "problem": str(exc)}
     status = 400 if "problem" in context else 200
     return render(request, template_for(request, "traces.html"), context, status=status)
 

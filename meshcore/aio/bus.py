@@ -39,7 +39,7 @@ from meshcore.trace import RoutingTrace, TraceRing
 
 __all__ = ["BusSettings", "BusStream", "CapabilityBus"]
 
-STAMPS = ("_routed_via", "_trace_id")
+STAMPS = ("_routed_via", "_trace_id", "_attempts")
 DRAINING_RETRY_SECONDS = 1.0  # the caller has other nodes to ask meanwhile
 
 logger = logging.getLogger(__name__)
@@ -124,7 +124,8 @@ class CapabilityBus:
         """Return the result of an outermost call, or `{"error", "message", "attempts", …}`; it raises
         nothing.
 
-        `draining` refuses this node's own providers. `_routed_via` and `_trace_id` are always in the result.
+        `draining` refuses this node's own providers. `_routed_via`, `_trace_id` and `_attempts` (how many)
+        are always in the result.
         """
         request = RouteRequest(
             capability,
@@ -234,7 +235,12 @@ class CapabilityBus:
     async def _outermost(self, request: RouteRequest, *, draining: bool) -> dict[str, Any]:
         journey = self._journey(request, local_only=False)
         result = await self._run(journey, draining=draining or self.draining())
-        return {**result, "_routed_via": journey.routed_via(), "_trace_id": journey.request.trace_id}
+        return {
+            **result,
+            "_routed_via": journey.routed_via(),
+            "_trace_id": journey.request.trace_id,
+            "_attempts": len(journey.attempts),
+        }
 
     def _stream(self, request: RouteRequest, *, local_only: bool, draining: bool) -> BusStream:
         return BusStream(

@@ -218,7 +218,7 @@ class Node:
             utcnow=utcnow,
         )
         peers = PeerRoutes(endpoint, self._controller, max_body_bytes=limits.max_body_bytes)
-        return Gateway(clients, peers, operators, max_body_bytes=limits.max_body_bytes)
+        return Gateway(clients, peers, operators)
 
     def _make_reporting(self, instance_id: str, clock: Clock, utcnow: UtcNow) -> Reporting | None:
         if self._config.dashboard is None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from meshcore.aio.logs import set_up_logs
 
@@ -21,6 +22,7 @@ def _root_logger() -> Iterator[None]:
     handlers, level = list(root.handlers), root.level
     yield
     root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
 
 
 def test_an_event_is_one_json_line_with_its_fields() -> None:
@@ -33,6 +35,18 @@ def test_an_event_is_one_json_line_with_its_fields() -> None:
     assert (line["event"], line["level"], line["logger"]) == ("lost node-b", "warning", "meshcore.aio.node")
     assert line["node"] == "node-b"
     assert line["timestamp"].endswith("Z")
+
+
+def test_both_ways_to_log_come_out_alike() -> None:
+    stream = io.StringIO()
+    set_up_logs(stream)
+
+    structlog.get_logger("meshcore.aio.link_client").warning("link.lost", url="ws://here")
+    structlog.get_logger("meshcore.aio.link_client").debug("detail")
+
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["url"], line["level"]) == ("link.lost", "ws://here", "warning")
+    assert line["logger"] == "meshcore.aio.link_client"
 
 
 def test_an_exception_stays_in_its_line() -> None:

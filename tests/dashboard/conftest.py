@@ -6,13 +6,15 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.db import connections
 from django.test import Client, TransactionTestCase
 
 from dashboard.models import Node, NodeLink, Scope
-from dashboard.services import audit_triggers, nodes, tokens
+from dashboard.services import audit_triggers, installed, nodes, tokens
 from dashboard.services.actor import SYSTEM
+from dashboard.services.rights import GroupName
 from meshcore.clock import utcnow
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -20,13 +22,15 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @pytest.fixture(scope="session", autouse=True)
 def _audit_triggers_let_the_flush_pass() -> Iterator[None]:
-    """A transactional test empties all tables at its end; its `post_migrate` puts the triggers back."""
+    """A transactional test empties all tables at its end; here the migrations' rows and triggers come back."""
     flush = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
     def without_triggers(case: TransactionTestCase) -> None:
         for connection in connections.all():
             audit_triggers.remove(connection)
         flush(case)
+        Group.objects.bulk_create([Group(name=name.value) for name in GroupName], ignore_conflicts=True)
+        installed.after_migrate(apps.get_app_config("dashboard"), "default")
 
     with patch.object(TransactionTestCase, "_fixture_teardown", without_triggers):
         yield

@@ -48,7 +48,7 @@ def free_port() -> int:
 
 def ask(request: str | urllib.request.Request, *, seconds: float = 10.0) -> HTTPResponse:
     """Return the answer; raises HTTPError for a status from 400 up and OSError when nobody answers."""
-    answer = urllib.request.urlopen(request, timeout=seconds)  # noqa: S310 - tests choose their addresses
+    answer = urllib.request.urlopen(request, timeout=seconds)
     return cast(HTTPResponse, answer)
 
 
@@ -167,7 +167,7 @@ class Mock(Process):
     def set_faults(self, **faults: Any) -> None:
         """Let these faults hold for all calls; none: it works."""
         body, method = json.dumps(faults).encode(), "POST" if faults else "DELETE"
-        ask(urllib.request.Request(f"{self.url}/_faults", data=body, method=method)).close()  # noqa: S310
+        ask(urllib.request.Request(f"{self.url}/_faults", data=body, method=method)).close()
 
     def calls(self) -> dict[str, Any]:
         """Return how many calls and aborts it has seen."""

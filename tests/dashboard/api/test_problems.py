@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
 from django.http import Http404
 
 from dashboard.models import Scope
@@ -28,6 +29,13 @@ def test_the_framework_s_own_errors_are_told_alike(
     assert (answer.status_code, told["status"], told["title"]) == (status, status, title)
     assert told["type"] == "about:blank"
     assert "errors" not in told
+
+
+def test_a_database_that_is_locked_for_too_long_is_503(caller: Make) -> None:
+    with patch("dashboard.api.reads.nodes.gather", side_effect=OperationalError("database is locked")):
+        answer = caller(Scope.READ).get("nodes")
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
 
 
 def test_what_nobody_expected_is_500_without_details_and_in_the_log(

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from dashboard.models import Action, AuditEntry, Change, Drain, DrainStep, Node
+from dashboard.models import Action, AuditEntry, Change, Drain, DrainStep, Node, Step
 from dashboard.services import audit, drain
 from dashboard.services.actor import SYSTEM
+from meshcore.drain_steps import StepName
 from meshcore.frames import DrainStepItem
 
 pytestmark = pytest.mark.django_db
@@ -122,6 +123,10 @@ def test_a_step_that_nobody_knows_yet_is_kept(node: Node, now: datetime) -> None
     drain.request(node=node, actor=SYSTEM, now=now)
 
     assert report(node, "runs_released", now) is not None
+
+
+def test_every_step_that_nodes_report_is_known_here() -> None:
+    assert {step.value for step in StepName} <= {step.value for step in Step}
 
 
 def test_sending_is_noted_once_for_each_generation(node: Node, now: datetime) -> None:

@@ -8,9 +8,13 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as connect_websocket
 
 from tests.dashboard.served import Served, environment, manage, serving
 
@@ -154,6 +158,89 @@ def test_it_stops_in_time_with_a_half_sent_request_and_an_idle_connection(
         assert time.monotonic() - asked_at < 5.0
         assert half_sent.recv(100) == b""
         assert "Traceback" not in served.stderr
+
+
+@pytest.fixture
+def signed_in(migrated: Path) -> str:
+    """The cookie of somebody who may look, in the server's database."""
+    made = manage("shell", "--command", SIGN_IN, env=environment(migrated))
+    assert made.returncode == 0, made.stderr
+    return made.stdout.strip().splitlines()[-1]
+
+
+SIGN_IN = """
+from django.conf import settings
+from django.contrib.auth.models import Group, User
+from django.test import Client
+user, _ = User.objects.get_or_create(username="bob")
+user.groups.add(Group.objects.get(name="viewer"))
+client = Client()
+client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+print(settings.SESSION_COOKIE_NAME + "=" + client.cookies[settings.SESSION_COOKIE_NAME].value)
+"""
+
+
+def open_page(served: Served, cookie: str) -> ClientConnection:
+    url = f"ws://127.0.0.1:{served.port}/live?page=fleet"
+    return connect_websocket(url, origin=served.url, additional_headers={"Cookie": cookie}, open_timeout=30)
+
+
+def test_at_the_end_websockets_are_closed_with_1012_and_the_rest_in_time(
+    migrated: Path, signed_in: str
+) -> None:
+    with serving(migrated) as served, connect(served) as half_sent, ExitStack() as stack:
+        half_sent.sendall(b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+        pages = [stack.enter_context(open_page(served, signed_in)) for _ in range(5)]
+        assert all('id="live-no"' in page.recv(timeout=30) for page in pages)
+
+        assert served.stop() < 5.0
+
+        assert served.process.returncode == 0
+        for page in pages:
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    page.recv(timeout=10)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1012
+        assert "Traceback" not in served.stderr
+
+
+def test_a_page_that_does_not_answer_the_close_does_not_hold_up_the_end(
+    migrated: Path, signed_in: str
+) -> None:
+    with serving(migrated) as served, connect(served) as deaf:
+        head = {**upgrade(served), "Host": served.url.removeprefix("http://"), "Cookie": signed_in}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        deaf.sendall(f"GET /live?page=fleet HTTP/1.1\r\n{lines}\r\n".encode())
+        assert deaf.recv(65536).startswith(b"HTTP/1.1 101 ")
+
+        assert served.stop() < 5.0
+
+        assert served.process.returncode == 0
+
+
+def test_a_message_beyond_the_bound_closes_the_websocket(served: Served, signed_in: str) -> None:
+    with open_page(served, signed_in) as page:
+        page.recv(timeout=30)
+        page.send("x" * (MIB + 1))
+
+        with pytest.raises(ConnectionClosed) as closed:
+            page.recv(timeout=30)
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+
+
+def test_a_code_that_servers_need_arrives(served: Served, signed_in: str) -> None:
+    with open_page(served, signed_in) as page:
+        page.recv(timeout=30)
+        page.send("nonsense")
+
+        with pytest.raises(ConnectionClosed) as closed:
+            page.recv(timeout=30)
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4400
 
 
 def test_a_busy_port_ends_it_with_one_line(served: Served) -> None:

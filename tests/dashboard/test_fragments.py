@@ -1,0 +1,233 @@
+"""Live cells: the same bytes for everybody, and nothing in them that a swap could take away from a person."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from dashboard import fragments
+from dashboard.models import Node
+from meshcore.drain import NodeState
+from tests.dashboard.web import example_mesh, factory
+
+NOW = datetime(2026, 3, 5, 14, 21, 7, tzinfo=UTC)
+PAGES = {"fleet": "/", **{f"node:node-{x}": f"/nodes/node-{x}/" for x in "abcdef"}}
+OOB = ' hx-swap-oob="true"'
+FORBIDDEN = {
+    *(
+        "a",
+        "area",
+        "audio",
+        "button",
+        "details",
+        "dialog",
+        "embed",
+        "fieldset",
+        "form",
+        "iframe",
+        "input",
+        "label",
+    ),
+    *("link", "meta", "object", "script", "select", "style", "summary", "textarea", "tr", "td", "video"),
+}
+MAY_NEST_TABLES = {"c-breakers-", "c-drain-"}  # whole tables inside the cell are no loose rows
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _mesh() -> Iterator[None]:
+    """One of each trouble, at a moment that stands still."""
+    with time_machine.travel(NOW, tick=False):
+        example_mesh.make(now=NOW)
+        factory.seen_node(
+            "node-c", now=NOW, state=NodeState.DRAINED, drain=factory.local_drain(now=NOW), safe_to_stop=True
+        )
+        factory.order(Node.objects.get(name="node-d"), generation=3, drains=True, seconds_ago=30, now=NOW)
+        yield
+
+
+class Cells(HTMLParser):
+    """The top elements of out-of-band HTML: id -> their source, and every tag and attribute inside."""
+
+    VOID = frozenset({"path", "polyline", "polygon", "rect", "circle", "line", "br"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=False)
+        self.html = html
+        self.found: dict[str, str] = {}
+        self.tags: dict[str, set[str]] = {}
+        self.attributes: set[str] = set()
+        self._depth = 0
+        self._starts = [0]
+        for line in html.splitlines(keepends=True):
+            self._starts.append(self._starts[-1] + len(line))
+        self.feed(html)
+
+    def _offset(self) -> int:
+        line, column = self.getpos()
+        return self._starts[line - 1] + column
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if self._depth == 0:
+            assert tag in ("span", "div"), f"a cell is a span or a div, not a {tag}"
+            self._id, self._begin = dict(attrs)["id"] or "", self._offset()
+            self.tags[self._id] = set()
+        else:
+            self.tags[self._id].add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self._depth += 1
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[self._id].add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_endtag(self, tag: str) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            end = self._offset() + len(f"</{tag}>")
+            self.found[self._id] = self.html[self._begin : end]
+
+
+def pushed(page: str) -> Cells:
+    return Cells(fragments.render_all(page, NOW))
+
+
+def seen(user: User, path: str) -> str:
+    browser = Client()
+    browser.force_login(user)
+    return browser.get(path).content.decode()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_pushed_cell_is_byte_for_byte_the_cell_that_operator_and_viewer_see(
+    page: str, alice: User, bob: User
+) -> None:
+    cells = pushed(page)
+    pages = [seen(user, PAGES[page]) for user in (alice, bob)]
+
+    assert cells.found
+    for name, cell in cells.found.items():
+        assert OOB in cell
+        assert [html.count(cell.replace(OOB, "")) for html in pages] == [1, 1], name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_cell_has_nothing_that_can_be_focused_typed_into_or_followed(page: str) -> None:
+    cells = pushed(page)
+
+    for name, tags in cells.tags.items():
+        nested = any(name.startswith(prefix) for prefix in MAY_NEST_TABLES)
+        assert tags & (FORBIDDEN - ({"tr", "td"} if nested else set())) == set(), name
+    assert cells.attributes & {"href", "tabindex", "contenteditable", "style", "autofocus"} == set()
+    assert not [name for name in cells.attributes if name.startswith("on")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_has_the_same_id_twice(page: str, alice: User) -> None:
+    ids = re.findall(r'\sid="([^"]+)"', seen(alice, PAGES[page] + "?confirm=drain"))
+
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_confirm_and_the_button_stand_outside_of_every_cell(page: str, alice: User) -> None:
+    cells = "".join(pushed(page).found.values())
+
+    for outside in ('id="confirm"', 'id="control"', 'id="rows"', 'id="list-changed"', "csrfmiddlewaretoken"):
+        assert outside not in cells
+
+
+def test_a_change_of_a_node_renders_its_row_and_what_is_said_of_all() -> None:
+    cells = Cells(fragments.render("fleet", "node:node-b", NOW)).found
+
+    assert {f"c-{what}-node-b" for what in fragments.ROW_CELLS} < set(cells)
+    assert {"c-verdict", "c-totals", "c-notices"} < set(cells)
+    assert not [name for name in cells if name.endswith("node-a")]
+
+
+def test_a_change_of_a_provider_renders_its_breaker_on_the_page_of_the_node() -> None:
+    html = fragments.render("node:node-b", "providers:node-b", NOW)
+
+    assert 'id="c-breaker-node-b-ollama"' in html
+    assert "data-until=" in html
+
+
+@pytest.mark.parametrize(
+    ("page", "key", "cells"),
+    [
+        ("fleet", "heard", {f"c-heard-node-{x}" for x in "abcdef"}),
+        ("node:node-a", "heard", {"c-heard-node-a"}),
+        ("node:node-a", "traces", {"c-figures-node-a"}),
+        ("fleet", "nodes", {"c-verdict", "c-totals", "c-notices"}),
+        ("fleet", "audit", set()),
+        ("fleet", "node:nowhere", {"c-verdict", "c-totals", "c-notices"}),
+        ("node:node-a", "node:node-b", set()),
+        ("node:node-a", "nodes", set()),
+        ("node:nowhere", "node:nowhere", set()),
+        ("traces", "traces", set()),
+        ("nonsense", "node:node-a", set()),
+    ],
+)
+def test_each_change_renders_what_it_concerns_and_no_more(page: str, key: str, cells: set[str]) -> None:
+    assert set(Cells(fragments.render(page, key, NOW)).found) == cells
+
+
+def test_traffic_renders_the_figures_of_every_row() -> None:
+    cells = set(Cells(fragments.render("fleet", "traces", NOW)).found)
+
+    assert {"c-rate-node-a", "c-spark-node-f", "c-totals"} < cells
+    assert "c-state-node-a" not in cells
+
+
+@pytest.mark.parametrize("page", ["", "traces", "node:nowhere", "nonsense"])
+def test_a_page_without_cells_renders_nothing(page: str) -> None:
+    assert fragments.render_all(page, NOW) == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "pages"),
+    [
+        ("node:node-a", ("fleet", "node:node-a")),
+        ("providers:node-a", ("fleet", "node:node-a")),
+        ("nodes", ("fleet",)),
+        ("traces", ("fleet", "node:")),
+        ("heard", ("fleet", "node:")),
+        ("audit", ()),
+        ("node:", ()),
+        ("", ()),
+    ],
+)
+def test_a_key_names_its_pages(key: str, pages: tuple[str, ...]) -> None:
+    assert fragments.pages_of(key) == pages
+
+
+@pytest.mark.parametrize("page", ["fleet", "node:node-b"])
+def test_rendering_everything_takes_three_queries(
+    page: str, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_num_queries(3):
+        fragments.render_all(page, NOW)
+
+
+def test_the_cells_by_plain_request_are_the_pushed_ones_with_the_time(bob: User) -> None:
+    browser = Client()
+    browser.force_login(bob)
+
+    html = browser.get("/live/cells?page=fleet").content.decode()
+
+    assert fragments.render_all("fleet", NOW) in html
+    assert 'data-at="2026-03-05T14:21:07+00:00"' in html
+
+
+def test_a_cell_that_time_alone_changes_is_rendered_for_its_moment() -> None:
+    later = fragments.render("fleet", "node:node-b", NOW + timedelta(seconds=60))
+
+    assert "unreachable" in later
+    assert "1 min" not in fragments.render("fleet", "node:node-b", NOW)

@@ -1,0 +1,154 @@
+"""The list of traces, and one of them."""
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from dashboard.selectors import keyset
+from tests.dashboard.web import example_mesh, factory
+from tests.dashboard.web.conftest import HTMX, NOW
+
+pytestmark = pytest.mark.django_db
+
+
+def read(browser: Client, path: str, status: int = 200) -> str:
+    response = browser.get(path)
+    assert response.status_code == status
+    return " ".join(response.content.decode().split())
+
+
+def test_a_row_says_where_the_call_went_and_that_it_failed_over(viewer: Client) -> None:
+    node = factory.seen_node("node-b", now=NOW)
+    factory.trace(node, at=NOW, hops=2, routed_via="node-c", duration_ms=1269.4, why="failover")
+
+    page = read(viewer, "/traces/")
+
+    assert "shop → <b>node-c</b>" in page and "via node-b" in page
+    assert "</svg>2</span>" in page
+    assert "1 269" in page and "21 → 88" in page
+
+
+@pytest.mark.parametrize("query", ["", "?outcome=error", "?code=no_healthy_provider&failed_over=1"])
+def test_a_page_of_the_list_has_a_fixed_number_of_queries(
+    viewer: Client, query: str, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    example_mesh.make(now=NOW)
+
+    with django_assert_max_num_queries(7):  # 3 for who asks, 1 cursor, 1 names of nodes, 2 rows
+        assert viewer.get(f"/traces/{query}").status_code == 200
+
+
+def test_the_pager_leads_through_all_with_the_filter_kept(viewer: Client) -> None:
+    node = factory.seen_node("node-a", now=NOW)
+    for n in range(keyset.PAGE_ROWS + 1):
+        factory.trace(node, at=NOW - timedelta(seconds=n), trace_id=f"t{n}")
+
+    first = viewer.get("/traces/?node=node-a")
+    older = first.context["page"].older
+    assert f'href="?node=node-a&amp;before={older}" rel="next"' in first.content.decode()
+    last = viewer.get(f"/traces/?node=node-a&before={older}")
+
+    assert [row.trace_id for row in last.context["page"].rows] == [f"t{keyset.PAGE_ROWS}"]
+    assert 'rel="prev"' in last.content.decode()
+
+
+def test_a_search_that_stopped_says_how_far_it_came(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = factory.seen_node("node-a", now=NOW)
+    for n in range(5):
+        factory.trace(node, at=NOW - timedelta(seconds=n))
+    monkeypatch.setattr(keyset.page, "__kwdefaults__", {**keyset.page.__kwdefaults__, "walk": 3})
+
+    page = read(viewer, "/traces/?code=timeout")
+
+    assert "Nothing found so far." in page
+    assert "Searched back to 05 Mar 14:21:05." in page
+    assert "Go on" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("outcome=okay", "outcome=&#x27;okay&#x27;: expected one of ok, error."),
+        ("node=nowhere", "node=&#x27;nowhere&#x27;"),
+        ("before=x", "expected a key"),
+        ("code=oops", "code=&#x27;oops&#x27;"),
+    ],
+)
+def test_a_typo_in_the_address_is_told_and_not_an_empty_list(viewer: Client, query: str, words: str) -> None:
+    assert words in read(viewer, f"/traces/?{query}", 400)
+
+
+def test_empty_lists_say_what_to_do(viewer: Client) -> None:
+    assert "No call has been told of yet" in read(viewer, "/traces/")
+    assert "No trace fits the filter" in read(viewer, "/traces/?outcome=error")
+
+
+def test_the_newest_rows_are_live_until_paused(viewer: Client) -> None:
+    assert 'data-live-page="traces"' in read(viewer, "/traces/")
+    paused = read(viewer, "/traces/?pause=1")
+    assert "data-live-page" not in paused and "Go on live" in paused
+
+
+def test_the_rows_come_alone_with_their_own_address(viewer: Client) -> None:
+    part = viewer.get("/traces/?outcome=ok", headers=HTMX).content.decode()
+
+    assert part.strip().startswith('<div id="rows"')
+    assert 'hx-get="/traces/?outcome=ok"' in part
+
+
+def test_the_story_has_attempts_candidates_and_the_command(viewer: Client) -> None:
+    node = factory.seen_node("node-b", now=NOW)
+    trace = factory.trace(
+        node,
+        at=NOW,
+        attempts=factory.FAILED_OVER,
+        hops=2,
+        routed_via="node-c",
+        why="failover",
+        trace_id="7f3a91cc01",
+    )
+
+    page = read(viewer, f"/traces/{trace.pk}/")
+
+    assert "Trace 7f3a91cc… was served by node-c" in page
+    assert "ok, 1 failover" in page and "an earlier choice failed" in page
+    assert "no first token within 1.0 s" in page
+    assert "breaker open, 41 s left" in page
+    assert "66 ms × (1 + load 0.24) + 1000 × (1 − success 0.999) − 50 local" in page
+    assert f"/api/v1/traces/{trace.pk}" in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "title", "pill"),
+    [
+        ({"outcome": "error", "code": "timeout", "hops": 3}, "found no answer", "timeout, 2 failovers"),
+        ({"why": "new word"}, "was served by node-a", "ok"),
+    ],
+)
+def test_other_ends_have_their_words(
+    viewer: Client, fields: dict[str, object], title: str, pill: str
+) -> None:
+    trace = factory.trace(factory.seen_node("node-a", now=NOW), at=NOW, **fields)
+
+    page = read(viewer, f"/traces/{trace.pk}/")
+
+    assert title in page
+    assert f"</svg>{pill}</span>" in page
+    assert "What was tried is not stored beside this trace." in page
+
+
+def test_the_id_that_a_client_got_leads_to_its_newest_trace(viewer: Client) -> None:
+    node = factory.seen_node("node-a", now=NOW)
+    factory.trace(node, at=NOW - timedelta(seconds=1), trace_id="7f3a")
+    newest = factory.trace(node, at=NOW, trace_id="7f3a")
+
+    response = viewer.get("/traces/7f3a/")
+
+    assert (response.status_code, response["Location"]) == (302, f"/traces/{newest.pk}/")
+
+
+@pytest.mark.parametrize("ident", ["1", "9999999999999999999", "nothing", "9" * 400])
+def test_what_is_not_there_is_a_404(viewer: Client, ident: str) -> None:
+    assert "There is no trace" in read(viewer, f"/traces/{ident}/", 404)
