@@ -143,13 +143,12 @@ class Room:
     def traces(self) -> list[dict[str, Any]]:
         """Return every trace there is."""
         rows: list[dict[str, Any]] = []
-        query: dict[str, str | int] = {"limit": PAGE_ROWS}
-        while True:
-            page = self.ask("traces", **query)
+        path = f"traces?limit={PAGE_ROWS}"
+        while path:
+            page = self.ask(path)
             rows += page["results"]
-            if not page["next"]:
-                return rows
-            query["cursor"] = page["next"]
+            path = (page["next"] or "").removeprefix("/api/v1/")
+        return rows
 
     def audit(self, **filters: str) -> list[dict[str, Any]]:
         """Return the newest entries of the audit that fit, newest first."""
