@@ -137,6 +137,7 @@ def test_an_overdue_trial_failed_at_its_deadline() -> None:
     assert breaker.seconds_remaining() == 50.0
     breaker.release(permit, Outcome.SUCCESS)
     assert breaker.state() is BreakerState.OPEN
+    assert (breaker.reading().failures, breaker.reading().last_error) == (3, "trial expired")
     assert breaker.permits_out == 0
 
 
