@@ -9,6 +9,7 @@ from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 from dashboard.serving.limits import Limits
 
 GOING_AWAY_RESTART = 1012  # "service restart": the client may come back at once
+REASON_MAX_BYTES = 123  # what fits into a close frame beside the code (RFC 6455 §5.5)
 
 
 class Inbox(asyncio.Queue[dict[str, Any]]):
@@ -52,9 +53,17 @@ class BoundedSocket(WebSocketProtocol):
         if self.transport.connected and not self.transport.disconnecting:
             self.transport.resumeProducing()
 
-    def serverClose(self, code: int | None = None) -> None:
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        """Do what the application says; a close takes its reason along, which Daphne leaves out."""
+        if message["type"] == "websocket.close" and self.state != self.STATE_CONNECTING:
+            self.serverClose(message.get("code"), message.get("reason") or "")
+        else:
+            super().handle_reply(message)
+
+    def serverClose(self, code: int | None = None, reason: str = "") -> None:
         """Close with any code; autobahn's own `sendClose` refuses 1011 to 1013, which servers need."""
-        self.sendCloseFrame(code=1000 if code is None else code)
+        told = reason.encode()[:REASON_MAX_BYTES].decode(errors="ignore").encode()
+        self.sendCloseFrame(code=1000 if code is None else code, reasonUtf8=told or None)
 
     def end(self) -> None:
         """Close at the server's end, because it stops."""

@@ -196,7 +196,3 @@ async def test_a_peer_that_is_late_is_found_by_retries(monkeypatch: pytest.Monke
         await wait_until(lambda: scene.peer.polls >= 4)
         scene.peer.answers = None
         await wait_until(lambda: scene.names() == ["llm.chat"])
-        polls = scene.peer.polls
-        await asyncio.sleep(0)
-
-    assert scene.peer.polls == polls
