@@ -24,7 +24,7 @@ RECHECK_SECONDS = 60.0  # a token that expired ends its socket this much later; 
 REASON_MAX_BYTES = 123  # what a close frame holds (RFC 6455 §5.5)
 
 
-class LinkConsumer(AsyncConsumer):
+class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no types
     """One connection of one node; accepted first, so that the close code says why it was refused."""
 
     channel_layer_alias = "none"  # it hears of changes from the runtime, which needs no channel for each node

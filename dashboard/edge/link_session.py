@@ -1,10 +1,10 @@
 """What becomes of what a node says: stored by services, in threads of the runtime; and what it is told, when.
 
-    hello      -> services.link.open_connection -> descriptor
-    health     -> services.health.apply          the newest one; an older one that had to wait is merged into it
-    telemetry  -> services.ingest.store          -> acknowledged after the commit, at most a window waits
-    going_idle -> services.link.go_idle          -> acknowledged after the commit
-    a change of the node's desired state         -> sent at once, whole
+    hello      -> services.link.open_connection   -> descriptor
+    health     -> services.health.apply   the newest; an older one that had to wait is merged into it
+    telemetry  -> services.ingest.store   -> acknowledged after the commit, at most a window waits
+    going_idle -> services.link.go_idle   -> acknowledged after the commit
+    a change of the desired state         -> sent at once, whole
 
 Three tasks: one stores, one sends desired state, one watches the handshake's time.
 """
@@ -18,7 +18,7 @@ from django.db import Error as DatabaseError
 
 from dashboard.models import Node
 from dashboard.runtime import LaneFull, Runtime
-from dashboard.services import desired, drain, health, ingest, link
+from dashboard.services import drain, health, ingest, link
 from dashboard.services.columns import Unfit
 from dashboard.services.ingest import ConnectionLost
 from dashboard.services.link import HandshakeRefused
@@ -82,8 +82,16 @@ class LinkSession:
         if self._runtime.links.get(self._node.name) == self._wake:
             del self._runtime.links[self._node.name]
         if self._connection_no:
+            await self._note_closed()
+
+    async def _note_closed(self) -> None:
+        try:
             await self._runtime.in_ingest(
                 link.close_connection, node=self._node, connection_no=self._connection_no, now=self._now()
+            )
+        except (DatabaseError, LaneFull):  # the node's silence says the same a few seconds later
+            logger.exception(
+                "%s: the end of connection %d was not noted", self._node.name, self._connection_no
             )
 
     async def _heard(self, frame: FromNode) -> None:
@@ -120,7 +128,7 @@ class LinkSession:
             link.go_idle, node=self._node, connection_no=self._connection_no, now=self._now()
         )
         if not flipped:
-            await self._close(SUPERSEDED)
+            await self._stop(SUPERSEDED)
             return
         self._side.acknowledge_idle()
         await self._write()
@@ -131,7 +139,7 @@ class LinkSession:
             self._work.clear()
             await self._guarded(self._store_health())
             while self._telemetry:
-                await self._guarded(self._store_telemetry(self._telemetry[0]))
+                await self._guarded(self._store_telemetry(self._telemetry.popleft()))
                 await self._guarded(self._store_health())
 
     async def _store_health(self) -> None:
@@ -142,23 +150,16 @@ class LinkSession:
             health.apply, node=self._node, connection_no=self._connection_no, health=said, now=self._now()
         )
         if not counts:
-            await self._close(SUPERSEDED)
+            await self._stop(SUPERSEDED)
 
     async def _store_telemetry(self, frame: Telemetry) -> None:
-        """Store the frame that waits first, and answer it; it leaves the queue in any case."""
-        try:
-            answer = await self._runtime.in_ingest(
-                ingest.store,
-                node=self._node,
-                connection_no=self._connection_no,
-                telemetry=frame,
-                now=self._now(),
-            )
-        finally:
-            self._telemetry.popleft()
+        connection_no, now = self._connection_no, self._now()
+        answer = await self._runtime.in_ingest(
+            ingest.store, node=self._node, connection_no=connection_no, telemetry=frame, now=now
+        )
         match answer:
             case ConnectionLost():
-                await self._close(SUPERSEDED)
+                await self._stop(SUPERSEDED)
             case Rewind(hwm=hwm):
                 self._telemetry.clear()  # what came behind the gap is void, too
                 self._side.send_rewind(hwm)
@@ -176,7 +177,7 @@ class LinkSession:
             await self._guarded(self._send_desired())
 
     async def _send_desired(self) -> None:
-        wanted = await self._runtime.in_control(desired.current, node=self._node)
+        wanted = await self._runtime.in_control(link.desired_of, node=self._node)
         if wanted is None or wanted.generation <= self._told:
             return
         self._side.send_desired(wanted)
@@ -205,12 +206,18 @@ class LinkSession:
         try:
             await step
         except HandshakeRefused as exc:
-            await self._close(Closing(exc.code, exc.reason))
+            await self._stop(Closing(exc.code, exc.reason))
         except Unfit as exc:
-            await self._close(Closing(CloseCode.PROTOCOL_ERROR, str(exc)))
+            await self._stop(Closing(CloseCode.PROTOCOL_ERROR, str(exc)))
         except (DatabaseError, LaneFull):
             logger.exception("%s: the connection is closed", self._node.name)
-            await self._close(LATER)
+            await self._stop(LATER)
         except Exception:
             logger.exception("%s: the connection is closed", self._node.name)
-            await self._close(Closing(CloseCode.INTERNAL_ERROR, "internal error"))
+            await self._stop(Closing(CloseCode.INTERNAL_ERROR, "internal error"))
+
+    async def _stop(self, closing: Closing) -> None:
+        """Close the socket and forget what waits: the node sends it again."""
+        self._telemetry.clear()
+        self._health = None
+        await self._close(closing)

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from dashboard.models import Node, NodeLink, SpoolMark
+from dashboard.models import DesiredState, Node, NodeLink, SpoolMark
 from dashboard.selectors.presence import health_seconds
-from dashboard.services import audit, changes, columns, drain
-from meshcore.frames import CONTRACT_VERSION, FRAME_MAX_BYTES, WINDOW, DescriptorBody, Hello, Limits
+from dashboard.services import audit, changes, columns, desired, drain
+from meshcore.frames import CONTRACT_VERSION, FRAME_MAX_BYTES, WINDOW, DescriptorBody, Desired, Hello, Limits
 from meshcore.link import CloseCode
 
 ALIVE = timedelta(seconds=10)  # an open socket that was heard this lately isn't taken over by another process
@@ -43,7 +43,7 @@ def open_connection(*, node: Node, hello: Hello, now: datetime) -> tuple[int, De
         _refuse_duplicate(node, link, hello, now=now)
         _take_over(link, hello, now=now)
         mark = _mark(node, link, hello, now=now)
-        desired = drain.node_said_hello(
+        wanted = drain.node_said_hello(
             node=node, boot_epoch=hello.boot_epoch, desired_generation=hello.desired_generation, now=now
         )
         _introduce(node, hello, now=now)
@@ -52,7 +52,7 @@ def open_connection(*, node: Node, hello: Hello, now: datetime) -> tuple[int, De
         contract_version=min(hello.contract_version, CONTRACT_VERSION),
         resume_from=mark.hwm,
         spool_reset=hello.spool_last_seq < mark.hwm,
-        desired=desired,
+        desired=wanted,
         limits=Limits(
             window=WINDOW,
             max_frame_bytes=FRAME_MAX_BYTES,
@@ -60,6 +60,12 @@ def open_connection(*, node: Node, hello: Hello, now: datetime) -> tuple[int, De
         ),
     )
     return link.connection_no, descriptor
+
+
+def desired_of(*, node: Node) -> Desired | None:
+    """Return what the node shall do now, None when nobody ever wanted anything of it."""
+    state = DesiredState.objects.filter(node=node).first()
+    return None if state is None else desired.frame(state)
 
 
 def go_idle(*, node: Node, connection_no: int, now: datetime) -> bool:

@@ -4,6 +4,7 @@ import http.client
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -65,7 +66,7 @@ class Room:
             until(node.ready, f"{node.name} takes calls")
         for node in nodes:
             self.wait_for(node.name, "running")
-            until(lambda node=node: _peers_known(node, len(nodes) - 1), f"{node.name} knows its peers")
+            until(partial(_knows_peers, node, len(nodes) - 1), f"{node.name} knows its peers")
 
     # What programs see.
 
@@ -85,7 +86,7 @@ class Room:
         token: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send a request to an API path, with the token of a program or any other; an iterable goes chunked."""
+        """Send a request to an API path with the token of a program, or any other; an iterable is chunked."""
         token = token or self.enrolment.program_tokens.get(program, "")
         sent = {"Authorization": f"Bearer {token}"} if token else {}
         if body is not None:
@@ -152,9 +153,11 @@ class Room:
 
     def audit(self, **filters: str) -> list[dict[str, Any]]:
         """Return the newest entries of the audit that fit, newest first."""
-        entries: list[dict[str, Any]] = self.ask("audit", program="auditor", limit=PAGE_ROWS, **filters)["results"]
+        entries: list[dict[str, Any]] = self.ask("audit", program="auditor", limit=PAGE_ROWS, **filters)[
+            "results"
+        ]
         return entries
 
 
-def _peers_known(node: Node, count: int) -> bool:
-    return sum(key.startswith("node:") for key in node.health()["providers"]) >= count
+def _knows_peers(node: Node, count: int) -> bool:
+    return len([key for key in node.health()["providers"] if key.startswith("node:")]) >= count
