@@ -305,6 +305,9 @@ def test_what_follows_done_is_ignored() -> None:
     stream = stream_of(CONTENT) + DONE_EVENT + stream_of(b"garbage")
 
     assert [chunk.data for chunk in read_whole(stream)] == [CONTENT]
+    reader = StreamReader()
+    list(reader.feed(stream))
+    assert list(reader.feed(stream)) == []
 
 
 def test_a_stream_may_end_with_a_finish_reason_and_without_done() -> None:

@@ -462,7 +462,7 @@ async def test_a_stamp_that_comes_with_an_answer_is_overwritten_and_stripped() -
     outermost = await bus.call(*CHAT, BODY, trace_id="t1")
     inbound = await bus.handle_call(RouteRequest(*CHAT, BODY, "node-b", "t1"), local_only=True)
 
-    assert (outermost["_routed_via"], outermost["_trace_id"]) == ("local", "t1")
+    assert (outermost["_routed_via"], outermost["_trace_id"], outermost["_attempts"]) == ("local", "t1", 1)
     assert inbound == {"output": {}}
 
 

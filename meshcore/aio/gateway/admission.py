@@ -23,8 +23,8 @@ class Admission:
     def admitted(self, kind: WorkKind, work_id: str) -> Iterator[bool]:
         """Count a call in while the context lasts; gives whether it may only be passed on, to a peer.
 
-        Behind a closed gate work in flight can only fall, because nothing happens between gate and count. Raises CallError when the gate is closed, or when
-        there are too many streams.
+        Behind a closed gate work in flight can only fall, because nothing happens between gate and count.
+        Raises CallError when the gate is closed, or when there are too many streams.
         """
         is_stream = kind is WorkKind.STREAM
         if is_stream and self._streams >= self._max_streams:

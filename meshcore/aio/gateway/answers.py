@@ -42,7 +42,7 @@ def refusal(
 
 
 def mesh_headers(*, trace_id: str, routed_via: str, model: str = "", attempts: int = 0) -> Headers:
-    """Return the headers that say where an answer came from; names of upstreams and peers are made printable."""
+    """Return the headers that say where an answer came from; foreign names are made printable."""
     headers = {"X-Mesh-Trace-Id": trace_id, "X-Mesh-Routed-Via": _printable(routed_via)}
     if model:
         headers["X-Mesh-Model"] = _printable(model)

@@ -102,12 +102,11 @@ class ClientRoutes:
     async def _whole(self, request: Request, call: dict[str, Any]) -> web.StreamResponse:
         result = await self._bus.call(**call)
         error = error_of(result)
-        attempts = len(error.attempts) if error else result.get("_attempts", 1)
         headers = mesh_headers(
             trace_id=result["_trace_id"],
             routed_via=result["_routed_via"],
             model=result.get("model", ""),
-            attempts=attempts,
+            attempts=result["_attempts"],
         )
         if error is not None:
             return error_answer(error, headers)

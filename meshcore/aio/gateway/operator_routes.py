@@ -1,7 +1,7 @@
 """Health, readiness and metrics: for probes, load balancers, Prometheus and people."""
 
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from aiohttp import web
@@ -55,7 +55,7 @@ class OperatorRoutes:
         return json_answer({"status": state}, status=503, headers={"Retry-After": READY_RETRY_SECONDS})
 
     async def _show_metrics(self, http: web.Request) -> web.Response:
-        if not _is_loopback(http.remote):
+        if not is_loopback(http.remote):
             caller_of(http, self._api_keys)
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
@@ -86,5 +86,10 @@ def _provider(report: BreakerReport) -> dict[str, Any]:
     }
 
 
-def _is_loopback(address: str | None) -> bool:
-    return address is not None and ip_address(address.partition("%")[0]).is_loopback
+def is_loopback(address: str | None) -> bool:
+    """Return whether an address is this machine's loopback, in either family or as IPv4 inside IPv6."""
+    if address is None:
+        return False
+    ip = ip_address(address.partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
+    return (mapped or ip).is_loopback

@@ -29,7 +29,7 @@ class Gateway:
 
     async def start(self, host: str, port: int) -> str:
         """Listen, and return the URL; port 0 takes a free one. Raises OSError."""
-        self._runner = web.AppRunner(
+        runner = web.AppRunner(
             self.build(),
             access_log=None,
             handler_cancellation=True,  # who leaves cancels the call, and with it what is open upstream
@@ -40,9 +40,14 @@ class Gateway:
             max_field_size=HEADER_MAX_BYTES,
             max_headers=HEADERS_MAX,
         )
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        return f"http://{host}:{self._runner.addresses[0][1]}"
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        return f"http://{host}:{runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """Stop listening and cut off what is still being answered; stopping again does nothing."""

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from meshcore.aio.bus_stream import BusStream
 from meshcore.aio.gateway.answers import Headers
-from meshcore.errors import CallError, Code
+from meshcore.errors import CallError
 from meshcore.openai_errors import call_error_body
 from meshcore.openai_wire import DONE_EVENT
 from meshcore.sse import encode
@@ -34,12 +34,8 @@ async def answer_stream(request: web.Request, stream: BusStream, headers: Header
             await send(request, response, encode(chunk.data))
         await send(request, response, DONE_EVENT)
     except CallError as exc:
-        await send(request, response, _error_event(exc))
-    except ConnectionError:
-        raise  # the client is gone
-    except Exception:
-        logger.exception("a stream failed")
-        await send(request, response, _error_event(CallError(Code.INTERNAL_ERROR, "internal error")))
+        error = call_error_body(exc)
+        await send(request, response, encode(msgspec.json.encode(error)))
     return response
 
 
@@ -53,7 +49,3 @@ async def send(request: web.Request, response: web.StreamResponse, event: bytes)
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError("the client took nothing") from None
-
-
-def _error_event(error: CallError) -> bytes:
-    return encode(msgspec.json.encode(call_error_body(error)))

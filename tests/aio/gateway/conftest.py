@@ -36,6 +36,7 @@ class Node:
     url: str
     bus: CapabilityBus
     controller: DrainController
+    gateway: Gateway
     metrics: NodeMetrics
     traces: list[RoutingTrace]
 
@@ -105,7 +106,7 @@ def start_node(stack: AsyncExitStack, tmp_path: Path) -> StartNode:
         )
         url = await gateway.start("127.0.0.1", 0)
         stack.push_async_callback(gateway.stop)
-        return Node(url, bus, controller, metrics, traces)
+        return Node(url, bus, controller, gateway, metrics, traces)
 
     return start
 
@@ -121,6 +122,14 @@ async def node(
 ) -> Node:
     url = await stack.enter_async_context(mock.serve())
     return await start_node("node-a", await start_provider(url))
+
+
+@pytest.fixture
+async def mesh(stack: AsyncExitStack) -> HttpTransport:
+    """How another node of the mesh calls."""
+    transport = HttpTransport(SECRET)
+    stack.push_async_callback(transport.close)
+    return transport
 
 
 @pytest.fixture

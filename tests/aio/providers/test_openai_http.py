@@ -316,6 +316,28 @@ async def test_each_token_starts_the_wait_anew() -> None:
     assert len(chunks) == 6
 
 
+@pytest.mark.parametrize("end", [[], [DONE], [DONE, 0.01, b": bye\n\n"], [b"data: [DONE]"]])
+async def test_a_stream_may_end_in_any_of_the_ways_that_servers_have(end: list[Step]) -> None:
+    server = ByteServer(STREAM_HEAD, HELLO, FINISH, *end)
+
+    async with server.serve() as url, provider_for(url) as provider:
+        chunks = [chunk async for chunk in provider.stream("llm.chat", chat(), info())]
+
+    assert [chunk.kind for chunk in chunks] == [ChunkKind.CONTENT, ChunkKind.FINISH]
+
+
+async def test_an_upstream_that_goes_on_talking_behind_its_end_is_hung_up_on() -> None:
+    chatter: list[Step] = [b": bye\n\n", 0.02] * 500
+    server = ByteServer(STREAM_HEAD, HELLO, DONE, *chatter)
+    began = monotonic()
+
+    async with server.serve() as url, provider_for(url) as provider:
+        chunks = [chunk async for chunk in provider.stream("llm.chat", chat(), info())]
+
+    assert len(chunks) == 1
+    assert monotonic() - began < 5
+
+
 @pytest.mark.parametrize(
     ("steps", "chunks", "code"),
     [

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from dashboard.serving.limits import Limits
 from dashboard.serving.sockets import Inbox
 
 
@@ -20,7 +21,7 @@ class Pipe:
 
 async def test_the_socket_is_not_read_while_the_inbox_is_full_and_again_when_there_is_room() -> None:
     pipe = Pipe()
-    inbox = Inbox(high=4, pause=pipe.pause, resume=pipe.resume)
+    inbox = Inbox(Limits(inbox_messages=4), pause=pipe.pause, resume=pipe.resume)
 
     for number in range(3):
         inbox.put_nowait({"n": number})
@@ -31,13 +32,26 @@ async def test_the_socket_is_not_read_while_the_inbox_is_full_and_again_when_the
 
     assert [(await inbox.get())["n"] for _ in range(2)] == [0, 1]
     assert not pipe.reading
-    assert (await inbox.get())["n"] == 2
+    assert [(await inbox.get())["n"] for _ in range(2)] == [2, 3]
+    assert pipe.reading
+
+
+async def test_a_few_large_messages_fill_the_inbox_too() -> None:
+    pipe = Pipe()
+    inbox = Inbox(Limits(inbox_bytes=100), pause=pipe.pause, resume=pipe.resume)
+
+    inbox.put_nowait({"text": "x" * 99})
+    assert pipe.reading
+    inbox.put_nowait({"bytes": b"x"})
+    assert not pipe.reading
+
+    await inbox.get()
     assert pipe.reading
 
 
 async def test_nothing_is_lost_at_the_bound() -> None:
     pipe = Pipe()
-    inbox = Inbox(high=2, pause=pipe.pause, resume=pipe.resume)
+    inbox = Inbox(Limits(inbox_messages=2), pause=pipe.pause, resume=pipe.resume)
     for number in range(10):
         inbox.put_nowait({"n": number})
 
