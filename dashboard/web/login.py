@@ -1,9 +1,6 @@
 """Signing in and out."""
 
-from typing import cast
-
 from django.contrib.auth.forms import AuthenticationForm
-from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView
 from django.http import HttpResponse
 
@@ -21,7 +18,7 @@ class Login(LoginView):
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Sign in, and say so in the audit."""
         response = super().form_valid(form)
-        user = cast(User, form.get_user())
+        user = form.get_user()
         visitor = Visitor(user=user, rights=user_rights(user))
         people.record_login(user=user, actor=actor_of(self.request, visitor))
         return response
