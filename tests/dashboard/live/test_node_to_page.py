@@ -78,7 +78,7 @@ class FakeNode:
 
     def say_health(self, calls: int) -> None:
         self._no += 1
-        node = {"state": "running", "accepting": True, "in_flight": {"calls": calls}}
+        node = {"state": "running", "accepting": True, "in_flight": {"calls": calls, "total": calls}}
         self.say("health", no=self._no, full=self._no == 1, at=stamp(), node=node)
 
 
