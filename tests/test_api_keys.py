@@ -20,6 +20,7 @@ def test_a_key_gives_its_name_and_a_bare_one_its_place() -> None:
         "Bearer ",
         "Bearer wrong",
         "Basic secret-1",
+        "Digest secret-1",
         "secret-1",
         "Bearer billing:secret-1",
         "Bearer \udcff",
