@@ -18,11 +18,12 @@ from django.conf import settings  # noqa: E402
 
 from dashboard.edge.address import BehindProxies  # noqa: E402
 from dashboard.edge.health import healthz  # noqa: E402
+from dashboard.edge.link import LinkConsumer  # noqa: E402
 from dashboard.edge.metrics import metrics  # noqa: E402
 from dashboard.edge.static import with_static_files  # noqa: E402
 from dashboard.live.browser import LiveConsumer  # noqa: E402
 
-SOCKETS: dict[str, Any] = {"/live": LiveConsumer.as_asgi()}
+SOCKETS: dict[str, Any] = {"/link/v1": LinkConsumer.as_asgi(), "/live": LiveConsumer.as_asgi()}
 EDGE: dict[str, Any] = {"/healthz": healthz, "/metrics": metrics}
 pages = with_static_files(django_application)
 

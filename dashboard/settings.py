@@ -92,6 +92,7 @@ AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # an office behind one address isn't locked out by one
 AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_TEMPLATE = "locked.html"
 AXES_CLIENT_IP_CALLABLE = "dashboard.edge.address.of_request"
 AXES_DISABLE_ACCESS_LOG = True  # the audit has who signed in
 AXES_VERBOSE = False

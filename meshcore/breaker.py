@@ -152,10 +152,11 @@ class Breaker:
         if permit is circuit.trial:
             circuit.trial = None
         if outcome is Outcome.SUCCESS:
-            circuit.succeed(now)
+            if circuit.succeed(now):
+                self._announce(now, "call succeeded", Evidence.TRAFFIC)
         elif outcome is Outcome.FAILURE:
             circuit.fail(now, reason)
-        self._announce(now, reason or f"call was a {outcome}", Evidence.TRAFFIC)
+            self._announce(now, reason, Evidence.TRAFFIC)
 
     def strike(self, permit: Permit, reason: str) -> None:
         """Count a failure that came after the permit was released as a success: a stream that broke later."""

@@ -81,16 +81,18 @@ class Circuit:
         self._trip(failed_at)
         return failed_at
 
-    def succeed(self, now: float) -> None:
+    def succeed(self, now: float) -> bool:
         """A call succeeded: close, forget failures, and believe no probe against it for a while."""
         self._last_success = now
-        self.heal(now)
+        return self.heal(now)
 
-    def heal(self, now: float) -> None:
-        """Close and forget all failures."""
+    def heal(self, now: float) -> bool:
+        """Close and forget all failures; return whether there was any."""
         self.last_check = now
-        if self.tripped or self.failures or self.probe_failures or self.last_error:
-            self.clear()
+        if not (self.tripped or self.failures or self.probe_failures or self.last_error):
+            return False
+        self.clear()
+        return True
 
     def fail(self, now: float, reason: str) -> None:
         """Count a failure of traffic: trip at the threshold or in half-open, start an open window again."""

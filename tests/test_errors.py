@@ -2,7 +2,7 @@
 
 import pytest
 
-from meshcore.errors import FINAL, CallError, Code, IllegalMove, http_status, is_retryable
+from meshcore.errors import FINAL, CallError, Code, IllegalMove, http_status, is_retryable, is_strike
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,16 @@ def test_each_code_has_its_http_status(code: str, status: int) -> None:
 def test_only_errors_that_no_other_provider_would_answer_better_are_final() -> None:
     assert {code for code in Code if not is_retryable(code)} == FINAL
     assert is_retryable("a_code_nobody_knows")
+
+
+@pytest.mark.parametrize("code", ["timeout", "partition", "unavailable", "internal_error", "nobody_knows"])
+def test_what_a_provider_did_wrong_is_a_strike(code: str) -> None:
+    assert is_strike(code)
+
+
+@pytest.mark.parametrize("code", ["draining", "cancelled", "bad_request", "rate_limited", "hop", "not_found"])
+def test_what_says_nothing_against_a_provider_is_no_strike(code: str) -> None:
+    assert not is_strike(code)
 
 
 def test_an_error_becomes_a_bus_result_with_what_is_known() -> None:

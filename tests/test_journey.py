@@ -163,3 +163,24 @@ def test_a_call_given_up_has_code_cancelled() -> None:
     trip = Trip()
 
     assert trip.trace(trip.journey.cancelled()).code == "cancelled"
+
+
+def test_a_call_whose_time_was_over_before_any_look_says_so() -> None:
+    trip = Trip()
+
+    error = trip.journey.surfaced(trip.journey.question(draining=False))
+
+    assert error.code is Code.TIMEOUT
+    assert trip.trace(error).candidates == ()
+
+
+def test_the_answers_own_word_for_its_model_counts_when_it_is_a_text() -> None:
+    trip = Trip()
+    trip.saw(trip.local)
+    trip.ok(trip.local)
+
+    trip.journey.answered(7, None)
+    by_attempt = trip.trace().model_served
+    trip.journey.answered("m-2024", None)
+
+    assert (by_attempt, trip.trace().model_served) == ("m", "m-2024")

@@ -168,3 +168,15 @@ def test_a_provider_of_several_models_has_a_breaker_for_each() -> None:
     assert (one.breaker_key, one.breaker_model("llama3")) == ("ollama", "")
     assert (several.breaker_key, several.breaker_model("a")) == ("groq", "a")
     assert nameless.breaker_key == "rag.query"
+
+
+def test_a_capability_may_be_withdrawn_and_a_peers_may_not() -> None:
+    registry = Registry("node-a", clock=ManualClock())
+    entry = registry.register_local(CapabilityDescriptor(name="llm.chat"), serve)
+    registry.update_from_peer_manifest(PeerRecord("node-b"), manifest("llm.chat"))
+
+    assert registry.deregister_local(CHAT_KEY) is None
+    assert registry.deregister_local(entry.key) is entry
+    assert registry.deregister_local(entry.key) is None
+    assert [left.via for left in registry.all()] == ["node-b"]
+    assert entry.via == "local"

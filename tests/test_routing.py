@@ -239,3 +239,12 @@ def test_nobody_says_what_is_in_the_way(reasons: list[Reason], code: Code, wait:
     assert error.code is code
     assert error.retry_after_seconds == wait
     assert "llm.chat 1.0 with model 'm'" in error.message
+
+
+def test_who_does_not_stream_is_refused_a_stream() -> None:
+    mesh = Mesh()
+    mesh.local()
+
+    ask = Question(capability="llm.chat", version=(1, 0), stream=True)
+
+    assert mesh.choose(ask).refused[0].detail == "doesn't stream"

@@ -1,5 +1,8 @@
 """Signed requests: whatever is changed on the way is noticed, and nothing counts twice."""
 
+import hashlib
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,9 +100,6 @@ def test_without_a_secret_nothing_is_accepted() -> None:
     ("time", "nonce"), [("1767225600000.5", NONCE), ("x", NONCE), ("", NONCE), ("1", "short")]
 )
 def test_a_well_signed_but_malformed_time_or_nonce_is_refused(time: str, nonce: str) -> None:
-    import hashlib
-    import hmac
-
     said = "\n".join(("mesh1", time, nonce, "POST", "/p", "node-b", hashlib.sha256(b"").hexdigest()))
     headers = {
         TIME_HEADER: time,
@@ -138,6 +138,17 @@ def test_a_repeated_request_is_never_accepted(off_seconds: int, after_seconds: i
     clock.advance(after_seconds)
 
     assert refusal(verifier, headers) in (Code.UNAUTHORIZED, Code.CLOCK_SKEW)
+
+
+def test_nonces_are_forgotten_after_600_s() -> None:
+    clock = ManualClock()
+    verifier = Verifier(SECRET, "node-b", utcnow=clock.utcnow, nonces_max=1)
+    check(verifier, signed(clock))
+
+    clock.advance(600.0)
+    check(verifier, signed(clock))
+    late = signed(clock, off_ms=-300_000, nonce="nonce-number-0001")
+    check(verifier, late)
 
 
 def test_at_the_nonces_bound_what_can_not_be_told_from_a_repetition_is_refused() -> None:

@@ -45,13 +45,13 @@ def page(
     cursor: Cursor,
     rest: Q | None = None,
     rows: int = PAGE_ROWS,
-    walk: int = WALK_ROWS,
+    walk: int | None = None,
 ) -> Page[Row]:
-    """Return one page of `base`, which an index serves; `rest` is judged on at most `walk` rows of it."""
+    """Return one page of `base`, which an index serves; `rest` is judged on at most `walk` rows."""
     if cursor.after is not None:
         return _newer(base, after=cursor.after, rest=rest, rows=rows)
     below = base if cursor.before is None else base.filter(pk__lt=cursor.before)
-    floor = _floor(below, walk) if rest is not None else None
+    floor = _floor(below, WALK_ROWS if walk is None else walk) if rest is not None else None
     found = below if rest is None else below.filter(rest)
     if floor is not None:
         found = found.filter(pk__gte=floor)

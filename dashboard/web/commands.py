@@ -18,6 +18,16 @@ def undrain(name: str, *, reason: str = "REASON") -> str:
     return _post(name, {"action": "cancel", "reason": reason})
 
 
+def nodes() -> str:
+    """Return the command that reads all nodes as JSON."""
+    return f"curl {TOKEN} {_url('nodes')}"
+
+
+def traces() -> str:
+    """Return the command that reads the newest traces as JSON."""
+    return f"curl {TOKEN} {_url('traces')}"
+
+
 def trace(trace_pk: int) -> str:
     """Return the command that reads one trace as JSON."""
     return f"curl {TOKEN} {_url(f'traces/{trace_pk}')}"

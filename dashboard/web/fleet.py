@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from dashboard import fragments
 from dashboard.selectors import nodes
 from dashboard.services.rights import Right
+from dashboard.web import commands
 from dashboard.web.frame import frame
 from dashboard.web.guard import Visitor, page, template_for
 from meshcore.clock import utcnow
@@ -26,6 +27,7 @@ def fleet(request: HttpRequest, visitor: Visitor) -> HttpResponse:
         **frame(visitor, section="fleet", now=now, live_page="fleet"),
         **fragments.fleet_context(nodes.gather(now=now)),
         "demo_url": demo_url(settings.VAR_DIR),
+        "command": commands.nodes(),
     }
     return render(request, template_for(request, "fleet.html"), context)
 

@@ -42,6 +42,7 @@ def traces_list(request: HttpRequest, visitor: Visitor) -> HttpResponse:
         **frame(visitor, section="traces", now=now, live_page=asked.tail(request.GET, "traces")),
         "paused": PAUSE in request.GET,
         "choices": {"nodes": names, "outcomes": OUTCOMES, "codes": CODES},
+        "command": commands.traces(),
         "example": commands.example_call("http://NODE"),
     }
     try:

@@ -266,7 +266,7 @@ class CapabilityBus:
                 raise
             else:
                 self._dispatcher.succeeded(lease, journey)
-                journey.answered(result.get("model"), usage_of(result))
+                journey.answered(result.get("model"), usage_of(result) if "usage" in result else None)
                 self._finished(journey, None)
                 return result
         error = journey.surfaced(journey.question(draining=draining))

@@ -49,7 +49,7 @@ class Exchange:
         if entry.peer is not None:
             return self._reach().stream(entry.peer.record, self._forwarded(lease, journey))
         if entry.stream is None:
-            raise CallError(Code.INTERNAL_ERROR, f"{_who(lease)} doesn't stream")
+            raise CallError(Code.NOT_IMPLEMENTED, f"{_who(lease)} doesn't stream")
         return entry.stream(journey.request, _info(lease, journey))
 
     def failure(self, lease: Lease, journey: Journey, exc: Exception) -> CallError:

@@ -65,6 +65,16 @@
     show();
   }
 
+  // Cells without a place on this page are left out: of a node whose row is not fetched yet, or filtered away.
+  function withPlaces(text) {
+    const parsed = document.createElement("template");
+    parsed.innerHTML = text;
+    for (const cell of [...parsed.content.children]) {
+      if (!byId(cell.id)) cell.remove();
+    }
+    return parsed.innerHTML;
+  }
+
   // The line to the server: looks like one WebSocket to htmx's extension, and is many, one after the other.
 
   class Line extends EventTarget {
@@ -86,7 +96,8 @@
       socket.addEventListener("open", () => this.#opened(socket));
       socket.addEventListener("close", (event) => this.#closed(socket, event.code));
       socket.addEventListener("message", (event) => {
-        if (socket === this.#socket) this.dispatchEvent(new MessageEvent("message", { data: event.data }));
+        if (socket !== this.#socket) return;
+        this.dispatchEvent(new MessageEvent("message", { data: withPlaces(event.data) }));
       });
     }
 
@@ -164,7 +175,7 @@
       if (response.redirected || response.status === 401 || response.status === 403) {
         line.ended = SIGNED_OUT;
       } else if (response.ok) {
-        htmx.swap(byId("live-no"), await response.text(), { swapStyle: "none" });
+        htmx.swap(byId("live-no"), withPlaces(await response.text()), { swapStyle: "none" });
         present.heardAt = performance.now();
         readHead();
         if (!list.busy()) list.changed(1); // nobody tells us whether it changed

@@ -1,11 +1,19 @@
 """Fixtures of the tests with real processes."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
+from tests.e2e.enrolment import Enrolment, enrol
 from tests.e2e.harness import Mesh
+from tests.e2e.room import Room
+from tests.e2e.window import Window, running_chromium
+
+OpenWindow = Callable[[str], Window]
+Measured = Callable[[str, float], None]
 
 
 @pytest.fixture
@@ -16,3 +24,56 @@ def mesh(tmp_path: Path) -> Iterator[Mesh]:
         yield mesh
     finally:
         mesh.end()
+
+
+@pytest.fixture(scope="session")
+def enrolled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Enrolment]:
+    """The state of a dashboard that knows nodes, people and programs, to be copied, and their secrets."""
+    folder = tmp_path_factory.mktemp("enrolled")
+    enrolment = enrol(Mesh(folder).dashboard())
+    return folder / "var", enrolment
+
+
+@pytest.fixture(scope="module")
+def room(enrolled: tuple[Path, Enrolment], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    """The control room of a module, not started."""
+    like, enrolment = enrolled
+    mesh = Mesh(tmp_path_factory.mktemp("room"))
+    try:
+        yield Room(mesh, enrolment, like=like)
+    finally:
+        mesh.end()
+        shutil.rmtree(mesh.folder)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One browser for all windows of a module."""
+    with running_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def window(chromium: Browser, room: Room) -> Iterator[OpenWindow]:
+    """Opens windows of people; fails when one of their pages complains."""
+    opened: list[Window] = []
+
+    def open_for(person: str) -> Window:
+        opened.append(Window(chromium, room.dashboard.url))
+        opened[-1].sign_in(person)
+        return opened[-1]
+
+    yield open_for
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Measured:
+    """Takes down how long something took; nothing is judged by it, because the machine may be busy."""
+
+    def take_down(what: str, seconds: float) -> None:
+        record_property(what, f"{seconds:.3f} s")
+        print(f"measured: {what}: {seconds:.3f} s")
+
+    return take_down

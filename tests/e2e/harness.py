@@ -7,6 +7,7 @@ it doesn’t go by itself; what it logged is in a file, which the fixture prints
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -107,6 +108,12 @@ class Process:
         """Wait for the ready line and return the URL in it."""
         self.url = until(self._ready_url, f"{self.name} is ready\n{self.log()}")
         return self.url
+
+    @property
+    def resident_mib(self) -> float:
+        """Memory in use, in MiB, without that of its children."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def exit_code(self) -> int | None:
         """Return the exit code, None while it runs."""
@@ -211,9 +218,10 @@ class Mesh:
         self.folder = folder
         self._processes: list[Process] = []
 
-    def mock(self, name: str, *, model: str = "mock-model") -> Mock:
+    def mock(self, name: str, *, models: Sequence[str] = ("mock-model",)) -> Mock:
         """Start a mock provider."""
-        argv = [sys.executable, "-m", "meshcore", "mock-ai", "--port", "0", "--name", name, "--model", model]
+        argv = [sys.executable, "-m", "meshcore", "mock-ai", "--port", "0", "--name", name]
+        argv += [f"--model={model}" for model in models]
         mock = self._keep(Mock(name, argv, folder=self.folder, env=_environment()))
         mock.start_and_wait()
         return mock
@@ -247,8 +255,11 @@ class Mesh:
         ]
         node.config.write_text("\n".join(tables))
 
-    def dashboard(self, *, env: Mapping[str, str] | None = None) -> Dashboard:
-        """Return a migrated dashboard that isn't started, with an address of its own."""
+    def dashboard(self, *, env: Mapping[str, str] | None = None, like: Path | None = None) -> Dashboard:
+        """Return a dashboard that isn't started, with an address of its own.
+
+        Its state is a copy of the one in the folder `like`, or else empty and migrated.
+        """
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         environment = (
@@ -256,7 +267,10 @@ class Mesh:
         )
         argv = [sys.executable, "manage.py", "serve", "--host", "127.0.0.1", "--port", str(port)]
         dashboard = self._keep(Dashboard(argv, folder=self.folder, env=environment, url=url))
-        dashboard.manage("migrate", "--verbosity", "0")
+        if like is None:
+            dashboard.manage("migrate", "--verbosity", "0")
+        else:
+            shutil.copytree(like, self.folder / "var")
         return dashboard
 
     def process(self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Process:

@@ -15,10 +15,12 @@ from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 CALLS_PER_SECOND = 2.0
 OPEN_MAX = 64  # calls at a time; further ones are skipped and counted
 CALL_SECONDS = 60.0  # then the application gives up
+READY_LOOKS = 25  # for a node that takes calls, before the first call; then it calls in any case
+READY_EVERY_SECONDS = 0.2
 RECENT = 12
 STREAMED_SHARE = 0.6
 SAYINGS = ("many:4", "slow:6x80", "many:8", "slow:10x60", "many:2")
-LONG_SAYING = "slow:80x200"  # 16 s: so that a drain has something to wait for
+LONG_SAYING = "slow:80x200"  # 16 s, always streamed: so that a drain has something to wait for
 LONG_EVERY = 12  # calls
 MODELS = ("mock-fast", "mock-fast", "mock-deep")
 
@@ -65,6 +67,7 @@ class Traffic:
         """Call until cancelled."""
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, connect=2.0)
         async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
+            await self._first_ready(session)
             open_calls: set[asyncio.Task[None]] = set()
             for number, first in enumerate(itertools.cycle(self._urls)):
                 await asyncio.sleep(self._chance.uniform(0.5, 1.5) / self._calls_per_second)
@@ -75,13 +78,21 @@ class Traffic:
                 open_calls.add(task)
                 task.add_done_callback(open_calls.discard)
 
+    async def _first_ready(self, session: aiohttp.ClientSession) -> None:
+        """Wait until a node takes calls: those that just started wait for their dashboard first."""
+        for _ in range(READY_LOOKS):
+            if any([await _is_ready(session, url) for url in self._urls.values()]):
+                return
+            await asyncio.sleep(READY_EVERY_SECONDS)
+
     async def call(self, session: aiohttp.ClientSession, first: str, number: int) -> None:
         """Make one call, at `first` or behind it, and count how it went."""
-        stream = self._chance.random() < STREAMED_SHARE
+        saying = self._saying(number)
+        stream = saying == LONG_SAYING or self._chance.random() < STREAMED_SHARE
         body = {
             "model": self._chance.choice(MODELS),
             "stream": stream,
-            "messages": [{"role": "user", "content": self._saying(number)}],
+            "messages": [{"role": "user", "content": saying}],
         }
         begun = self._clock()
         answered_by, status, routed_via = "", 0, ""
@@ -117,6 +128,14 @@ class Traffic:
         self.counts["answered" if answered_by else "failed"] += 1
         if answered_by not in ("", first):
             self.counts["moved_on"] += 1
+
+
+async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(f"{url}/readyz") as response:
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
 
 
 async def _ask(session: aiohttp.ClientSession, url: str, body: dict[str, object]) -> tuple[int, str]:

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from meshcore.aio.demo import traffic as traffic_module
 from meshcore.aio.demo.traffic import LONG_SAYING, Traffic
 from meshcore.aio.testing import wait_until
 
@@ -23,16 +24,22 @@ class FakeNode:
         self.text = text
         self.routed_via = routed_via
         self.asked: list[dict[str, object]] = []
+        self.looks = 0  # at its readiness; it is ready from the second one on
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[str]:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._answer)
+        app.router.add_get("/readyz", self._ready)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
         await runner.cleanup()
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        self.looks += 1
+        return web.Response(status=200 if self.looks > 1 else 503)
 
     async def _answer(self, request: web.Request) -> web.Response:
         self.asked.append(await request.json())
@@ -96,6 +103,7 @@ async def test_the_trickle_asks_all_nodes_in_turn() -> None:
         traffic = Traffic({"a": one, "b": two}, calls_per_second=100, sayings=str)
         running = asyncio.create_task(traffic.run())
         await wait_until(lambda: bool(first.asked) and len(second.asked) >= 2)
+        assert first.looks == second.looks == 2
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
@@ -103,11 +111,24 @@ async def test_the_trickle_asks_all_nodes_in_turn() -> None:
 
 
 async def test_calls_beyond_the_bound_are_skipped_and_counted() -> None:
-    traffic = Traffic({"a": "http://127.0.0.1:1"}, calls_per_second=1000, open_max=0)
+    async with FakeNode().serve() as url:
+        traffic = Traffic({"a": url}, calls_per_second=1000, open_max=0)
+        running = asyncio.create_task(traffic.run())
+
+        await wait_until(lambda: traffic.counts["skipped"] > 0)
+
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert traffic.counts["calls"] == 0
+
+
+async def test_the_trickle_begins_in_the_end_though_nobody_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic_module, "READY_EVERY_SECONDS", 0)
+    traffic = Traffic({"dead": "http://127.0.0.1:1"}, calls_per_second=1000)
     running = asyncio.create_task(traffic.run())
 
-    await wait_until(lambda: traffic.counts["skipped"] > 0)
+    await wait_until(lambda: traffic.counts["failed"] > 0)
 
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert traffic.counts["calls"] == 0
+    assert traffic.counts["answered"] == 0

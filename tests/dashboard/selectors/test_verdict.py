@@ -20,8 +20,9 @@ def said() -> verdict.Verdict:
     return verdict.of(nodes.gather(now=NOW))
 
 
-def opened(node: Node, key: str, **fields: float) -> None:
-    factory.breaker(node, key, now=NOW, state=BreakerState.OPEN, error="connect timeout", **fields)
+def opened(node: Node, key: str, *, since_seconds: float = 60.0) -> None:
+    error, state = "connect timeout", BreakerState.OPEN
+    factory.breaker(node, key, now=NOW, state=state, error=error, since_seconds=since_seconds)
 
 
 def test_without_nodes_there_is_nothing_to_judge() -> None:

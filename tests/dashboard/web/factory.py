@@ -227,7 +227,7 @@ def trace(node: Node, *, at: datetime, attempts: list[dict[str, Any]] | None = N
     return row
 
 
-FAILED_OVER = [
+FAILED_OVER: list[dict[str, Any]] = [
     {
         "n": 1,
         "node": "node-b",
@@ -250,7 +250,7 @@ FAILED_OVER = [
         "committed": True,
     },
 ]
-CANDIDATES = [
+CANDIDATES: list[dict[str, Any]] = [
     {
         "node": "node-b",
         "provider": "ollama",

@@ -81,7 +81,7 @@ def test_an_empty_audit_says_what_will_be_in_it(operator: Client) -> None:
 def test_a_search_that_stopped_says_how_far_it_came(
     operator: Client, drained: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyset.page, "__kwdefaults__", {**keyset.page.__kwdefaults__, "walk": 1})
+    monkeypatch.setattr(keyset, "WALK_ROWS", 1)
 
     page = read(operator, "/audit/?target=node-a&actor=nobody")
 

@@ -41,7 +41,7 @@ def test_the_audit_and_the_desired_state_say_who_why_and_from_where(operator: Cl
     entry = AuditEntry.objects.get()
     assert (entry.actor_name, entry.action, entry.target) == ("alice", "drain", "node:node-a")
     assert (entry.reason, entry.address, entry.generation) == ("kernel update", "192.0.2.7", 1)
-    drain = DesiredState.objects.get().drain
+    drain = DesiredState.objects.get().drain or {}
     assert (drain["by"], drain["reason"], drain["sticky"]) == ("alice", "kernel update", True)
     assert drain["deadline_at"].startswith("2026-03-05T14:36:07")
 

@@ -63,7 +63,8 @@ def test_a_viewer_sees_the_button_disabled_with_the_reason(viewer: Client, opera
     factory.seen_node("node-a", now=NOW)
 
     assert (
-        '<button disabled title="Draining is for operators and admins.">' in viewer.get("/").content.decode()
+        '<button type="button" disabled title="Draining is for operators and admins.">'
+        in viewer.get("/").content.decode()
     )
     assert 'href="/nodes/node-a/?confirm=drain"' in operator.get("/").content.decode()
 

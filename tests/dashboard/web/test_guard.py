@@ -78,7 +78,10 @@ def test_a_button_pressed_from_another_site_is_refused(alice: User, path: str) -
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(alice)
 
-    assert browser.post(path, {"reason": "kernel update"}).status_code == 403
+    response = browser.post(path, {"reason": "kernel update"})
+
+    assert response.status_code == 403
+    assert "out of date" in response.content.decode()
     assert not AuditEntry.objects.exists()
 
 

@@ -35,6 +35,14 @@ def test_a_wrong_password_says_so_and_leaves_no_session(client: Client, alice: U
     assert not AuditEntry.objects.exists()
 
 
+def test_after_too_many_tries_it_says_so_on_a_page(client: Client, alice: User) -> None:
+    answers = [client.post("/login/", {"username": "alice", "password": "wrong"}) for _ in range(5)]
+
+    assert answers[-1].status_code == 429
+    assert "5 wrong passwords" in answers[-1].content.decode()
+    assert "15 min" in answers[-1].content.decode()
+
+
 def test_an_empty_form_says_what_is_missing(client: Client) -> None:
     assert "Name and password are both needed." in client.post("/login/", {}).content.decode()
 

@@ -99,7 +99,7 @@ def test_a_viewer_sees_the_button_disabled_with_the_reason(viewer: Client) -> No
 
     page = read(viewer, "/nodes/node-a/?confirm=drain")
 
-    assert '<button disabled title="Draining is for operators and admins.">' in page
+    assert '<button type="button" disabled title="Draining is for operators and admins.">' in page
     assert "data-confirm" not in page
 
 

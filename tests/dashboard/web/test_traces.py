@@ -1,6 +1,7 @@
 """The list of traces, and one of them."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -58,7 +59,7 @@ def test_a_search_that_stopped_says_how_far_it_came(viewer: Client, monkeypatch:
     node = factory.seen_node("node-a", now=NOW)
     for n in range(5):
         factory.trace(node, at=NOW - timedelta(seconds=n))
-    monkeypatch.setattr(keyset.page, "__kwdefaults__", {**keyset.page.__kwdefaults__, "walk": 3})
+    monkeypatch.setattr(keyset, "WALK_ROWS", 3)
 
     page = read(viewer, "/traces/?code=timeout")
 
@@ -127,9 +128,7 @@ def test_the_story_has_attempts_candidates_and_the_command(viewer: Client) -> No
         ({"why": "new word"}, "was served by node-a", "ok"),
     ],
 )
-def test_other_ends_have_their_words(
-    viewer: Client, fields: dict[str, object], title: str, pill: str
-) -> None:
+def test_other_ends_have_their_words(viewer: Client, fields: dict[str, Any], title: str, pill: str) -> None:
     trace = factory.trace(factory.seen_node("node-a", now=NOW), at=NOW, **fields)
 
     page = read(viewer, f"/traces/{trace.pk}/")

@@ -1,0 +1,223 @@
+"""What becomes of what a node says: stored by services, in threads of the runtime; and what it is told, when.
+
+    hello      -> services.link.open_connection   -> descriptor
+    health     -> services.health.apply   the newest; an older one that had to wait is merged into it
+    telemetry  -> services.ingest.store   -> acknowledged after the commit, at most a window waits
+    going_idle -> services.link.go_idle   -> acknowledged after the commit
+    a change of the desired state         -> sent at once, whole
+
+Three tasks: one stores, one sends desired state, one watches the handshake's time.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from django.db import Error as DatabaseError
+
+from dashboard.models import Node
+from dashboard.runtime import LaneFull, Runtime
+from dashboard.services import drain, health, ingest, link
+from dashboard.services.columns import Unfit
+from dashboard.services.ingest import ConnectionLost
+from dashboard.services.link import HandshakeRefused
+from meshcore.clock import Clock, UtcNow, monotonic, utcnow
+from meshcore.frames import FromNode, GoingIdle, Health, Hello, Rewind, Telemetry
+from meshcore.link import CloseCode, Closing, DashboardSide, LinkPolicy
+from meshcore.pulse import newest
+
+logger = logging.getLogger(__name__)
+
+SUPERSEDED = Closing(CloseCode.SUPERSEDED, "another connection of this node counts now")
+LATER = Closing(CloseCode.TRY_AGAIN_LATER, "the dashboard can't store now")
+
+
+class LinkSession:
+    """The dashboard's end of one connection.
+
+    `send` writes a line, `close` closes the socket; both may come late.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        runtime: Runtime,
+        *,
+        send: Callable[[bytes], Awaitable[None]],
+        close: Callable[[Closing], Awaitable[None]],
+        policy: LinkPolicy | None = None,
+        clock: Clock = monotonic,
+        now: UtcNow = utcnow,
+    ) -> None:
+        self._node = node
+        self._runtime = runtime
+        self._send = send
+        self._close = close
+        self._clock = clock
+        self._now = now
+        self._side = DashboardSide(clock=clock, policy=policy or LinkPolicy())
+        self._connection_no = 0  # 0: no handshake yet
+        self._health: Health | None = None  # the newest that waits
+        self._telemetry: deque[Telemetry] = deque()  # at most a window
+        self._told = 0  # the generation that was sent last
+        self._work = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._tasks = [asyncio.create_task(self._watch_handshake())]
+
+    async def receive(self, message: str | bytes) -> None:
+        """Take what came; returns soon but for a handshake, which nothing may overtake."""
+        for frame in self._side.receive_message(message):
+            await self._heard(frame)
+        if self._side.closing is not None:
+            await self._close(self._side.closing)
+
+    async def end(self) -> None:
+        """Stop, and note the connection as closed."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._unsubscribe()
+        if self._runtime.links.get(self._node.name) == self._wake:
+            del self._runtime.links[self._node.name]
+        if self._connection_no:
+            await self._note_closed()
+
+    async def _note_closed(self) -> None:
+        try:
+            await self._runtime.in_ingest(
+                link.close_connection, node=self._node, connection_no=self._connection_no, now=self._now()
+            )
+        except (DatabaseError, LaneFull):  # the node's silence says the same a few seconds later
+            logger.exception(
+                "%s: the end of connection %d was not noted", self._node.name, self._connection_no
+            )
+
+    async def _heard(self, frame: FromNode) -> None:
+        match frame:
+            case Hello():
+                await self._guarded(self._greet(frame))
+            case Health():
+                self._health = newest(self._health, frame)
+                self._work.set()
+            case Telemetry():
+                self._telemetry.append(frame)
+                self._work.set()
+            case GoingIdle():
+                await self._guarded(self._flip_to_idle())
+
+    async def _greet(self, hello: Hello) -> None:
+        self._connection_no, descriptor = await self._runtime.in_control(
+            link.open_connection, node=self._node, hello=hello, now=self._now()
+        )
+        logger.info("%s is connected, connection %d", self._node.name, self._connection_no)
+        self._side.send_descriptor(descriptor)
+        await self._write()
+        self._runtime.links[self._node.name] = self._wake
+        self._unsubscribe = self._runtime.on_change(f"node:{self._node.name}", lambda ids, keys: self._wake())
+        self._told = descriptor.desired.generation if descriptor.desired else 0
+        self._tasks += [asyncio.create_task(self._store_on()), asyncio.create_task(self._steer())]
+        self._wake()  # what changed since the descriptor was made
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    async def _flip_to_idle(self) -> None:
+        flipped = await self._runtime.in_ingest(
+            link.go_idle, node=self._node, connection_no=self._connection_no, now=self._now()
+        )
+        if not flipped:
+            await self._stop(SUPERSEDED)
+            return
+        self._side.acknowledge_idle()
+        await self._write()
+
+    async def _store_on(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            await self._guarded(self._store_health())
+            while self._telemetry:
+                await self._guarded(self._store_telemetry(self._telemetry.popleft()))
+                await self._guarded(self._store_health())
+
+    async def _store_health(self) -> None:
+        said, self._health = self._health, None
+        if said is None:
+            return
+        counts = await self._runtime.in_ingest(
+            health.apply, node=self._node, connection_no=self._connection_no, health=said, now=self._now()
+        )
+        if not counts:
+            await self._stop(SUPERSEDED)
+
+    async def _store_telemetry(self, frame: Telemetry) -> None:
+        connection_no, now = self._connection_no, self._now()
+        answer = await self._runtime.in_ingest(
+            ingest.store, node=self._node, connection_no=connection_no, telemetry=frame, now=now
+        )
+        match answer:
+            case ConnectionLost():
+                await self._stop(SUPERSEDED)
+            case Rewind(hwm=hwm):
+                self._telemetry.clear()  # what came behind the gap is void, too
+                self._side.send_rewind(hwm)
+            case _:
+                self._side.send_ack(answer.to, answer.refused)
+        await self._write()
+
+    async def _steer(self) -> None:
+        """Send the desired state whenever it has a generation that the node wasn't told."""
+        if self._told:
+            await self._guarded(self._note_sent())
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._guarded(self._send_desired())
+
+    async def _send_desired(self) -> None:
+        wanted = await self._runtime.in_control(link.desired_of, node=self._node)
+        if wanted is None or wanted.generation <= self._told:
+            return
+        self._side.send_desired(wanted)
+        await self._write()
+        self._told = wanted.generation
+        await self._note_sent()
+
+    async def _note_sent(self) -> None:
+        await self._runtime.in_control(
+            drain.record_sent, node=self._node, generation=self._told, now=self._now()
+        )
+
+    async def _watch_handshake(self) -> None:
+        while (deadline := self._side.next_deadline()) is not None:
+            await asyncio.sleep(max(deadline - self._clock(), 0))
+            self._side.tick()
+        if self._side.closing is not None:
+            await self._close(self._side.closing)
+
+    async def _write(self) -> None:
+        for line in self._side.frames_to_send():
+            await self._send(line)
+
+    async def _guarded(self, step: Awaitable[None]) -> None:
+        """Take a step; what goes wrong in it closes the connection, and the node comes again."""
+        try:
+            await step
+        except HandshakeRefused as exc:
+            await self._stop(Closing(exc.code, exc.reason))
+        except Unfit as exc:
+            await self._stop(Closing(CloseCode.PROTOCOL_ERROR, str(exc)))
+        except (DatabaseError, LaneFull):
+            logger.exception("%s: the connection is closed", self._node.name)
+            await self._stop(LATER)
+        except Exception:
+            logger.exception("%s: the connection is closed", self._node.name)
+            await self._stop(Closing(CloseCode.INTERNAL_ERROR, "internal error"))
+
+    async def _stop(self, closing: Closing) -> None:
+        """Close the socket and forget what waits: the node sends it again."""
+        self._telemetry.clear()
+        self._health = None
+        await self._close(closing)

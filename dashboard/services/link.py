@@ -1,0 +1,150 @@
+"""Which connection of a node counts, and what it is told first (link-and-telemetry, "Rules").
+
+    open_connection -> counts, until another one is opened -> go_idle -> close_connection
+
+Every handshake takes the next `connection_no` under lock; whoever writes for a connection checks that it
+still has the number. All that is decided from the database, so it holds over any number of processes.
+"""
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from dashboard.models import DesiredState, Node, NodeLink, SpoolMark
+from dashboard.selectors.presence import health_seconds
+from dashboard.services import audit, changes, columns, desired, drain
+from meshcore.frames import CONTRACT_VERSION, FRAME_MAX_BYTES, WINDOW, DescriptorBody, Desired, Hello, Limits
+from meshcore.link import CloseCode
+
+ALIVE = timedelta(seconds=10)  # an open socket that was heard this lately isn't taken over by another process
+MARKS_MAX = 50  # spools remembered of one node; a new home is a new spool
+TEXT_MAX = {"instance_id": 64, "boot_epoch": 128, "log_id": 64, "url": 255, "version": 64}
+
+
+class HandshakeRefused(Exception):
+    """The connection must be closed with `code`; the text is for the node's log."""
+
+    def __init__(self, code: CloseCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+def open_connection(*, node: Node, hello: Hello, now: datetime) -> tuple[int, DescriptorBody]:
+    """Let this connection of `node` count, and return its number and the answer to its hello.
+
+    Raises HandshakeRefused. A drain that ends with the node's restart has ended when this returns.
+    """
+    hello = _checked(hello)
+    with transaction.atomic():
+        audit.locked_head()
+        node = Node.objects.select_for_update().get(pk=node.pk)
+        link, _ = NodeLink.objects.select_for_update().get_or_create(node=node)
+        _refuse_duplicate(node, link, hello, now=now)
+        _take_over(link, hello, now=now)
+        mark = _mark(node, link, hello, now=now)
+        wanted = drain.node_said_hello(
+            node=node, boot_epoch=hello.boot_epoch, desired_generation=hello.desired_generation, now=now
+        )
+        _introduce(node, hello, now=now)
+        changes.publish(f"node:{node.name}", f"providers:{node.name}", "nodes", now=now)
+    descriptor = DescriptorBody(
+        contract_version=min(hello.contract_version, CONTRACT_VERSION),
+        resume_from=mark.hwm,
+        spool_reset=hello.spool_last_seq < mark.hwm,
+        desired=wanted,
+        limits=Limits(
+            window=WINDOW,
+            max_frame_bytes=FRAME_MAX_BYTES,
+            health_seconds=health_seconds(Node.objects.count()),
+        ),
+    )
+    return link.connection_no, descriptor
+
+
+def desired_of(*, node: Node) -> Desired | None:
+    """Return what the node shall do now, None when nobody ever wanted anything of it."""
+    state = DesiredState.objects.filter(node=node).first()
+    return None if state is None else desired.frame(state)
+
+
+def go_idle(*, node: Node, connection_no: int, now: datetime) -> bool:
+    """Note that the node closes on purpose, before it does; False: the connection doesn't count any more."""
+    return _update(node, connection_no, {"idle": True}, now=now)
+
+
+def close_connection(*, node: Node, connection_no: int, now: datetime) -> bool:
+    """Note that the socket is closed; False: the connection didn't count any more, and nothing changed."""
+    return _update(node, connection_no, {"closed_at": now}, now=now)
+
+
+def _update(node: Node, connection_no: int, values: dict[str, object], *, now: datetime) -> bool:
+    with transaction.atomic():
+        mine = NodeLink.objects.filter(node=node, connection_no=connection_no, closed_at=None)
+        won = mine.update(**values) == 1
+        if won:
+            changes.publish(f"node:{node.name}", "nodes", now=now)
+    return won
+
+
+def _checked(hello: Hello) -> Hello:
+    """Return what a hello says, fit to be stored; raises HandshakeRefused."""
+    hello = columns.clean(hello)
+    oldest = max(CONTRACT_VERSION - 1, 1)
+    if hello.contract_version < oldest:
+        raise _wrong(f"contract_version={hello.contract_version}: expected {oldest} or above")
+    texts = {name: getattr(hello, name) for name in ("instance_id", "boot_epoch", "log_id")}
+    texts |= {name: getattr(hello.manifest, name) for name in ("url", "version")}
+    for name, text in texts.items():
+        if len(text) > TEXT_MAX[name]:
+            raise _wrong(f"{name} of {len(text)} characters: expected at most {TEXT_MAX[name]}")
+    for name in ("instance_id", "spool_id"):
+        if not 0 < len(getattr(hello, name)) <= TEXT_MAX["instance_id"]:
+            raise _wrong(f"{name}: expected 1 to {TEXT_MAX['instance_id']} characters")
+    return hello
+
+
+def _wrong(reason: str) -> HandshakeRefused:
+    return HandshakeRefused(CloseCode.PROTOCOL_ERROR, reason)
+
+
+def _refuse_duplicate(node: Node, link: NodeLink, hello: Hello, *, now: datetime) -> None:
+    if link.opened_at is None or link.closed_at is not None or link.instance_id == hello.instance_id:
+        return
+    heard_at = max(link.opened_at, node.last_heard_at or link.opened_at)
+    if now - heard_at < ALIVE:
+        reason = f"another process with the token of {node.name} is connected"
+        raise HandshakeRefused(CloseCode.DUPLICATE_NODE, reason)
+
+
+def _take_over(link: NodeLink, hello: Hello, *, now: datetime) -> None:
+    link.connection_no += 1
+    link.instance_id = hello.instance_id
+    link.opened_at, link.closed_at, link.idle = now, None, False
+    link.save()
+
+
+def _mark(node: Node, link: NodeLink, hello: Hello, *, now: datetime) -> SpoolMark:
+    marks = SpoolMark.objects.select_for_update()
+    mark, new = marks.get_or_create(node=node, spool_id=hello.spool_id, defaults={"updated_at": now})
+    mark.connection_no, mark.updated_at = link.connection_no, now
+    mark.save(update_fields=["connection_no", "updated_at"])
+    if new:
+        kept = SpoolMark.objects.filter(node=node).order_by("-updated_at", "-id").values_list("id", flat=True)
+        SpoolMark.objects.filter(node=node).exclude(id__in=list(kept[:MARKS_MAX])).delete()
+    return mark
+
+
+def _introduce(node: Node, hello: Hello, *, now: datetime) -> None:
+    node.instance_id = hello.instance_id
+    node.boot_epoch = hello.boot_epoch
+    node.log_id = hello.log_id
+    node.url = hello.manifest.url
+    node.version = hello.manifest.version
+    node.manifest = columns.plain(hello.manifest)
+    node.clock_skew_seconds = (hello.clock - now).total_seconds()
+    node.save(
+        update_fields=[
+            *("instance_id", "boot_epoch", "log_id", "url", "version", "manifest", "clock_skew_seconds")
+        ]
+    )

@@ -1,0 +1,360 @@
+"""What becomes of what a node says, with real services, threads and database; only the socket is missing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from django.db import OperationalError
+
+from dashboard import runtime
+from dashboard.edge.link_session import LinkSession
+from dashboard.models import Drain, DrainStep, Node, NodeLink, SpoolMark, Trace
+from dashboard.runtime import LaneFull, Runtime
+from dashboard.services import drain, ingest, link, nodes
+from dashboard.services.actor import SYSTEM
+from meshcore import framing
+from meshcore.capability import Manifest
+from meshcore.drain import InFlight, NodeState, Readout
+from meshcore.frames import (
+    Descriptor,
+    Desired,
+    Frame,
+    GoingIdle,
+    GoingIdleAck,
+    Health,
+    Hello,
+    InboundAck,
+    Rewind,
+    Telemetry,
+    TelemetryAck,
+)
+from meshcore.link import CloseCode, Closing, LinkPolicy
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+HEALTH = Health(no=1, at=NOW, node=Readout(state=NodeState.RUNNING, accepting=True), full=True)
+
+
+def hello(instance_id: str = "i1", spool_id: str = "s1") -> Hello:
+    return Hello(
+        node_id="node-a",
+        instance_id=instance_id,
+        spool_id=spool_id,
+        clock=NOW,
+        manifest=Manifest(node_id="node-a"),
+    )
+
+
+def traces(after: int, to: int) -> Telemetry:
+    call = {"capability": "llm.chat", "started_at": NOW}
+    items = [
+        {"kind": "trace", "seq": seq, "at": NOW, "trace": {**call, "trace_id": f"t{seq}"}}
+        for seq in range(after + 1, to + 1)
+    ]
+    return Telemetry(
+        after=after, to=to, items=tuple(msgspec.Raw(msgspec.json.encode(item)) for item in items)
+    )
+
+
+class Wire:
+    """The node's end: what it was told, and how it was closed."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        self.closed: list[Closing] = []
+        self._reader = framing.reader_from_dashboard()
+        self._news = asyncio.Event()
+
+    async def send(self, line: bytes) -> None:
+        self.told += self._reader.read(line)
+        self._news.set()
+
+    async def close(self, closing: Closing) -> None:
+        self.closed.append(closing)
+        self._news.set()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+    async def hear(self, kind: type[Any]) -> Any:
+        """The first frame of a kind."""
+        await self.until(lambda: any(isinstance(frame, kind) for frame in self.told))
+        return next(frame for frame in self.told if isinstance(frame, kind))
+
+    async def close_code(self) -> CloseCode:
+        await self.until(lambda: self.closed)
+        return self.closed[0].code
+
+
+class Connection:
+    """A session and its wire."""
+
+    def __init__(self, node: Node, rt: Runtime, **settings: Any) -> None:
+        self.wire = Wire()
+        settings = {"now": lambda: NOW, **settings}
+        self.session = LinkSession(node, rt, send=self.wire.send, close=self.wire.close, **settings)
+
+    async def say(self, *frames: Frame) -> None:
+        for frame in frames:
+            await self.session.receive(framing.encode(frame))
+
+
+Connect = Callable[..., Connection]
+
+
+@pytest.fixture
+def node() -> Node:
+    return nodes.add(name="node-a", actor=SYSTEM, now=NOW)[0]
+
+
+@pytest.fixture
+async def rt(node: Node) -> AsyncIterator[Runtime]:
+    async with runtime.running() as running:
+        yield running
+
+
+@pytest.fixture
+async def connect(node: Node, rt: Runtime) -> AsyncIterator[Connect]:
+    made: list[Connection] = []
+
+    def connect_(**settings: Any) -> Connection:
+        made.append(Connection(node, rt, **settings))
+        return made[-1]
+
+    yield connect_
+    for connection in made:
+        await connection.session.end()
+
+
+async def in_db(rt: Runtime, read: Callable[[], Any]) -> Any:
+    return await rt.in_render(read)
+
+
+async def until_in_db(rt: Runtime, read: Callable[[], Any]) -> None:
+    """Wait until `read` returns something true."""
+    async with asyncio.timeout(10):
+        while not await in_db(rt, read):  # noqa: ASYNC110 - a row has no event
+            await asyncio.sleep(0.01)
+
+
+async def test_hello_is_answered_with_the_descriptor(connect: Connect, rt: Runtime, node: Node) -> None:
+    connection = connect()
+
+    await connection.say(hello())
+
+    (descriptor,) = connection.wire.told
+    assert isinstance(descriptor, Descriptor)
+    assert descriptor.descriptor.desired == Desired(generation=0)
+    assert list(rt.links) == ["node-a"]
+    stored = await in_db(rt, NodeLink.objects.get)
+    assert (stored.connection_no, stored.closed_at) == (1, None)
+
+
+async def test_health_is_stored(connect: Connect, rt: Runtime) -> None:
+    connection = connect()
+
+    await connection.say(hello(), HEALTH)
+
+    await until_in_db(rt, Node.objects.filter(state="running").exists)
+
+
+async def test_telemetry_is_acknowledged_after_it_is_stored(connect: Connect, rt: Runtime) -> None:
+    connection = connect()
+
+    await connection.say(hello(), traces(0, 2), traces(2, 3))
+    await connection.wire.until(lambda: TelemetryAck(to=3) in connection.wire.told)
+
+    assert await in_db(rt, Trace.objects.count) == 3
+    assert [frame.to for frame in connection.wire.told if isinstance(frame, TelemetryAck)] == [2, 3]
+
+
+async def test_a_gap_rewinds_once_and_the_node_goes_on_from_the_mark(connect: Connect, rt: Runtime) -> None:
+    connection = connect()
+    await connection.say(hello(), traces(0, 2))
+    await connection.wire.hear(TelemetryAck)
+
+    await connection.say(traces(5, 6), traces(6, 7))
+    await connection.wire.hear(Rewind)
+    await connection.say(traces(2, 7))
+    await connection.wire.until(lambda: TelemetryAck(to=7) in connection.wire.told)
+
+    assert [frame for frame in connection.wire.told if isinstance(frame, Rewind)] == [Rewind(hwm=2)]
+    assert await in_db(rt, Trace.objects.count) == 7
+
+
+async def test_the_desired_state_is_sent_as_soon_as_it_changes_and_that_is_noted(
+    connect: Connect, rt: Runtime, node: Node
+) -> None:
+    connection = connect()
+    await connection.say(hello())
+
+    await rt.in_control(drain.request, node=node, actor=SYSTEM, reason="kernel")
+    desired = await connection.wire.hear(Desired)
+
+    assert (desired.generation, desired.drain.reason) == (1, "kernel")
+    await until_in_db(rt, DrainStep.objects.filter(step="sent").exists)
+
+
+async def test_a_drain_that_waits_for_the_node_is_sent_with_the_descriptor(
+    connect: Connect, rt: Runtime, node: Node
+) -> None:
+    await rt.in_control(drain.request, node=node, actor=SYSTEM)
+    connection = connect()
+
+    await connection.say(hello())
+
+    assert connection.wire.told[0].descriptor.desired.generation == 1
+    await until_in_db(rt, DrainStep.objects.filter(step="sent").exists)
+
+
+async def test_a_change_that_is_none_for_the_node_sends_nothing(
+    connect: Connect, rt: Runtime, node: Node
+) -> None:
+    connection = connect()
+    await connection.say(hello())
+
+    rt.links["node-a"]()
+    await connection.say(traces(0, 1))
+    await connection.wire.hear(TelemetryAck)
+
+    assert not any(isinstance(frame, Desired) for frame in connection.wire.told)
+
+
+async def test_drain_steps_of_the_node_become_steps_of_the_drain(
+    connect: Connect, rt: Runtime, node: Node
+) -> None:
+    await rt.in_control(drain.request, node=node, actor=SYSTEM)
+    connection = connect()
+    item = {"kind": "drain_step", "seq": 1, "at": NOW, "generation": 1, "step": "drained"}
+
+    await connection.say(hello(), Telemetry(after=0, to=1, items=(msgspec.Raw(msgspec.json.encode(item)),)))
+    await connection.wire.hear(TelemetryAck)
+
+    assert await in_db(rt, DrainStep.objects.filter(step="drained").exists)
+    assert await in_db(rt, Drain.objects.count) == 1
+
+
+async def test_going_idle_is_noted_and_then_acknowledged(connect: Connect, rt: Runtime) -> None:
+    connection = connect()
+
+    await connection.say(hello(), InboundAck(bufferId="b1"), GoingIdle())
+
+    assert connection.wire.told[-1] == GoingIdleAck()
+    assert (await in_db(rt, NodeLink.objects.get)).idle
+
+
+async def test_the_end_of_the_connection_is_noted(connect: Connect, rt: Runtime) -> None:
+    connection = connect()
+    await connection.say(hello())
+
+    await connection.session.end()
+
+    assert (await in_db(rt, NodeLink.objects.get)).closed_at == NOW
+    assert rt.links == {}
+
+
+async def test_who_never_greeted_leaves_no_trace(connect: Connect, rt: Runtime) -> None:
+    connection = connect()
+
+    await connection.session.end()
+
+    assert (await in_db(rt, NodeLink.objects.get)).connection_no == 0
+
+
+@pytest.mark.parametrize("last_word", [HEALTH, traces(0, 1), GoingIdle()])
+async def test_the_loser_of_two_connections_closes_4409_with_its_next_word(
+    connect: Connect, rt: Runtime, last_word: Frame
+) -> None:
+    loser, winner = connect(), connect()
+    await loser.say(hello())
+    await winner.say(hello())
+
+    await loser.say(last_word)
+
+    assert await loser.wire.close_code() is CloseCode.SUPERSEDED
+    await loser.session.end()
+    assert list(rt.links) == ["node-a"], "the loser takes nothing with it"
+    assert (await in_db(rt, NodeLink.objects.get)).closed_at is None
+    assert await in_db(rt, Trace.objects.count) == 0
+
+
+async def test_another_process_with_the_same_token_is_refused_4410(connect: Connect) -> None:
+    first, second = connect(), connect()
+    await first.say(hello("i1"))
+
+    await second.say(hello("i2"))
+
+    assert await second.wire.close_code() is CloseCode.DUPLICATE_NODE
+    assert first.wire.closed == []
+
+
+async def test_what_breaks_the_rules_is_closed(connect: Connect) -> None:
+    connection = connect()
+
+    await connection.say(GoingIdle())
+
+    assert await connection.wire.close_code() is CloseCode.PROTOCOL_ERROR
+
+
+async def test_health_that_cannot_be_stored_is_closed_and_named(connect: Connect) -> None:
+    connection = connect()
+    wrong = Readout(state=NodeState.RUNNING, accepting=True, in_flight=InFlight(total=-1))
+
+    await connection.say(hello(), msgspec.structs.replace(HEALTH, node=wrong))
+
+    assert await connection.wire.close_code() is CloseCode.PROTOCOL_ERROR
+    assert "in_flight=-1" in connection.wire.closed[0].reason
+
+
+async def test_who_does_not_greet_in_time_is_closed(connect: Connect) -> None:
+    connection = connect(policy=LinkPolicy(handshake_seconds=0.05))
+
+    assert await connection.wire.close_code() is CloseCode.HANDSHAKE_TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OperationalError("database is locked"), CloseCode.TRY_AGAIN_LATER),
+        (LaneFull("1000 calls wait"), CloseCode.TRY_AGAIN_LATER),
+        (KeyError("a fault of ours"), CloseCode.INTERNAL_ERROR),
+    ],
+)
+async def test_what_cannot_be_stored_now_comes_again(
+    connect: Connect, rt: Runtime, monkeypatch: pytest.MonkeyPatch, error: Exception, code: CloseCode
+) -> None:
+    def fail(**call: Any) -> None:
+        raise error
+
+    connection = connect()
+    await connection.say(hello())
+    monkeypatch.setattr(ingest, "store", fail)
+
+    await connection.say(traces(0, 1), traces(1, 2))
+
+    assert await connection.wire.close_code() is code
+    assert "fault" not in connection.wire.closed[0].reason
+    assert (await in_db(rt, SpoolMark.objects.get)).hwm == 0
+
+
+async def test_an_end_that_cannot_be_noted_is_the_end_all_the_same(
+    connect: Connect, rt: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**call: Any) -> None:
+        raise OperationalError("disk full")
+
+    connection = connect()
+    await connection.say(hello())
+    with monkeypatch.context() as patch:
+        patch.setattr(link, "close_connection", fail)
+
+        await connection.session.end()
+
+    assert rt.links == {}

@@ -1,0 +1,188 @@
+"""The present of a node, as it says it."""
+
+from datetime import datetime, timedelta
+
+import msgspec
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from dashboard.models import Change, Node, NodeLink, ProviderHealth
+from dashboard.services import health
+from dashboard.services.columns import Unfit
+from meshcore.breaker import BreakerState
+from meshcore.drain import ActiveWork, InFlight, NodeState, Readout
+from meshcore.frames import BreakerReport, Health, SpoolReport
+
+pytestmark = pytest.mark.django_db
+MINE = 5
+
+
+@pytest.fixture
+def connected(node: Node, now: datetime) -> Node:
+    NodeLink.objects.update_or_create(node=node, defaults={"connection_no": MINE, "opened_at": now})
+    Change.objects.all().delete()
+    return node
+
+
+def frame(now: datetime, no: int = 1, **changes: object) -> Health:
+    readout = Readout(
+        state=NodeState.RUNNING,
+        accepting=True,
+        in_flight=InFlight(calls=2, total=2),
+        edge=1,
+        observed_generation=3,
+    )
+    spool = SpoolReport(size=4, last_seq=9, dropped={"trace": 1})
+    made = Health(no=no, at=now, node=readout, spool=spool, version="0.1.0")
+    return msgspec.structs.replace(made, **changes)
+
+
+def with_readout(made: Health, **changes: object) -> Health:
+    return msgspec.structs.replace(made, node=msgspec.structs.replace(made.node, **changes))
+
+
+def apply(node: Node, made: Health, now: datetime, *, connection_no: int = MINE) -> bool:
+    return health.apply(node=node, connection_no=connection_no, health=made, now=now)
+
+
+def new_keys() -> list[str]:
+    keys = list(Change.objects.order_by("id").values_list("key", flat=True))
+    Change.objects.all().delete()
+    return keys
+
+
+def test_what_a_node_says_is_its_row(connected: Node, now: datetime) -> None:
+    assert apply(connected, frame(now), now)
+
+    node = Node.objects.get()
+    assert (node.state, node.accepting, node.in_flight, node.edge) == ("running", True, 2, 1)
+    assert (node.observed_generation, node.safe_to_stop, node.version) == (3, False, "0.1.0")
+    assert node.readout["in_flight"]["calls"] == 2
+    assert node.spool == {"size": 4, "last_seq": 9, "dropped": {"trace": 1}}
+    assert (node.last_heard_at, node.health_connection_no, node.health_no) == (now, MINE, 1)
+
+
+@pytest.mark.parametrize("connection_no", [MINE - 1, MINE + 1])
+def test_a_connection_that_does_not_count_changes_nothing(
+    connected: Node, now: datetime, connection_no: int
+) -> None:
+    assert not apply(connected, frame(now), now, connection_no=connection_no)
+
+    assert Node.objects.get().last_heard_at is None
+    assert new_keys() == []
+
+
+def test_a_frame_that_was_overtaken_changes_nothing(connected: Node, now: datetime) -> None:
+    apply(connected, frame(now, no=7), now)
+
+    late = with_readout(frame(now, no=6), state=NodeState.DRAINING)
+
+    assert not apply(connected, late, now)
+    assert not apply(connected, frame(now, no=7), now)
+    assert (Node.objects.get().state, Node.objects.get().health_no) == ("running", 7)
+
+
+def test_a_new_connection_begins_again_at_one(connected: Node, now: datetime) -> None:
+    apply(connected, frame(now, no=700), now)
+    NodeLink.objects.update(connection_no=MINE + 1)
+
+    assert apply(connected, frame(now, no=1), now, connection_no=MINE + 1)
+    assert Node.objects.get().health_no == 1
+
+
+def test_only_what_shows_is_announced(connected: Node, now: datetime) -> None:
+    apply(connected, frame(now), now)
+    first = new_keys()
+
+    apply(connected, frame(now, no=2), now + timedelta(seconds=1))
+    nothing = new_keys()
+    apply(connected, with_readout(frame(now, no=3), edge=2), now + timedelta(seconds=2))
+
+    assert first == ["node:node-a", "nodes"]
+    assert nothing == []
+    assert new_keys() == ["node:node-a"]
+
+
+def test_work_that_grows_older_is_no_news(connected: Node, now: datetime) -> None:
+    def working(no: int, age: float, id_: str = "w1") -> Health:
+        return with_readout(
+            frame(now, no=no), active_work=(ActiveWork(id=id_, kind="call", age_seconds=age),)
+        )
+
+    apply(connected, working(1, 1.0), now)
+    new_keys()
+
+    apply(connected, working(2, 2.0), now)
+    older = new_keys()
+    apply(connected, working(3, 0.1, "w2"), now)
+
+    assert older == []
+    assert new_keys() == ["node:node-a"]
+
+
+def test_a_state_that_changes_the_order_says_so(connected: Node, now: datetime) -> None:
+    apply(connected, frame(now), now)
+    new_keys()
+
+    apply(connected, with_readout(frame(now, no=2), state=NodeState.DRAINING), now)
+
+    assert new_keys() == ["node:node-a", "nodes"]
+
+
+def test_a_node_that_was_silent_changes_the_order_too(connected: Node, now: datetime) -> None:
+    apply(connected, frame(now), now)
+    new_keys()
+
+    apply(connected, frame(now, no=2), now + timedelta(minutes=5))
+
+    assert new_keys() == ["nodes"]
+
+
+def test_a_breaker_that_opens_is_announced_and_moves_the_node(connected: Node, now: datetime) -> None:
+    closed = BreakerReport(key="alpha", state=BreakerState.CLOSED)
+    apply(connected, frame(now, full=True, breakers=(closed,)), now)
+    new_keys()
+
+    opened = BreakerReport(key="alpha", state=BreakerState.OPEN, strikes=2, seconds_remaining=60.0)
+    apply(connected, frame(now, no=2, breakers=(opened,)), now)
+
+    assert new_keys() == ["node:node-a", "providers:node-a", "nodes"]
+    assert ProviderHealth.objects.get().open_until == now + timedelta(seconds=60)
+
+
+def test_health_that_says_nothing_new_costs_two_statements(connected: Node, now: datetime) -> None:
+    apply(connected, frame(now), now)
+
+    with CaptureQueriesContext(connection) as queries:
+        apply(connected, frame(now, no=2), now)
+
+    assert [query["sql"].split()[0] for query in queries if "SAVEPOINT" not in query["sql"]] == [
+        "SELECT",
+        "UPDATE",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"in_flight": InFlight(total=-1)}, "in_flight=-1"),
+        ({"edge": 2**31}, "edge=2147483648"),
+        ({"observed_generation": 2**63}, "observed_generation="),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_and_named(
+    connected: Node, now: datetime, wrong: dict[str, object], named: str
+) -> None:
+    with pytest.raises(Unfit, match=named):
+        apply(connected, with_readout(frame(now), **wrong), now)
+
+    assert Node.objects.get().last_heard_at is None
+
+
+def test_a_version_is_kept_when_health_does_not_name_it(connected: Node, now: datetime) -> None:
+    apply(connected, frame(now), now)
+
+    apply(connected, frame(now, no=2, version=""), now)
+
+    assert Node.objects.get().version == "0.1.0"

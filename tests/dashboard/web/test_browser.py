@@ -1,0 +1,214 @@
+"""The pages in a real browser: contrast and names (axe), the strict policy, the two steps, the keys."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.test import Client
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+
+from dashboard.models import AuditEntry, DesiredState, Trace
+from tests.dashboard.web import example_mesh
+from tests.dashboard.web.conftest import NOW
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1440, 390)]
+NO_SOCKET = (
+    "WebSocket connection to"  # this server has none; live.js falls back, which is not the matter here
+)
+
+
+@pytest.fixture(scope="module")  # its loop must be gone before the next module runs one
+def chromium() -> Iterator[Browser]:
+    """One browser for all."""
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv(
+            "DJANGO_ALLOW_ASYNC_UNSAFE", "1"
+        )  # Playwright's loop runs in the thread that uses the database
+        path = os.environ.get("MESH_CHROMIUM", "/usr/bin/chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the console said."""
+    return []
+
+
+@pytest.fixture
+def mesh(live_server: LiveServer, alice: User) -> dict[str, str]:
+    """The address of each page, and alice's session."""
+    example_mesh.make(now=NOW)
+    client = Client()
+    client.force_login(alice)
+    story = Trace.objects.filter(hops=2)[0].pk
+    return {
+        "session": client.cookies[settings.SESSION_COOKIE_NAME].value,
+        "fleet": "/",
+        "node": "/nodes/node-a/",
+        "confirm": "/nodes/node-b/?confirm=drain",
+        "traces": "/traces/",
+        "trace": f"/traces/{story}/",
+        "audit": "/audit/",
+        "missing": "/nodes/nowhere/",
+    }
+
+
+def open_context(
+    browser: Browser,
+    live_server: LiveServer,
+    mesh: dict[str, str],
+    *,
+    scripts: bool = True,
+    width: int = 1440,
+    scheme: str = "light",
+) -> BrowserContext:
+    context = browser.new_context(
+        color_scheme="dark" if scheme == "dark" else "light",
+        viewport={"width": width, "height": 900},
+        java_script_enabled=scripts,
+        base_url=live_server.url,
+    )
+    context.add_cookies(
+        [{"name": settings.SESSION_COOKIE_NAME, "value": mesh["session"], "url": live_server.url}]
+    )
+    return context
+
+
+@pytest.fixture
+def page(
+    chromium: Browser, live_server: LiveServer, mesh: dict[str, str], complaints: list[str]
+) -> Iterator[Page]:
+    """A page of alice's."""
+    context = open_context(chromium, live_server, mesh)
+    page = context.new_page()
+    page.on("console", lambda said: complaints.append(said.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+def test_every_page_can_be_read_by_everybody(
+    chromium: Browser, live_server: LiveServer, mesh: dict[str, str], scheme: str, width: int
+) -> None:
+    context = open_context(chromium, live_server, mesh, scheme=scheme, width=width)
+    page = context.new_page()
+    found = {}
+    for name in ("fleet", "node", "confirm", "traces", "trace", "audit", "missing"):
+        page.goto(mesh[name])
+        found[name] = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
+    context.clear_cookies()
+    page.goto("/login/")
+    found["login"] = Axe().run(page)
+    context.close()
+
+    assert {name: each.generate_report() for name, each in found.items() if each.violations_count} == {}
+
+
+@pytest.mark.parametrize("width", [1440, 390, 320])
+def test_no_page_is_wider_than_the_screen(
+    chromium: Browser, live_server: LiveServer, mesh: dict[str, str], width: int
+) -> None:
+    context = open_context(chromium, live_server, mesh, width=width)
+    page = context.new_page()
+    wide = {}
+    for name in ("fleet", "node", "confirm", "traces", "trace", "audit"):
+        page.goto(mesh[name])
+        wide[name] = page.evaluate("document.documentElement.scrollWidth")
+    context.close()
+
+    assert {name: pixels for name, pixels in wide.items() if pixels > width} == {}
+
+
+def test_the_policy_has_nothing_to_complain_of(
+    page: Page, mesh: dict[str, str], complaints: list[str]
+) -> None:
+    for name in ("fleet", "node", "confirm", "traces", "trace", "audit"):
+        page.goto(mesh[name])
+        page.wait_for_load_state("load")
+
+    assert [said for said in complaints if NO_SOCKET not in said] == []
+
+
+def test_draining_in_place_takes_two_steps_and_a_reason(page: Page) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Drain node-c").click()
+    reason = page.get_by_label("Reason")
+    expect(reason).to_be_focused()
+    reason.fill("kernel update")
+    page.get_by_role("button", name="Drain node-c").click()
+
+    expect(page.get_by_role("status")).to_contain_text("Asked node-c to drain")
+    expect(page.get_by_role("link", name="Undrain node-c")).to_be_visible()
+    assert page.url.endswith("/")
+    assert AuditEntry.objects.get().reason == "kernel update"
+
+
+def test_a_refusal_comes_in_place_and_keeps_what_was_typed(page: Page) -> None:
+    page.goto("/nodes/node-c/")
+    page.get_by_role("link", name="Drain node-c").click()
+    page.get_by_label("Reason").fill("      x      ")
+    page.get_by_role("button", name="Drain node-c").click()
+
+    expect(page.get_by_role("alert").filter(has_text="3 characters or more")).to_be_visible()
+    expect(page.get_by_label("Reason")).to_have_value("      x      ")
+    assert not DesiredState.objects.filter(node__name="node-c").exists()
+
+
+def test_keeping_it_closes_the_second_step(page: Page) -> None:
+    page.goto("/nodes/node-c/")
+    page.get_by_role("link", name="Drain node-c").click()
+    page.get_by_role("link", name="Keep it").click()
+
+    expect(page.locator("[data-confirm]")).to_have_count(0)
+
+
+def test_all_of_it_works_without_scripts(
+    chromium: Browser, live_server: LiveServer, mesh: dict[str, str]
+) -> None:
+    context = open_context(chromium, live_server, mesh, scripts=False)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_role("link", name="Drain node-c").click()
+    page.get_by_label("Reason").fill("kernel update")
+    page.get_by_role("button", name="Drain node-c").click()
+    expect(page.get_by_role("status")).to_contain_text("Asked node-c to drain")
+    page.get_by_role("link", name="Undrain node-c").click()
+    page.get_by_role("button", name="Undrain node-c").click()
+    expect(page.get_by_role("status")).to_contain_text("Asked node-c to serve again")
+    context.close()
+
+
+def test_the_keys_move_filter_go_and_help(page: Page) -> None:
+    page.goto("/")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    expect(page.get_by_role("link", name="node-e", exact=True)).to_be_focused()
+
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("t")
+    page.wait_for_url("**/traces/")
+    page.keyboard.press("/")
+    expect(page.get_by_role("combobox", name="Node")).to_be_focused()
+
+
+def test_keys_typed_into_a_field_stay_there(page: Page) -> None:
+    page.goto("/audit/")
+    page.get_by_label("Who").fill("")
+    page.get_by_label("Who").press_sequentially("gt?/jk")
+
+    expect(page.get_by_label("Who")).to_have_value("gt?/jk")
+    expect(page.get_by_role("dialog")).to_have_count(0)

@@ -1,0 +1,72 @@
+"""What a node says of itself."""
+
+from typing import Any
+
+from meshcore.capability import CallInfo, CapabilityDescriptor, Offer, RouteRequest
+from meshcore.registry import PeerRecord, Registry
+from meshcore.testing import ManualClock
+from meshcore.topology import manifest_of, topology_of
+from meshcore.trace import TraceRing
+
+
+async def serve(request: RouteRequest, info: CallInfo) -> dict[str, Any]:
+    return {}
+
+
+def registry(clock: ManualClock) -> Registry:
+    registry = Registry("node-a", clock=clock)
+    for provider in ("good", "bad"):
+        registry.register_local(
+            CapabilityDescriptor(name="llm.chat", version=(1, 2), provider=provider), serve
+        )
+    registry.update_from_peer_manifest(
+        PeerRecord("node-b", "B", "default", ["http://b"]), {"capabilities": [{"name": "rag.query"}]}
+    )
+    return registry
+
+
+def test_a_manifest_has_the_nodes_own_offers_and_what_they_are_worth_now() -> None:
+    manifest = manifest_of(
+        registry(ManualClock()),
+        node_id="node-a",
+        community="default",
+        url="http://a",
+        log_id="log-1",
+        draining=True,
+        is_healthy=lambda key: key != "bad",
+    )
+
+    assert (manifest.node_id, manifest.url, manifest.log_id, manifest.draining) == (
+        "node-a",
+        "http://a",
+        "log-1",
+        True,
+    )
+    assert manifest.capabilities == (
+        Offer(name="llm.chat", version="1.2", provider="good"),
+        Offer(name="llm.chat", version="1.2", provider="bad", available=False),
+    )
+
+
+def test_a_snapshot_is_plain_data_with_ages() -> None:
+    clock = ManualClock()
+    known = registry(clock)
+    known.all_local()[0].in_flight = 1
+    clock.advance(5.0)
+
+    snapshot = topology_of(known, node_id="node-a", now=clock(), traces=TraceRing())
+
+    assert snapshot["peers"] == [
+        {
+            "node_id": "node-b",
+            "display_name": "B",
+            "community": "default",
+            "endpoints": ["http://b"],
+            "source": "manual",
+            "draining": False,
+            "age_seconds": 5.0,
+        }
+    ]
+    assert [entry["provider"] for entry in snapshot["capabilities_local"]] == ["good", "bad"]
+    assert [entry["name"] for entry in snapshot["capabilities_remote"]] == ["rag.query"]
+    assert (snapshot["in_flight_total"], snapshot["traces"]) == (1, [])
