@@ -137,7 +137,21 @@ def test_an_overdue_trial_failed_at_its_deadline() -> None:
     assert breaker.seconds_remaining() == 50.0
     breaker.release(permit, Outcome.SUCCESS)
     assert breaker.state() is BreakerState.OPEN
+    assert (breaker.reading().failures, breaker.reading().last_error) == (3, "trial expired")
     assert breaker.permits_out == 0
+
+
+def test_a_trial_is_overdue_at_its_deadline_and_not_before() -> None:
+    clock = ManualClock()
+    breaker = half_open(clock)
+    acquire(breaker, clock() + 5.0)
+
+    clock.advance(4.999)
+    before = (breaker.state(), breaker.refusal())
+    clock.advance(0.001)
+
+    assert before == (BreakerState.HALF_OPEN, Refusal(Reason.HALF_OPEN_BUSY))
+    assert breaker.state() is BreakerState.OPEN
 
 
 def test_a_trial_that_nobody_looked_at_for_long_leaves_the_breaker_half_open_again() -> None:

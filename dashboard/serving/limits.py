@@ -18,6 +18,7 @@ class Limits:
     connections: int = 2000  # open at once; one more is closed unanswered
     message_bytes: int = MIB  # of a websocket message (link-and-telemetry, "Frames")
     inbox_messages: int = 16  # websocket messages that wait for their consumer; then the socket isn't read
+    inbox_bytes: int = 2 * MIB  # the same, by their size
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

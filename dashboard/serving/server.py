@@ -8,6 +8,7 @@ what they were given), exit. Whatever hangs is cut off after its share of the ti
 import asyncio
 import logging
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -60,6 +61,7 @@ class MeshServer(Server):
         self._lifetime = lifetime()
         self._on_ready = on_ready
         self._port: Any = None
+        self._stopping = False
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; raises what keeps it from starting."""
@@ -68,11 +70,13 @@ class MeshServer(Server):
         asyncio.set_event_loop(loop)
         self.http_factory = BoundedFactory(self, self.limits)
         self.ws_factory = self._make_socket_factory()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._ask_to_stop)
         loop.run_until_complete(self._start())
         reactor.callLater(1, self.application_checker)
         reactor.callLater(2, self.timeout_checker)
         reactor.addSystemEventTrigger("before", "shutdown", partial(_deferred, self._stop))
-        reactor.run()
+        reactor.run(installSignalHandlers=False)  # Twisted's own complain of a second signal
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
@@ -93,6 +97,11 @@ class MeshServer(Server):
             listener.setblocking(False)
             self._port = reactor.adoptStreamPort(listener.fileno(), listener.family, self.http_factory)
         self._on_ready()
+
+    def _ask_to_stop(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            reactor.callWhenRunning(reactor.stop)
 
     async def _stop(self) -> None:
         _leave_in_time()

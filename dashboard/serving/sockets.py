@@ -15,9 +15,10 @@ REASON_MAX_BYTES = 123  # what fits into a close frame beside the code (RFC 6455
 class Inbox(asyncio.Queue[dict[str, Any]]):
     """What waits for an application; says when it is full and when there is room again."""
 
-    def __init__(self, *, high: int, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+    def __init__(self, limits: Limits, *, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         super().__init__()  # never refuses: what was read is kept, what is not yet read stays with the client
-        self._high = high
+        self._limits = limits
+        self._bytes = 0
         self._pause = pause
         self._resume = resume
         self._paused = False
@@ -25,17 +26,27 @@ class Inbox(asyncio.Queue[dict[str, Any]]):
     def put_nowait(self, item: dict[str, Any]) -> None:
         """Keep a message."""
         super().put_nowait(item)
-        if not self._paused and self.qsize() >= self._high:
+        self._bytes += _size(item)
+        if not self._paused and self._is_filled(1.0):
             self._paused = True
             self._pause()
 
     async def get(self) -> dict[str, Any]:
         """Return the next message."""
         item = await super().get()
-        if self._paused and self.qsize() <= self._high // 2:
+        self._bytes -= _size(item)
+        if self._paused and not self._is_filled(0.5):
             self._paused = False
             self._resume()
         return item
+
+    def _is_filled(self, part: float) -> bool:
+        by_number = self.qsize() >= self._limits.inbox_messages * part
+        return by_number or self._bytes >= self._limits.inbox_bytes * part
+
+
+def _size(item: dict[str, Any]) -> int:
+    return len(item.get("text") or item.get("bytes") or "")
 
 
 class BoundedSocket(WebSocketProtocol):
@@ -43,21 +54,20 @@ class BoundedSocket(WebSocketProtocol):
 
     def inbox(self, limits: Limits) -> Inbox:
         """Return the queue to this socket's application."""
-        return Inbox(
-            high=limits.inbox_messages,
-            pause=self.transport.pauseProducing,
-            resume=self._read_on,
-        )
+        return Inbox(limits, pause=self.transport.pauseProducing, resume=self._read_on)
 
     def _read_on(self) -> None:
         if self.transport.connected and not self.transport.disconnecting:
             self.transport.resumeProducing()
 
     def handle_reply(self, message: dict[str, Any]) -> None:
-        """Do what the application says; a close takes its reason along, which Daphne leaves out."""
+        """Do what the application says; a close takes its reason along, which Daphne leaves out.
+
+        What is sent to somebody who has left is dropped, as ASGI wants it: autobahn would raise.
+        """
         if message["type"] == "websocket.close" and self.state != self.STATE_CONNECTING:
             self.serverClose(message.get("code"), message.get("reason") or "")
-        else:
+        elif message["type"] != "websocket.send" or self.state not in (self.STATE_CLOSING, self.STATE_CLOSED):
             super().handle_reply(message)
 
     def serverClose(self, code: int | None = None, reason: str = "") -> None:

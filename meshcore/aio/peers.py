@@ -1,7 +1,7 @@
 """Follows the peers named in the configuration: asks each for its manifest and feeds the registry.
 
 Every 10 s ± 10 % with a timeout of 3 s (bus-and-breaker §1); the first time at once, and sooner than that
-while a peer has not answered yet, so that a mesh that starts together finds itself within seconds.
+while a peer has not answered yet or drains, so that a mesh that starts together finds itself within seconds.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from meshcore.registry import PeerRecord
 
 POLL_SECONDS = 10.0
 POLL_TIMEOUT_SECONDS = 3.0
-FIRST_RETRY_SECONDS = 1.0  # doubled up to POLL_SECONDS while a peer has never answered
+FIRST_RETRY_SECONDS = 1.0  # doubled up to POLL_SECONDS while a peer never answered, or drains
 JITTER = 0.10
 PEERS_MAX = 128  # each has a task and a request every 10 s
 
@@ -79,11 +79,16 @@ class PeerPoller:
         retry_seconds = FIRST_RETRY_SECONDS
         while True:
             await self.poll(node_id)
-            if node_id in self._known:
+            if self._is_ready(node_id):
                 delay, retry_seconds = POLL_SECONDS, FIRST_RETRY_SECONDS
             else:
                 delay, retry_seconds = retry_seconds, min(retry_seconds * 2, POLL_SECONDS)
             await asyncio.sleep(delay * (1 + JITTER * (2 * self._random() - 1)))
+
+    def _is_ready(self, node_id: str) -> bool:
+        """Return whether calls may go to a peer: what isn't ready yet is worth another look soon."""
+        draining = {peer.record.node_id_full for peer in self._bus.registry.peers() if peer.draining}
+        return node_id in self._known and node_id not in draining
 
     def _checked(self, node_id: str, manifest: Manifest) -> Manifest:
         if manifest.node_id != node_id:

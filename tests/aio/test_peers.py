@@ -187,6 +187,17 @@ async def test_a_mesh_that_starts_finds_itself_at_once_and_calls_over_http() -> 
     assert content(result) == "hi"
 
 
+async def test_a_peer_that_drains_is_looked_at_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshcore.aio.peers.FIRST_RETRY_SECONDS", 0.001)
+    scene = Scene()
+    scene.b.draining = lambda: True
+
+    async with following(scene.poller):
+        await wait_until(lambda: any(peer.draining for peer in scene.a.registry.peers()))
+        scene.b.draining = lambda: False
+        await wait_until(lambda: not any(peer.draining for peer in scene.a.registry.peers()))
+
+
 async def test_a_peer_that_is_late_is_found_by_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meshcore.aio.peers.FIRST_RETRY_SECONDS", 0.001)
     scene = Scene()

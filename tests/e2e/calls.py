@@ -8,7 +8,7 @@ from typing import NamedTuple
 import openai
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
-from tests.e2e.harness import Node
+from tests.e2e.harness import Node, until
 
 MODEL = "mock-model"
 CALL_SECONDS = 60.0
@@ -93,7 +93,7 @@ class Reader(threading.Thread):
 class Traffic:
     """One client for each node, call after call, every other one streamed, until stopped.
 
-    `ledger` has every call that was answered. What failed is raised by `stop`.
+    `ledger` has every call that was answered, `failures` what clients noticed.
     """
 
     def __init__(self, nodes: Sequence[Node], *, content: str = "many:2") -> None:
@@ -115,9 +115,14 @@ class Traffic:
         for thread in self._threads:
             thread.join(CALL_SECONDS)
 
+    def wait_for(self, calls: int) -> None:
+        """Wait until so many more calls were answered."""
+        enough = len(self.ledger) + calls
+        until(lambda: len(self.ledger) >= enough or self._failures, f"{calls} more calls")
+
     @property
     def failures(self) -> list[str]:
-        """What clients noticed."""
+        """What went wrong for clients."""
         return [f"{type(each).__name__}: {each}" for each in self._failures]
 
     def _go_on(self, node: Node) -> None:

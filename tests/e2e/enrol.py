@@ -30,8 +30,7 @@ def main() -> None:
     enrolment = Enrolment(
         node_tokens={name: nodes.add(name=name, actor=SYSTEM)[1] for name in NODES},
         program_tokens={
-            name: tokens.issue(name=name, scopes=[scope], actor=SYSTEM)[1]
-            for name, scope in PROGRAMS.items()
+            name: tokens.issue(name=name, scopes=[scope], actor=SYSTEM)[1] for name, scope in PROGRAMS.items()
         },
     )
     print(json.dumps(enrolment._asdict()))

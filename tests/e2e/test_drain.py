@@ -92,7 +92,8 @@ def test_a_drained_node_finishes_its_streams_untouched_and_the_page_says_drained
     running_still = shorter.is_alive() and longer.is_alive()
     expect(page.locator(PLACES["state"])).to_have_text("drained")
     expect(page.locator(PLACES["drain"])).to_contain_text("safe to stop")
-    shorter.join(), longer.join()
+    for each in (shorter, longer):
+        each.join()
 
     assert running_still
     assert (shorter.text, longer.text) == (chunks(40), chunks(70))
@@ -109,9 +110,7 @@ def test_a_drained_node_finishes_its_streams_untouched_and_the_page_says_drained
     measured("the last stream's end to drained on the page", drained_at - longer.ended_at)
 
 
-@pytest.mark.parametrize(
-    "body", [CANCEL, (CANCEL[:10], CANCEL[10:])], ids=["with-a-length", "chunked"]
-)
+@pytest.mark.parametrize("body", [CANCEL, (CANCEL[:10], CANCEL[10:])], ids=["with-a-length", "chunked"])
 def test_a_token_cancels_a_drain_and_the_node_runs_again(
     room: Room, node_a: Node, window: OpenWindow, body: bytes | tuple[bytes, ...], measured: Measured
 ) -> None:
@@ -130,7 +129,10 @@ def test_a_token_cancels_a_drain_and_the_node_runs_again(
     assert node_a.ready()
     assert call(node_a).routed_via == "local"
     assert said(page, "state")[-1] == "running"
-    measured("cancelled to running on the page", first_at(page, "state", "running", after=cancelled_at) - cancelled_at)
+    measured(
+        "cancelled to running on the page",
+        first_at(page, "state", "running", after=cancelled_at) - cancelled_at,
+    )
 
 
 def test_the_audit_page_and_the_admin_show_who_drained_and_who_gave_back(
@@ -147,8 +149,16 @@ def test_the_audit_page_and_the_admin_show_who_drained_and_who_gave_back(
     audit, admin = alice.open("/audit/"), alice.open("/admin/dashboard/auditentry/")
 
     prefix = room.enrolment.program_tokens["deployer"].split("_")[1]
-    assert (drained["actor_kind"], drained["actor_name"], drained["reason"]) == ("user", "alice", "to be audited")
-    assert (undrained["actor_kind"], undrained["actor_name"], undrained["token_prefix"]) == ("token", "deployer", prefix)
+    assert (drained["actor_kind"], drained["actor_name"], drained["reason"]) == (
+        "user",
+        "alice",
+        "to be audited",
+    )
+    assert (undrained["actor_kind"], undrained["actor_name"], undrained["token_prefix"]) == (
+        "token",
+        "deployer",
+        prefix,
+    )
     for entry, words in (
         (drained, ["alice", "user", "drain", "to be audited"]),
         (undrained, ["deployer", f"token {prefix}", "undrain", "deployed"]),

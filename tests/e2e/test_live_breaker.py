@@ -74,7 +74,10 @@ def test_two_failures_are_on_open_pages_with_a_countdown_and_go_when_it_recovers
     for page, places in ((fleet, FLEET_PLACES), (node, NODE_PLACES)):
         expect(page.locator(places["state"])).to_have_text("degraded")
         expect(page.locator(places["breaker"])).to_contain_text(re.compile(r"open \d s"))
-    counts = [counting(fleet.locator(FLEET_PLACES["breaker"])), counting(node.locator(NODE_PLACES["breaker"]))]
+    counts = [
+        counting(fleet.locator(FLEET_PLACES["breaker"])),
+        counting(node.locator(NODE_PLACES["breaker"])),
+    ]
     expect(node.locator(NODE_PLACES["breaker"])).to_have_text("half open")
     parts.alpha.set_faults()
     worked_at = time.time()

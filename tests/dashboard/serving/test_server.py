@@ -3,9 +3,10 @@
 import http.client
 import itertools
 import json
-import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
-from tests.dashboard.served import Served, environment, manage, serving
+from tests.dashboard.served import ROOT, Served, environment, manage, serving
 
 MIB = 1024 * 1024
 MAY_GROW_MIB = 8.0  # what a process's memory moves by itself; the bodies sent below are far larger
@@ -243,34 +244,52 @@ def test_a_code_that_servers_need_arrives(served: Served, signed_in: str) -> Non
     assert closed.value.rcvd.code == 4400
 
 
-def test_a_busy_port_ends_it_with_one_line(served: Served) -> None:
-    done = manage("serve", "--port", str(served.port), env=environment(served.var))
+def test_a_second_signal_changes_nothing(migrated: Path) -> None:
+    with serving(migrated) as served:
+        served.process.send_signal(signal.SIGINT)
+        served.process.send_signal(signal.SIGTERM)
 
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"CommandError: can't listen on 127.0.0.1 port {served.port}: Address already in use\n"
-    )
-
-
-def test_a_socket_of_the_parent_is_served_on(migrated: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        fd = listener.fileno()
-        with serving(migrated, "--fd", str(fd), fd=fd) as served:
-            assert served.port == listener.getsockname()[1]
-            assert ask(served, "GET", "/healthz")[0] == 200
+        assert served.process.wait(10) == 0
+        assert "Traceback" not in served.stderr
 
 
-def test_it_does_not_start_with_migrations_pending(tmp_path: Path) -> None:
-    done = manage("serve", "--port", "0", env=environment(tmp_path))
+HANGING = """
+import asyncio, contextlib, logging, sys, time
+logging.basicConfig()
+from dashboard.secrets import MeshUrl
+from dashboard.serving import listening
+from dashboard.serving.server import MeshServer
 
-    assert done.returncode == 1
-    assert re.fullmatch(
-        r"CommandError: \d+ migrations are not applied: run `python manage.py migrate` first\n", done.stderr
-    )
+async def hang(scope, receive, send):
+    print("asked", flush=True)
+    await asyncio.to_thread(time.sleep, 60)
+
+here = MeshUrl.parse("http://127.0.0.1", allow_plain_http=False)
+listener = listening.open_socket("127.0.0.1", 0, mesh_url=here)
+port = listener.getsockname()[1]
+MeshServer(
+    hang,
+    listener=listener,
+    lifetime=contextlib.AsyncExitStack,
+    on_ready=lambda: print(port, flush=True),
+).run()
+"""
 
 
-def test_it_does_not_listen_for_all_with_a_url_for_one(migrated: Path) -> None:
-    done = manage("serve", "--host", "0.0.0.0", "--port", "0", env=environment(migrated))
+def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HANGING]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with socket.create_connection(("127.0.0.1", int(process.stdout.readline())), timeout=30) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert process.stdout.readline() == "asked\n"
+            asked_at = time.monotonic()
 
-    assert done.returncode == 1
-    assert done.stderr.startswith("CommandError: can't listen on 0.0.0.0: MESH_URL=http://127.0.0.1:8000 is")
+            process.terminate()
+
+            assert process.wait(10) == 1
+            assert time.monotonic() - asked_at < 5.0
+            assert "leaving now" in process.stderr.read()

@@ -2,7 +2,10 @@
 
 import asyncio
 
-from dashboard.serving.sockets import Inbox
+import pytest
+
+from dashboard.serving.limits import Limits
+from dashboard.serving.sockets import BoundedSocket, Inbox
 
 
 class Pipe:
@@ -20,7 +23,7 @@ class Pipe:
 
 async def test_the_socket_is_not_read_while_the_inbox_is_full_and_again_when_there_is_room() -> None:
     pipe = Pipe()
-    inbox = Inbox(high=4, pause=pipe.pause, resume=pipe.resume)
+    inbox = Inbox(Limits(inbox_messages=4), pause=pipe.pause, resume=pipe.resume)
 
     for number in range(3):
         inbox.put_nowait({"n": number})
@@ -31,16 +34,39 @@ async def test_the_socket_is_not_read_while_the_inbox_is_full_and_again_when_the
 
     assert [(await inbox.get())["n"] for _ in range(2)] == [0, 1]
     assert not pipe.reading
-    assert (await inbox.get())["n"] == 2
+    assert [(await inbox.get())["n"] for _ in range(2)] == [2, 3]
+    assert pipe.reading
+
+
+async def test_a_few_large_messages_fill_the_inbox_too() -> None:
+    pipe = Pipe()
+    inbox = Inbox(Limits(inbox_bytes=100), pause=pipe.pause, resume=pipe.resume)
+
+    inbox.put_nowait({"text": "x" * 99})
+    assert pipe.reading
+    inbox.put_nowait({"bytes": b"x"})
+    assert not pipe.reading
+
+    await inbox.get()
     assert pipe.reading
 
 
 async def test_nothing_is_lost_at_the_bound() -> None:
     pipe = Pipe()
-    inbox = Inbox(high=2, pause=pipe.pause, resume=pipe.resume)
+    inbox = Inbox(Limits(inbox_messages=2), pause=pipe.pause, resume=pipe.resume)
     for number in range(10):
         inbox.put_nowait({"n": number})
 
     taken = [(await asyncio.wait_for(inbox.get(), 10))["n"] for _ in range(10)]
 
     assert taken == list(range(10))
+
+
+@pytest.mark.parametrize("state", [BoundedSocket.STATE_CLOSING, BoundedSocket.STATE_CLOSED])
+def test_what_is_sent_to_somebody_who_has_left_is_dropped(state: int) -> None:
+    socket = BoundedSocket()
+    socket.state = state
+
+    socket.handle_reply({"type": "websocket.send", "text": "too late"})
+
+    assert socket.state == state
