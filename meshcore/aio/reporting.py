@@ -4,9 +4,11 @@ Without a dashboard in the configuration there is none of this, and the node run
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.health import ProviderHealthCache, TransitionEvent
@@ -20,6 +22,8 @@ from meshcore.drain_steps import Step
 from meshcore.frames import Health, Hello
 from meshcore.trace import RoutingTrace
 from meshcore.version import VERSION
+
+logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 2.0  # for the dashboard to say that it knows that the node goes
 
@@ -88,9 +92,8 @@ class Reporting:
     async def run(self) -> None:
         """Stay in touch with the dashboard until cancelled, and open the gate when it first answers."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._link.run())
-            group.create_task(self._feed.run())
-            group.create_task(self._join())
+            for work in (self._link.run(), self._feed.run(), self._join()):
+                group.create_task(_alone(work))
 
     async def go_idle(self) -> None:
         """Tell the dashboard that the node goes on purpose."""
@@ -120,3 +123,11 @@ class Reporting:
             spool=self._spool.report(),
             version=VERSION,
         )
+
+
+async def _alone(work: Coroutine[Any, Any, None]) -> None:
+    """Let `work` fail alone: whatever is wrong with reporting, the node goes on serving."""
+    try:
+        await work
+    except Exception:
+        logger.exception("reporting to the dashboard failed; serving goes on, a restart brings reports back")

@@ -28,8 +28,9 @@ class StopRequests:
 
     @contextmanager
     def listening(self, *, lifeline: bool = False) -> Iterator[None]:
-        """Take signals while the context lasts; with `lifeline` the end of standard input too, which must be
-        a pipe.
+        """Take signals while the context lasts, with `lifeline` the end of standard input too.
+
+        Raises OSError when that input is no pipe.
 
         SIGHUP is taken and does nothing yet: it will mean to reload, and must not kill until then.
         """
@@ -37,15 +38,21 @@ class StopRequests:
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.request, number.name)
         loop.add_signal_handler(signal.SIGHUP, logger.info, "SIGHUP: there is nothing to reload")
-        if lifeline:
-            loop.add_reader(sys.stdin.fileno(), self._read_lifeline, sys.stdin.fileno())
         try:
+            if lifeline:
+                self._hold_lifeline(sys.stdin.fileno())
             yield
         finally:
             for number in (*STOP_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
             if lifeline:
                 loop.remove_reader(sys.stdin.fileno())
+
+    def _hold_lifeline(self, descriptor: int) -> None:
+        try:
+            asyncio.get_running_loop().add_reader(descriptor, self._read_lifeline, descriptor)
+        except PermissionError as exc:  # epoll's word for a file that is always ready
+            raise OSError("lifeline: expected standard input to be a pipe") from exc
 
     def _read_lifeline(self, descriptor: int) -> None:
         if not os.read(descriptor, READ_BYTES):

@@ -19,6 +19,7 @@ from meshcore.aio.lock_file import held_lock
 from meshcore.aio.mock_ai import MockAi
 from meshcore.aio.node import Node, run_node
 from meshcore.aio.stop_requests import StopRequests
+from meshcore.aio.telemetry_feed import TelemetryFeed
 from meshcore.aio.testing import wait_until
 from meshcore.config import parse_config
 from meshcore.config_sections import NodeConfig
@@ -176,6 +177,23 @@ async def test_a_node_waits_for_its_dashboard_with_a_closed_gate(tmp_path: Path,
         async with running(config(tmp_path, provider=provider, dashboard=address_of(dashboard))) as node:
             await wait_until(lambda: bool(dashboard.all_of(Hello)))
             assert await node.get("/readyz") == (503, {"status": "joining"})
+
+
+async def test_a_failure_of_reporting_leaves_the_node_serving(
+    tmp_path: Path, provider: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(self: TelemetryFeed) -> None:
+        raise RuntimeError("of the test")
+
+    monkeypatch.setattr(TelemetryFeed, "run", fail)
+    async with (
+        FakeDashboard() as dashboard,
+        running(config(tmp_path, provider=provider, dashboard=address_of(dashboard))) as node,
+    ):
+        await wait_until(lambda: bool(dashboard.all_of(Health)))
+        assert await node.chat(CHAT) == (200, "local")
+
+    assert "reporting to the dashboard failed" in caplog.text
 
 
 async def test_a_breaker_that_trips_is_said_at_once_and_spooled(tmp_path: Path) -> None:

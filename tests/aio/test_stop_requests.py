@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,17 @@ async def test_a_hangup_is_no_reason_to_stop(caplog: pytest.LogCaptureFixture) -
         await wait_until(lambda: "SIGHUP" in caplog.text)
 
     assert not requests.stop.is_set()
+
+
+async def test_a_file_is_no_lifeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "input").open("w") as file:
+        monkeypatch.setattr("sys.stdin", file)
+
+        with (
+            pytest.raises(OSError, match="expected standard input to be a pipe"),
+            StopRequests().listening(lifeline=True),
+        ):
+            pass
 
 
 async def test_the_end_of_the_lifeline_asks_to_stop(stdin: FakeStdin) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from meshcore.aio.demo.plan import Plan
 from meshcore.aio.demo.run import mesh_file
+from tests.e2e.harness import until
 
 RUN = """
 import asyncio, json, sys
@@ -75,10 +76,16 @@ def test_a_demo_says_where_it_is_and_takes_everything_with_it(
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+def test_the_nodes_of_a_demo_that_was_killed_end_by_themselves(demo: subprocess.Popen[str]) -> None:
+    pids = node_pids(ready_url(demo))
+
+    demo.kill()
+
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
 def test_a_demo_can_be_stopped_while_it_starts(demo: subprocess.Popen[str], plan: Plan) -> None:
-    log = plan.folder / "node-a.log"
-    while not log.exists():
-        assert demo.poll() is None
+    until((plan.folder / "node-a.log").exists)
 
     os.kill(demo.pid, signal.SIGINT)
 
