@@ -4,6 +4,8 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
+from meshcore.errors import ConfigError
+
 ANONYMOUS = "anonymous"  # the caller where no keys are asked for
 _SCHEME = "bearer "
 
@@ -12,6 +14,7 @@ class ApiKeys:
     """The keys that a node takes, from entries `NAME:KEY`, or a bare `KEY` whose name is its place: key-1, …
 
     Only hashes are kept. Without entries every caller is welcome and anonymous.
+    Raises ConfigError for an entry with an empty part, without showing it.
     """
 
     def __init__(self, entries: Iterable[str] = ()) -> None:
@@ -21,7 +24,7 @@ class ApiKeys:
             if not colon:
                 name, key = f"key-{place}", entry
             if not name or not key:
-                raise ValueError(f"API key {place}: expected KEY or NAME:KEY, neither part empty")
+                raise ConfigError(f"API key {place}: expected KEY or NAME:KEY, neither part empty")
             self._names.append((_digest(key), name))
 
     def __bool__(self) -> bool:

@@ -168,13 +168,18 @@ COMMITTING = frozenset({ChunkKind.CONTENT, ChunkKind.FINISH})
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """One event of a streamed answer: `data` exactly as received; `text` is the content text in it."""
+    """One event of a streamed answer: `data` exactly as received; `text` is the content text in it.
+
+    `more`: the next one came with it and follows at once, so whoever sends this may wait and send both
+    together.
+    """
 
     data: bytes
     kind: ChunkKind
     text: str = ""
     finish_reason: str = ""
     usage: Usage | None = None
+    more: bool = False
 
 
 class _Choice(msgspec.Struct):
@@ -192,8 +197,8 @@ class _Event(msgspec.Struct):
 _EVENT = msgspec.json.Decoder(_Event)
 
 
-def parse_chunk(data: bytes) -> Chunk:
-    """Return the chunk in one event's data.
+def parse_chunk(data: bytes, *, more: bool = False) -> Chunk:
+    """Return the chunk in one event's data; `more` as in `Chunk`.
 
     Raises FrameError when it is no chunk, and CallError(internal_error) when it is an error that the upstream
     reports.
@@ -204,34 +209,34 @@ def parse_chunk(data: bytes) -> Chunk:
         raise FrameError(f"chunk: {exc}") from exc
     if event.error is not None:
         raise CallError(Code.INTERNAL_ERROR, f"the provider reported: {error_message(event.error)}")
-    choices = event.choices or []
-    text = "".join(map(_text, choices))
-    finish_reason = next((choice.finish_reason for choice in choices if choice.finish_reason), "")
-    usage = usage_of({"usage": event.usage})
-    return Chunk(data, _kind(choices, finish_reason, usage), text, finish_reason, usage)
+    usage = None if event.usage is None else usage_of({"usage": event.usage})
+    text, finish_reason, seen = _read_choices(event.choices or [])
+    kind = seen or (ChunkKind.USAGE if usage else ChunkKind.OTHER)
+    return Chunk(data, kind, text, finish_reason, usage, more)
 
 
-def _kind(choices: list[_Choice], finish_reason: str, usage: Usage | None) -> ChunkKind:
-    if any(map(_has_content, choices)):
-        return ChunkKind.CONTENT
+def _read_choices(choices: list[_Choice]) -> tuple[str, str, ChunkKind | None]:
+    """Return content text, finish reason, and what the choices do for the call, None for nothing.
+
+    All that a delta has beside its role is answer: servers keep inventing names for it.
+    """
+    text = finish_reason = ""
+    has_role = has_content = False
+    for choice in choices:
+        delta = choice.delta or {"content": choice.text}
+        for name, value in delta.items():
+            if name == "role":
+                has_role = True
+            elif value:
+                has_content = True
+        content = delta.get("content")
+        text += content if isinstance(content, str) else ""
+        finish_reason = finish_reason or choice.finish_reason or ""
+    if has_content:
+        return text, finish_reason, ChunkKind.CONTENT
     if finish_reason:
-        return ChunkKind.FINISH
-    if any(choice.delta and "role" in choice.delta for choice in choices):
-        return ChunkKind.ROLE
-    return ChunkKind.USAGE if usage else ChunkKind.OTHER
-
-
-def _has_content(choice: _Choice) -> bool:
-    """All that a delta has beside its role is answer; servers keep inventing names for it."""
-    if choice.text:
-        return True
-    delta = choice.delta or {}
-    return any(value and name != "role" for name, value in delta.items())
-
-
-def _text(choice: _Choice) -> str:
-    content = choice.delta.get("content") if choice.delta else choice.text
-    return content if isinstance(content, str) else ""
+        return text, finish_reason, ChunkKind.FINISH
+    return text, finish_reason, ChunkKind.ROLE if has_role else None
 
 
 class StreamReader:
@@ -259,12 +264,13 @@ class StreamReader:
             raise FrameError("stream: expected [DONE] or a finish_reason before its end")
 
     def _chunks(self, payloads: list[bytes]) -> Iterator[Chunk]:
-        for data in payloads:
+        last = len(payloads) - 1
+        for place, data in enumerate(payloads):
             if self.done:
                 return
             if data == DONE:
                 self.done = True
                 return
-            chunk = parse_chunk(data)
+            chunk = parse_chunk(data, more=place < last)
             self._finished = self._finished or bool(chunk.finish_reason)
             yield chunk

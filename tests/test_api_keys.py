@@ -3,6 +3,7 @@
 import pytest
 
 from meshcore.api_keys import ANONYMOUS, ApiKeys
+from meshcore.errors import ConfigError
 
 
 def test_a_key_gives_its_name_and_a_bare_one_its_place() -> None:
@@ -20,6 +21,7 @@ def test_a_key_gives_its_name_and_a_bare_one_its_place() -> None:
         "Bearer ",
         "Bearer wrong",
         "Basic secret-1",
+        "Digest secret-1",
         "secret-1",
         "Bearer billing:secret-1",
         "Bearer \udcff",
@@ -38,7 +40,7 @@ def test_without_keys_everybody_is_anonymous() -> None:
 
 @pytest.mark.parametrize("entry", ["", ":key", "name:"])
 def test_an_entry_with_an_empty_part_is_refused_without_showing_it(entry: str) -> None:
-    with pytest.raises(ValueError, match="API key 2: expected KEY or NAME:KEY"):
+    with pytest.raises(ConfigError, match="API key 2: expected KEY or NAME:KEY"):
         ApiKeys(["fine", entry])
 
 

@@ -105,3 +105,51 @@ def test_a_traffic_success_clears_both_counters() -> None:
 
 def test_nothing_is_due_without_a_trial() -> None:
     assert tripped_at(100.0).expire_trial(1e9) is None
+
+
+def test_everything_that_is_heard_is_a_check() -> None:
+    circuit = Circuit(POLICY)
+    heard = []
+
+    circuit.succeed(1.0)
+    heard.append(circuit.last_check)
+    circuit.fail(2.0, "500")
+    heard.append(circuit.last_check)
+    circuit.probe_succeeded(3.0)
+    heard.append(circuit.last_check)
+    circuit.probe_failed(4.0, "no", 30.0)
+    heard.append(circuit.last_check)
+
+    assert heard == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_only_probes_that_fail_in_a_row_open() -> None:
+    circuit = Circuit(POLICY)
+
+    circuit.probe_failed(100.0, "no", 30.0)
+    circuit.probe_succeeded(130.0)
+    circuit.probe_failed(160.0, "no", 30.0)
+
+    assert circuit.state_at(160.0) is BreakerState.SUSPECT
+
+
+def test_healing_says_whether_there_was_anything_to_forget() -> None:
+    circuit = Circuit(POLICY)
+    healed = [circuit.heal(1.0)]
+
+    circuit.probe_failed(2.0, "no", 30.0)
+    healed.append(circuit.heal(3.0))
+    circuit.fail(4.0, "500")
+    healed.append(circuit.heal(5.0))
+    healed.append(circuit.heal(6.0))
+
+    assert healed == [False, True, True, False]
+
+
+def test_a_failure_at_the_very_end_of_the_window_is_a_failed_trial() -> None:
+    circuit = tripped_at(100.0)
+    generation = circuit.generation
+
+    circuit.fail(160.0, "again")
+
+    assert circuit.generation == generation + 1

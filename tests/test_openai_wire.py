@@ -296,9 +296,20 @@ def test_any_split_of_a_streamed_answer_gives_the_same_chunks(cuts: list[int]) -
 
     chunks = [chunk for begin, end in pairwise(borders) for chunk in reader.feed(stream[begin:end])]
 
-    assert chunks == read_whole(stream)
+    assert [(each.kind, each.text) for each in chunks] == [
+        (each.kind, each.text) for each in read_whole(stream)
+    ]
     assert [chunk.data for chunk in chunks] == ANSWER
     assert reader.done
+
+
+def test_chunks_that_came_together_know_that_more_follows_at_once() -> None:
+    reader = StreamReader()
+
+    together = list(reader.feed(stream_of(ROLE, CONTENT, CONTENT)))
+    alone = list(reader.feed(stream_of(CONTENT)))
+
+    assert [chunk.more for chunk in together + alone] == [True, True, False, False]
 
 
 def test_what_follows_done_is_ignored() -> None:

@@ -113,11 +113,6 @@ def gather(*, now: datetime) -> Gathered:
     return Gathered(now=now, health_seconds=every, nodes=tuple(found), whole=readings.whole())
 
 
-def named(*, name: str) -> Node | None:
-    """Return the node of that name; one query."""
-    return Node.objects.filter(name=name).first()
-
-
 def names() -> list[str]:
     """Return the names of all nodes, for the choices of a filter; one query."""
     return list(Node.objects.order_by("name").values_list("name", flat=True))

@@ -61,10 +61,13 @@ class BoundedSocket(WebSocketProtocol):
             self.transport.resumeProducing()
 
     def handle_reply(self, message: dict[str, Any]) -> None:
-        """Do what the application says; a close takes its reason along, which Daphne leaves out."""
+        """Do what the application says; a close takes its reason along, which Daphne leaves out.
+
+        What is sent to somebody who has left is dropped, as ASGI wants it: autobahn would raise.
+        """
         if message["type"] == "websocket.close" and self.state != self.STATE_CONNECTING:
             self.serverClose(message.get("code"), message.get("reason") or "")
-        else:
+        elif message["type"] != "websocket.send" or self.state not in (self.STATE_CLOSING, self.STATE_CLOSED):
             super().handle_reply(message)
 
     def serverClose(self, code: int | None = None, reason: str = "") -> None:

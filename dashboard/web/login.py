@@ -1,7 +1,6 @@
 """Signing in and out."""
 
 from django.contrib.auth.forms import AuthenticationForm
-from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView
 from django.http import HttpResponse
 
@@ -20,7 +19,6 @@ class Login(LoginView):
         """Sign in, and say so in the audit."""
         response = super().form_valid(form)
         user = form.get_user()
-        if isinstance(user, User):
-            visitor = Visitor(user=user, rights=user_rights(user))
-            people.record_login(user=user, actor=actor_of(self.request, visitor))
+        visitor = Visitor(user=user, rights=user_rights(user))
+        people.record_login(user=user, actor=actor_of(self.request, visitor))
         return response

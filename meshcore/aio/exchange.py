@@ -15,8 +15,8 @@ from meshcore.openai_wire import Chunk
 
 # A peer gets a little less time than we wait, so that it can say `timeout` itself when its provider hangs:
 # then that provider is struck, and not the peer.
-ANSWER_MARGIN_SHARE = 0.1
-ANSWER_MARGIN_MAX_SECONDS = 0.25
+ANSWER_MARGIN_SHARE = 0.2
+ANSWER_MARGIN_MAX_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 

@@ -189,7 +189,7 @@ async def test_a_hung_provider_of_a_peer_answers_timeout_in_time(transport: Http
 
     async with serve(b) as url:
         introduce(a, b, url)
-        result = await a.call(*CHAT, BODY, deadline_seconds=0.5)
+        result = await a.call(*CHAT, BODY, deadline_seconds=2.0)
 
     assert (result["error"], result["_routed_via"]) == ("timeout", "node-b")
     assert a.health.state("node:node-b") == "closed"

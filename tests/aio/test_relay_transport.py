@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from meshcore.aio.fake_dashboard import FakeDashboard
 from meshcore.aio.relay_session import LinkLost
@@ -203,16 +204,17 @@ async def test_it_keeps_dialling_while_nobody_is_there_and_one_dialler_is_enough
         await connecting
 
 
-async def test_a_deliberate_disconnect_never_dials_again(
-    dashboard: FakeDashboard, redialling: WebSocketRelayTransport
-) -> None:
-    await redialling.connect()
-    await redialling.handshake()
+async def test_a_deliberate_disconnect_never_dials_again(dashboard: FakeDashboard) -> None:
+    transport = WebSocketRelayTransport(dashboard.url, "node-a", reconnect=True, random=lambda: 0.0)
+    await transport.connect()
+    await transport.handshake()
 
-    await redialling.disconnect()
-    await asyncio.sleep(0.1)
+    with capture_logs() as logs:
+        await transport.disconnect()
+        await asyncio.sleep(0.1)
 
     assert dashboard.connections == 1
+    assert logs == [], "what was meant to end is not reported as lost"
 
 
 async def test_not_even_from_inside_the_wait_between_two_dials(dashboard: FakeDashboard) -> None:

@@ -170,6 +170,32 @@ async def test_a_full_disk_costs_items_that_are_counted_and_never_the_call(
     assert len(frame.items) == 1
 
 
+async def test_what_follows_a_write_that_fails_stays_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = [True, False]
+    real = os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        if fails and fails.pop(0):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    spool = SpoolFile.open(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("meshcore.aio.segments.os.write", write)
+        spool.append("trace", trace())
+        first = asyncio.create_task(spool.flush())
+        await asyncio.sleep(0)
+        spool.append("trace", trace())
+        await asyncio.gather(first, spool.flush())
+    frame = await spool.next_batch(0)
+    await spool.close()
+
+    assert frame is not None
+    assert (frame.to, frame.dropped, len(frame.items)) == (2, {"trace": 1}, 1)
+
+
 async def test_what_comes_while_the_disk_is_too_slow_is_dropped_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

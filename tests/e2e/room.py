@@ -4,13 +4,13 @@ import http.client
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from tests.e2e.calls import MODEL
 from tests.e2e.enrolment import Enrolment
-from tests.e2e.harness import Mesh, Mock, Node, until
+from tests.e2e.harness import Mesh, Mock, Node, get_json, until
 
 PAGE_ROWS = 500
 ANSWER_SECONDS = 30.0
@@ -36,12 +36,16 @@ class Room:
 
     def pair(self, *, extra: str = "") -> tuple[Node, Node, Mock, Mock]:
         """Start everything: node-a with provider alpha, node-b with beta, peers of each other."""
-        alpha, beta = self.mesh.mock("alpha"), self.mesh.mock("beta")
+        alpha, beta = self.mock("alpha"), self.mock("beta")
         node_a, node_b = self.node("node-a"), self.node("node-b")
         self.configure(node_a, providers={"alpha": f"{alpha.url}/v1"}, peers=[node_b], extra=extra)
         self.configure(node_b, providers={"beta": f"{beta.url}/v1"}, peers=[node_a], extra=extra)
         self.start(node_a, node_b)
         return node_a, node_b, alpha, beta
+
+    def mock(self, name: str) -> Mock:
+        """Start a provider with the model of all, and one by its own name: so peers are seen to know it."""
+        return self.mesh.mock(name, models=[MODEL, name])
 
     def node(self, name: str, *, env: Mapping[str, str] | None = None) -> Node:
         """Return an enrolled node that is neither configured nor started."""
@@ -56,17 +60,17 @@ class Room:
         self.mesh.configure(node, providers=providers, peers=peers, extra=here + extra)
 
     def start(self, *nodes: Node) -> None:
-        """Start the dashboard and the nodes, and wait until it has heard of each, and each of its peers."""
-        self.dashboard.start()
-        for node in nodes:
-            node.start()
-        self.dashboard.wait_until_ready()
-        for node in nodes:
-            node.wait_until_ready()
+        """Start the dashboard and the nodes, and wait until it has heard of each, and each of its peers.
+
+        The last one goes first: a peer that is still joining would be asked again only some seconds later.
+        """
+        self.dashboard.start_and_wait()
+        for node in reversed(nodes):
+            node.start_and_wait()
             until(node.ready, f"{node.name} takes calls")
         for node in nodes:
             self.wait_for(node.name, "running")
-            until(partial(_knows_peers, node, len(nodes) - 1), f"{node.name} knows its peers")
+        until(lambda: len(set(map(_models, nodes))) == 1, "all nodes know each other's models")
 
     # What programs see.
 
@@ -159,5 +163,5 @@ class Room:
         return entries
 
 
-def _knows_peers(node: Node, count: int) -> bool:
-    return len([key for key in node.health()["providers"] if key.startswith("node:")]) >= count
+def _models(node: Node) -> frozenset[str]:
+    return frozenset(model["id"] for model in get_json(f"{node.url}/v1/models")["data"])

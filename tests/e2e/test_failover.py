@@ -22,7 +22,7 @@ STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "strea
 @pytest.fixture(scope="module")
 def mock(room: Room) -> Mock:
     """The one provider that lives."""
-    return room.mesh.mock("alive")
+    return room.mock("alive")
 
 
 @pytest.fixture(scope="module")

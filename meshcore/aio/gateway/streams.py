@@ -29,21 +29,27 @@ async def begin_stream(request: web.Request, headers: Headers) -> web.StreamResp
 async def answer_stream(request: web.Request, stream: BusStream, headers: Headers) -> web.StreamResponse:
     """Send a committed stream to its client, each chunk's data exactly as its provider sent it."""
     response = await begin_stream(request, headers)
+    waiting: list[
+        bytes
+    ] = []  # chunks that came together are sent together: a system call costs more than a chunk
     try:
         async for chunk in stream:
-            await send(request, response, encode(chunk.data))
-        await send(request, response, DONE_EVENT)
+            waiting.append(encode(chunk.data))
+            if not chunk.more:
+                await send(request, response, b"".join(waiting))
+                waiting.clear()
+        waiting.append(DONE_EVENT)
     except CallError as exc:
-        error = call_error_body(exc)
-        await send(request, response, encode(msgspec.json.encode(error)))
+        waiting.append(encode(msgspec.json.encode(call_error_body(exc))))
+    await send(request, response, b"".join(waiting))
     return response
 
 
-async def send(request: web.Request, response: web.StreamResponse, event: bytes) -> None:
-    """Send one event; ConnectionError when the client is gone, or is hung up on because it takes nothing."""
+async def send(request: web.Request, response: web.StreamResponse, events: bytes) -> None:
+    """Send events; ConnectionError when the client is gone, or is hung up on because it takes nothing."""
     try:
         async with asyncio.timeout(CLIENT_SECONDS):
-            await response.write(event)
+            await response.write(events)
     except TimeoutError:
         logger.info("hung up on a client that took nothing for %.0f s", CLIENT_SECONDS)
         if request.transport is not None:

@@ -128,6 +128,21 @@ async def test_a_stream_reaches_the_client_byte_for_byte(
         assert await answer.read() == odd + HELLO + FINISH + DONE
 
 
+async def test_a_stream_crosses_the_mesh_byte_for_byte(
+    start_node: Any, start_provider: Any, stack: AsyncExitStack, http: aiohttp.ClientSession
+) -> None:
+    odd = encode('{ "x_unknown":1.50, "choices":[ {"delta":{"content":"ü"}} ] }'.encode())
+    server = ByteServer(STREAM_HEAD, odd, HELLO, FINISH, DONE)
+    node = await start_node("node-a")
+    node.knows(
+        await start_node("node-b", await start_provider(await stack.enter_async_context(server.serve())))
+    )
+
+    async with http.post(f"{node.url}/v1/chat/completions", json=chat(stream=True)) as answer:
+        assert answer.headers["X-Mesh-Routed-Via"] == "node-b"
+        assert await answer.read() == odd + HELLO + FINISH + DONE
+
+
 async def test_a_provider_without_objects_of_its_own_is_answered_in_openais_shape(
     start_node: Any, client_of: ClientOf
 ) -> None:

@@ -95,6 +95,8 @@ async def test_a_draining_node_refuses_peers_and_counts_no_work(
     node: Any, mesh: HttpTransport, mock: MockAi, stream: bool
 ) -> None:
     node.controller.enter()
+    counted_out: list[None] = []
+    node.controller.ledger.on_quiet = lambda: counted_out.append(None)
     request = ask("hi", stream=stream)
 
     with pytest.raises(CallError) as caught:
@@ -102,6 +104,7 @@ async def test_a_draining_node_refuses_peers_and_counts_no_work(
 
     assert caught.value.code == "draining"
     assert node.controller.readout().state == "drained"
+    assert counted_out == []
     assert mock.calls.calls == 0
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from meshcore.aio.mock_ai import MockAi
 from meshcore.aio.providers import openai_http
@@ -281,9 +283,12 @@ async def test_a_call_ends_at_the_callers_deadline() -> None:
     "steps", [[...], [STREAM_HEAD, ...], [STREAM_HEAD, ROLE, ...], [STREAM_HEAD, b": ping\n\n", ...]]
 )
 async def test_neither_head_nor_role_nor_comment_counts_as_the_first_token(steps: list[Step]) -> None:
+    began = monotonic()
+
     chunks, error = await stream_error(*steps, first_token_seconds=0.1)
 
     assert error.code is Code.TIMEOUT
+    assert monotonic() - began < 5
     assert len(chunks) <= 1
 
 
@@ -404,6 +409,27 @@ async def test_a_connection_is_used_again_after_whole_answers_and_streams(monkey
 
     assert mock.calls.calls == 6
     assert len(opened) == 1
+
+
+async def test_a_stream_whose_body_ends_a_moment_after_its_last_event_leaves_a_connection_to_use() -> None:
+    ports: set[int] = set()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        ports.add(request.transport.get_extra_info("peername")[1])
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(HELLO + DONE)
+        await asyncio.sleep(0.01)
+        return response
+
+    app = web.Application()
+    app.add_routes([web.post("/v1/chat/completions", answer)])
+    async with TestServer(app) as server, provider_for(str(server.make_url("")).rstrip("/")) as provider:
+        for _ in range(3):
+            assert len([chunk async for chunk in provider.stream("llm.chat", chat(), info())]) == 1
+
+    assert len(ports) == 1
 
 
 async def test_configured_models_are_offered_with_every_operation() -> None:

@@ -202,6 +202,25 @@ async def test_the_desired_state_is_sent_as_soon_as_it_changes_and_that_is_noted
     await until_in_db(rt, DrainStep.objects.filter(step="sent").exists)
 
 
+async def test_a_change_during_the_handshake_is_not_missed(
+    connect: Connect, rt: Runtime, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = link.open_connection
+
+    def open_and_drain(**call: Any) -> Any:
+        answer = opened(**call)
+        drain.request(node=node, actor=SYSTEM)
+        return answer
+
+    monkeypatch.setattr(link, "open_connection", open_and_drain)
+    monkeypatch.setattr(rt, "on_change", lambda pattern, callback: lambda: None)
+    connection = connect()
+
+    await connection.say(hello())
+
+    assert (await connection.wire.hear(Desired)).generation == 1
+
+
 async def test_a_drain_that_waits_for_the_node_is_sent_with_the_descriptor(
     connect: Connect, rt: Runtime, node: Node
 ) -> None:

@@ -3,7 +3,6 @@
 import http.client
 import itertools
 import json
-import re
 import signal
 import socket
 import subprocess
@@ -294,36 +293,3 @@ def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
             assert process.wait(10) == 1
             assert time.monotonic() - asked_at < 5.0
             assert "leaving now" in process.stderr.read()
-
-
-def test_a_busy_port_ends_it_with_one_line(served: Served) -> None:
-    done = manage("serve", "--port", str(served.port), env=environment(served.var))
-
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"CommandError: can't listen on 127.0.0.1 port {served.port}: Address already in use\n"
-    )
-
-
-def test_a_socket_of_the_parent_is_served_on(migrated: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        fd = listener.fileno()
-        with serving(migrated, "--fd", str(fd), fd=fd) as served:
-            assert served.port == listener.getsockname()[1]
-            assert ask(served, "GET", "/healthz")[0] == 200
-
-
-def test_it_does_not_start_with_migrations_pending(tmp_path: Path) -> None:
-    done = manage("serve", "--port", "0", env=environment(tmp_path))
-
-    assert done.returncode == 1
-    assert re.fullmatch(
-        r"CommandError: \d+ migrations are not applied: run `python manage.py migrate` first\n", done.stderr
-    )
-
-
-def test_it_does_not_listen_for_all_with_a_url_for_one(migrated: Path) -> None:
-    done = manage("serve", "--host", "0.0.0.0", "--port", "0", env=environment(migrated))
-
-    assert done.returncode == 1
-    assert done.stderr.startswith("CommandError: can't listen on 0.0.0.0: MESH_URL=http://127.0.0.1:8000 is")

@@ -2,8 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from dashboard.serving.limits import Limits
-from dashboard.serving.sockets import Inbox
+from dashboard.serving.sockets import BoundedSocket, Inbox
 
 
 class Pipe:
@@ -58,3 +60,13 @@ async def test_nothing_is_lost_at_the_bound() -> None:
     taken = [(await asyncio.wait_for(inbox.get(), 10))["n"] for _ in range(10)]
 
     assert taken == list(range(10))
+
+
+@pytest.mark.parametrize("state", [BoundedSocket.STATE_CLOSING, BoundedSocket.STATE_CLOSED])
+def test_what_is_sent_to_somebody_who_has_left_is_dropped(state: int) -> None:
+    socket = BoundedSocket()
+    socket.state = state
+
+    socket.handle_reply({"type": "websocket.send", "text": "too late"})
+
+    assert socket.state == state

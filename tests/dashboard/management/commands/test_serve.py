@@ -1,0 +1,65 @@
+"""`manage.py serve` starts when it can, and else says in one line why not."""
+
+import http.client
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.dashboard.served import Served, environment, manage, serving
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a database whose migrations are applied."""
+    var = tmp_path_factory.mktemp("var")
+    done = manage("migrate", "--verbosity=0", env=environment(var))
+    assert done.returncode == 0, done.stderr
+    return var
+
+
+@pytest.fixture(scope="module")
+def served(migrated: Path) -> Iterator[Served]:
+    """A server that tests share and leave running."""
+    with serving(migrated) as running:
+        yield running
+
+
+def test_a_busy_port_ends_it_with_one_line(served: Served) -> None:
+    done = manage("serve", "--port", str(served.port), env=environment(served.var))
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"CommandError: can't listen on 127.0.0.1 port {served.port}: Address already in use\n"
+    )
+
+
+def test_a_socket_of_the_parent_is_served_on(migrated: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        with serving(migrated, "--fd", str(fd), fd=fd) as served:
+            assert served.port == listener.getsockname()[1]
+            connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().status == 200
+            connection.close()
+
+
+def test_it_does_not_start_with_migrations_pending(tmp_path: Path) -> None:
+    done = manage("serve", "--port", "0", env=environment(tmp_path))
+
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"CommandError: \d+ migrations are not applied: run `python manage.py migrate` first\n", done.stderr
+    )
+
+
+def test_it_does_not_listen_for_all_with_a_url_for_one(migrated: Path) -> None:
+    done = manage("serve", "--host", "0.0.0.0", "--port", "0", env=environment(migrated))
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("CommandError: can't listen on 0.0.0.0: MESH_URL=http://127.0.0.1:8000 is")
