@@ -196,6 +196,7 @@ async def test_after_the_first_token_the_callers_deadline_ends_the_stream_withou
 
     assert received == ["begun"]
     assert caught.value.code == "timeout"
+    assert [trace.code for trace in pair.a.traces.last(2)] == ["timeout"]
     assert pair.a.health.state("scripted") == "closed"
     assert pair.at_rest()
 
@@ -247,6 +248,16 @@ async def test_a_stream_closed_before_it_began_asks_nobody() -> None:
 
     assert [chunk async for chunk in stream] == []
     assert local.calls == 0
+    assert [trace.code for trace in pair.a.traces.last(2)] == ["cancelled"]
+
+
+async def test_a_stream_read_to_its_end_needs_no_closing() -> None:
+    pair = Pair(Script(says("all")), Script())
+
+    assert [chunk.text async for chunk in pair.a.stream(*CHAT, BODY)] == ["all"]
+
+    assert [trace.outcome for trace in pair.a.traces.last(2)] == ["ok"]
+    assert pair.at_rest()
 
 
 @pytest.mark.parametrize("steps", [(forever,), (ROLE, forever), (says("begun"), forever)])
@@ -295,6 +306,7 @@ async def test_an_inbound_stream_is_refused_like_a_call(path: tuple[str, ...], c
         await stream.start()
 
     assert caught.value.code == code
+    assert [trace.code for trace in pair.b.traces.last(2)] == [code]
 
 
 async def test_a_draining_node_streams_from_its_peers() -> None:
