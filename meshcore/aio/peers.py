@@ -1,7 +1,8 @@
 """Follows the peers named in the configuration: asks each for its manifest and feeds the registry.
 
 Every 10 s ± 10 % with a timeout of 3 s (bus-and-breaker §1); the first time at once, and sooner than that
-while a peer has not answered yet, so that a mesh that starts together finds itself within seconds.
+while a peer has not answered yet or takes no calls, so that a mesh that starts together finds itself within
+seconds: a node that is asked while it joins says that its gate is closed.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from meshcore.registry import PeerRecord
 
 POLL_SECONDS = 10.0
 POLL_TIMEOUT_SECONDS = 3.0
-FIRST_RETRY_SECONDS = 1.0  # doubled up to POLL_SECONDS while a peer has never answered
+FIRST_RETRY_SECONDS = 1.0  # doubled up to POLL_SECONDS while a peer has never answered, or takes no calls
 JITTER = 0.10
 PEERS_MAX = 128  # each has a task and a request every 10 s
 
@@ -79,11 +80,15 @@ class PeerPoller:
         retry_seconds = FIRST_RETRY_SECONDS
         while True:
             await self.poll(node_id)
-            if node_id in self._known:
+            if node_id in self._known and not self._is_draining(node_id):
                 delay, retry_seconds = POLL_SECONDS, FIRST_RETRY_SECONDS
             else:
                 delay, retry_seconds = retry_seconds, min(retry_seconds * 2, POLL_SECONDS)
             await asyncio.sleep(delay * (1 + JITTER * (2 * self._random() - 1)))
+
+    def _is_draining(self, node_id: str) -> bool:
+        peers = self._bus.registry.peers()
+        return any(peer.draining for peer in peers if peer.record.node_id_full == node_id)
 
     def _checked(self, node_id: str, manifest: Manifest) -> Manifest:
         if manifest.node_id != node_id:
