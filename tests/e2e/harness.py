@@ -218,10 +218,9 @@ class Mesh:
         self.folder = folder
         self._processes: list[Process] = []
 
-    def mock(self, name: str, *, models: Sequence[str] = ("mock-model",)) -> Mock:
+    def mock(self, name: str, *, model: str = "mock-model") -> Mock:
         """Start a mock provider."""
-        argv = [sys.executable, "-m", "meshcore", "mock-ai", "--port", "0", "--name", name]
-        argv += [f"--model={model}" for model in models]
+        argv = [sys.executable, "-m", "meshcore", "mock-ai", "--port", "0", "--name", name, "--model", model]
         mock = self._keep(Mock(name, argv, folder=self.folder, env=_environment()))
         mock.start_and_wait()
         return mock

@@ -22,7 +22,7 @@ STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "strea
 @pytest.fixture(scope="module")
 def mock(room: Room) -> Mock:
     """The one provider that lives."""
-    return room.mock("alive")
+    return room.mesh.mock("alive")
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,9 @@ WATCH = r"""(places) => {
 }"""
 
 
+expect.set_options(timeout=PATIENCE_MS)
+
+
 class Window:
     """Pages of one dashboard, with cookies of their own."""
 
