@@ -1,7 +1,6 @@
 """Nodes without a dashboard, as their clients see them: failover, upstreams, drain, crash."""
 
 import json
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import openai
 import pytest
 
 from meshcore.aio.drain_marker import clear_drain_request, write_drain_request
-from tests.e2e.harness import Mesh, Mock, Node, free_port, get_json, status_of, until
+from tests.e2e.harness import Mesh, Mock, Node, free_port, status_of, until
 
 pytestmark = pytest.mark.e2e
 
@@ -104,35 +103,6 @@ def test_the_endpoint_of_another_node_works_as_an_upstream(mesh: Mesh, mock: Moc
         text = text_of(client.chat.completions.create(model="mock-model", messages=MESSAGES, stream=True))
 
     assert whole.choices[0].message.content == text == ANSWER
-
-
-@pytest.mark.skipif("MESH_E2E_UPSTREAM" not in os.environ, reason="MESH_E2E_UPSTREAM names no upstream")
-def test_a_real_upstream_answers(mesh: Mesh) -> None:
-    """MESH_E2E_UPSTREAM is a base URL that ends in /v1, MESH_E2E_KEY its key, MESH_E2E_MODEL a model."""
-    node = mesh.node("node-a", env={"UPSTREAM_KEY": os.environ.get("MESH_E2E_KEY", "none")})
-    upstream = os.environ["MESH_E2E_UPSTREAM"]
-    mesh.configure(
-        node,
-        providers={},
-        extra=f'[[providers]]\nname = "real"\nbase_url = "{upstream}"\napi_key_env = "UPSTREAM_KEY"\n'
-        "[gateway]\nallow_plain_http = true\n",
-    )
-    node.start_and_wait()
-    listed = [each["id"] for each in get_json(f"{node.url}/v1/models")["data"]]
-    model = os.environ.get("MESH_E2E_MODEL") or listed[0]
-
-    with client_of(node) as client:
-        whole = client.chat.completions.create(
-            model=model, messages=[{"role": "user", "content": "Say hello."}], max_tokens=20
-        )
-        text = text_of(
-            client.chat.completions.create(
-                model=model, messages=[{"role": "user", "content": "Say hello."}], max_tokens=20, stream=True
-            )
-        )
-
-    assert whole.choices
-    assert text
 
 
 # Drain by the local marker.
