@@ -68,7 +68,7 @@ def chunks(count: int) -> str:
 
 
 class Reader(threading.Thread):
-    """Reads a stream of a node to its end; `text` has what came so far, `heard_at` when, by the wall clock."""
+    """Reads a stream of a node to its end; `text` has what came so far, `heard_at` when (wall clock)."""
 
     def __init__(self, node: Node, content: str) -> None:
         super().__init__(daemon=True)
