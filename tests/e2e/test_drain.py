@@ -173,6 +173,7 @@ def test_the_audit_page_and_the_admin_show_who_drained_and_who_gave_back(
         )
         for each in [entry["actor_name"], entry["action"], "node:node-a", entry["reason"], "127.0.0.1"]:
             expect(row).to_contain_text(each)
+        expect(row.locator(".field-at")).to_contain_text(entry["at"][:4])
     expect(audit.locator(f"#n{drained['n']}")).to_contain_text("gate closed")
     expect(audit.get_by_text("chain ends as its head says")).to_be_visible()
     expect(admin.get_by_role("button", name="Delete")).to_have_count(0)
