@@ -46,6 +46,14 @@ def room(enrolled: tuple[Path, Enrolment], tmp_path_factory: pytest.TempPathFact
         shutil.rmtree(mesh.folder)
 
 
+@pytest.fixture(autouse=True)
+def _logs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Print what the processes of a room logged behind each test, so that a failure shows it."""
+    yield
+    if "room" in request.fixturenames:
+        request.getfixturevalue("room").mesh.print_logs()
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """One browser for all windows of a module."""
