@@ -47,7 +47,7 @@ class Command(BaseCommand):
 
 def _alone() -> AbstractContextManager[None]:
     """Keep a second server away from the database file while this one serves it."""
-    file = Path(settings.DATABASES["default"]["NAME"])
+    file = Path(str(settings.DATABASES["default"]["NAME"]))
     return alone(file.with_name(f"{file.name}.lock"))
 
 
