@@ -70,11 +70,13 @@ class Meshboard:
 
     def open(self, *, demo: bool) -> None:
         """Start the dashboard, and the demo mesh when asked; return when all take calls."""
-        dashboard = self.start("dashboard", "serve", "--host", LOOPBACK, "--port", str(self.port))
+        dashboard = self.start(
+            "dashboard", "serve", "--host", LOOPBACK, "--port", str(self.port), "--lifeline"
+        )
         dashboard.wait_until_ready(self.stop, seconds=READY_SECONDS)
         self._wait_for(f"{self.url}/healthz")
         if demo:
-            mesh = self.start("demo", "demo", "--dashboard", self.url, "--var", str(self.var))
+            mesh = self.start("demo", "demo", "--dashboard", self.url, "--var", str(self.var), "--lifeline")
             mesh.wait_until_ready(self.stop, seconds=READY_SECONDS)
             for node in self.mesh()["nodes"]:
                 self._wait_for(f"{node['url']}/readyz")  # it joins when the dashboard has answered its hello
