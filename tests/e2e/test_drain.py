@@ -81,7 +81,7 @@ def test_a_drained_node_finishes_its_streams_untouched_and_the_page_says_drained
 ) -> None:
     page = window("alice").open_live("/nodes/node-a/")
     watch(page, PLACES)
-    shorter, longer = begin(node_a, "slow:40x100"), begin(node_a, "slow:70x100")
+    shorter, longer = begin(node_a, "slow:30x100"), begin(node_a, "slow:50x100")
     expect(page.locator("#c-figures-node-a .figure").first).to_have_text("2")
 
     asked_at = time.time()
@@ -96,7 +96,7 @@ def test_a_drained_node_finishes_its_streams_untouched_and_the_page_says_drained
         each.join()
 
     assert running_still
-    assert (shorter.text, longer.text) == (chunks(40), chunks(70))
+    assert (shorter.text, longer.text) == (chunks(30), chunks(50))
     assert [(each.routed_via, each.text) for each in (whole, streamed)] == [("node-b", chunks(2))] * 2
     assert room.trace(whole.trace_id)["why"] == "drain"
     assert said(page, "state") == ["running", "draining", "drained"]
