@@ -32,8 +32,8 @@ class BusStream:
     """The chunks of one call, in order, as their provider sent them; for one task at a time.
 
     Iterate it inside `async with`, or call `aclose`, which closes what is open upstream. After `start`,
-    `routed_via`, `model` and `attempts` say who serves it; a break after that raises CallError with
-    everything that was tried.
+    `routed_via`, `provider`, `model` and `attempts` say who serves it; a break after that raises CallError
+    with everything that was tried.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class BusStream:
     ) -> None:
         self.trace_id = journey.request.trace_id
         self.routed_via = "local"
+        self.provider = ""
         self.model = ""
         self._journey = journey
         self._dispatcher = dispatcher
@@ -147,6 +148,7 @@ class BusStream:
         self._dispatcher.committed(lease)
         self._committed = _Committed(lease, chunks)
         self.routed_via = lease.entry.via
+        self.provider = lease.entry.descriptor.provider
         self.model = lease.model
         return True
 
