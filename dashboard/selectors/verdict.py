@@ -6,12 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dashboard.models import ProviderHealth
-from dashboard.selectors import providers
+from dashboard.selectors import providers, testimony
 from dashboard.selectors.nodes import CLOCK_SKEW_SECONDS, Gathered, NodeNow
 from dashboard.selectors.presence import Composite
 from meshcore.breaker import BreakerState
-
-NAMES_MAX = 3  # names in a sentence; the rest is a number
 
 
 class Tone(enum.StrEnum):
@@ -171,10 +169,7 @@ def _where(seen: list[NodeNow], having: list[NodeNow]) -> str:
 
 
 def _names(nodes: list[NodeNow]) -> str:
-    names = [node.name for node in nodes]
-    if len(names) > NAMES_MAX:
-        names = [*names[:NAMES_MAX], f"{len(names) - NAMES_MAX} more"]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return testimony.names([node.name for node in nodes])
 
 
 def _is(nodes: list[NodeNow]) -> str:
