@@ -1,7 +1,7 @@
 """The breakers of all nodes as two tables: providers by node, and who sees whom. The worst stands top left.
 
-However large the mesh, a table has at most `COLUMNS_MAX` nodes and `ROWS_MAX` things; of the nodes without a column
-each row says how many there are, and how they see it.
+However large the mesh, a table has at most `COLUMNS_MAX` nodes and `ROWS_MAX` things; of the nodes without a
+column each row says how many there are, and how they see it.
 """
 
 from collections import Counter
@@ -69,7 +69,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One thing as all nodes see it; `rest` counts the nodes without a column, `says` has the error to tell."""
+    """One thing as all nodes see it; `rest` counts nodes without a column, `says` has the error to tell."""
 
     key: str
     cells: tuple[Cell, ...]
@@ -108,6 +108,10 @@ class Table:
     more_columns: int
     more_rows: int
 
+    def cells(self, node: str = "") -> list[Cell]:
+        """Return all cells, or those of one node."""
+        return [cell for row in self.rows for cell in row.cells if not node or cell.column.name == node]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
@@ -127,14 +131,6 @@ class Matrix:
     def names(self) -> list[str]:
         """All providers, without their models."""
         return sorted({provider_of(key) for key in self.findings})
-
-    def rows_of(self, node: str) -> list[Row]:
-        """Return the rows of providers that a node has told of."""
-        return [
-            row
-            for row in self.providers.rows
-            if any(cell.breaker and cell.column.name == node for cell in row.cells)
-        ]
 
 
 def provider_of(key: str) -> str:

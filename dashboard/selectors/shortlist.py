@@ -95,8 +95,8 @@ def _explained(finding: Finding, state: Composite) -> Finding:
     if not finding.down:
         return finding
     unheard = state in (Composite.UNREACHABLE, Composite.NEVER_SEEN)
-    sentence = "the dashboard doesn't hear it either" if unheard else f"it is {state.value}"
-    return replace(finding, sentence=sentence, odd=frozenset(), down=0)
+    said = "the dashboard doesn't hear it either" if unheard else f"it is {state.value}"
+    return replace(finding, said=said, odd=frozenset(), down=0)
 
 
 def _worst_first(finding: Finding) -> tuple[int, int, int]:
@@ -104,7 +104,7 @@ def _worst_first(finding: Finding) -> tuple[int, int, int]:
 
 
 def _ranked(seen: Seen, findings: Mapping[str, Finding], columns: Mapping[int, Column]) -> list[Column]:
-    """Return all nodes that have told of anything: those against the others first, the silent before the calm."""
+    """Return all nodes that have told: those against the others first, the silent before the calm."""
     odd, down, other = Counter[int](), Counter[int](), Counter[int]()
     for key, pk, state in _heard(seen, columns):
         odd[pk] += columns[pk].name in findings[key].odd

@@ -1,7 +1,7 @@
-"""The last 24 hours of a breaker as all nodes saw it, in quarters of an hour: each has the worst of its states.
+"""The last 24 hours of a breaker as all nodes saw it, in quarters of an hour: of each the worst state.
 
-A state lasts until the same node's next change. The last one lasts until that node's last word, but only while the
-node still says the like: breakers begin anew with a node's restart, and no change tells of that.
+A state lasts until the same node's next change. The last one lasts until that node's last word, but only
+while the node still says that something is wrong: breakers begin anew with a restart, and no change tells.
 """
 
 import enum

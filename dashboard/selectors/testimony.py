@@ -1,8 +1,8 @@
 """What several nodes' words on one thing amount to: is it down, or only the way to it?
 
-A node is a witness while it is heard. Its breaker says that the thing is down (open, half-open), fine (closed) or
-that there is doubt (suspect). What an operator forced is a wish and no word on the thing. Doubt takes no side, but
-where there is any, nobody is called the only one.
+A node is a witness while it is heard. Its breaker says that the thing is down (open, half-open), fine
+(closed) or that there is doubt (suspect). What an operator forced is a wish and no word on the thing. Doubt
+takes no side, but where there is any, nobody is called the only one.
 
     one says down, two or more say fine       only that one sees it: the path, not the thing
     one says fine, two or more say down       all but that one see it down
@@ -38,7 +38,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phrases:
-    """How the findings on a kind of thing are said; `who` stands for one name or several."""
+    """How the findings on a kind of thing are said; `{it}` is left for the thing itself."""
 
     alone: str
     all_but: str
@@ -49,31 +49,46 @@ class Phrases:
 
 
 PROVIDER = Phrases(
-    alone="only {who} sees it down: path, not provider",
-    all_but="all but {who} see it down",
-    everybody="all {count} nodes see it down: provider, not path",
-    single="{who} sees it down, and no other node can tell",
-    some="{who} {see} it down",
+    alone="only {who} sees {{it}} down: path, not provider",
+    all_but="all but {who} see {{it}} down",
+    everybody="all {count} nodes see {{it}} down: provider, not path",
+    single="{who} sees {{it}} down, and no other node can tell",
+    some="{who} {see} {{it}} down",
     others="{count} {others} {do}n't",
 )
 PEER = Phrases(
-    alone="only {who} can't reach it: path, not node",
-    all_but="only {who} reaches it",
-    everybody="none of {count} nodes reaches it",
-    single="{who} can't reach it, and no other node can tell",
-    some="{who} can't reach it",
+    alone="only {who} can't reach {{it}}: path, not node",
+    all_but="only {who} reaches {{it}}",
+    everybody="none of {count} nodes reaches {{it}}",
+    single="{who} can't reach {{it}}, and no other node can tell",
+    some="{who} can't reach {{it}}",
     others="{count} {others} can",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What it amounts to: a sentence, "" when nobody says down, and who stands against the others."""
+    """What it amounts to: `said`, "" when nobody says down, and who stands against the others.
 
-    sentence: str = ""
+    `down` and `doubt` count nodes.
+    """
+
+    said: str = ""
     odd: frozenset[str] = frozenset()
     down: int = 0
     doubt: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """What is said beside the thing's name."""
+        return self.said.format(it="it")
+
+    def about(self, name: str) -> str:
+        """Return the sentence with the thing's name in it."""
+        if "{it}" not in self.said:
+            return f"{name}: {self.said}"
+        sentence = self.said.format(it=name)
+        return sentence[0].upper() + sentence[1:] if sentence.startswith(("only ", "all ")) else sentence
 
 
 def find(said: Iterable[tuple[str, BreakerState]], *, phrases: Phrases) -> Finding:
@@ -83,8 +98,8 @@ def find(said: Iterable[tuple[str, BreakerState]], *, phrases: Phrases) -> Findi
         if state in WORDS:
             heard[WORDS[state]].append(name)
     down, fine, doubt = (sorted(heard[word]) for word in (Word.DOWN, Word.FINE, Word.DOUBT))
-    sentence, odd = _judge(down, fine, doubting=bool(doubt), phrases=phrases)
-    return Finding(sentence=sentence, odd=frozenset(odd), down=len(down), doubt=len(doubt))
+    said, odd = _judge(down, fine, doubting=bool(doubt), phrases=phrases)
+    return Finding(said=said, odd=frozenset(odd), down=len(down), doubt=len(doubt))
 
 
 def _judge(

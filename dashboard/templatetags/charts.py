@@ -3,8 +3,10 @@
 No style attributes: only presentation attributes and classes, so the strict Content-Security-Policy holds.
 """
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from django import template
@@ -17,7 +19,10 @@ register = template.Library()
 
 SPARK_WIDTH, SPARK_HEIGHT, SPARK_ERRORS = 120, 28, 5  # the errors' bars have the bottom to themselves
 FALL_WIDTH, FALL_LABEL, FALL_NOTE = 760, 200, 170  # the bars get what is left between label and note
+STRIP_STEP, STRIP_HEIGHT = 4, 20
+STRIP_HEIGHTS = {"UNKNOWN": 1, "CALM": 3, "DOUBT": 10, "DOWN": 20}
 LEFT = mark_safe('preserveAspectRatio="xMinYMid"')
+STRETCHED = mark_safe('preserveAspectRatio="none"')
 FALL_ROW, FALL_BAR, FALL_TOP = 30, 14, 12
 
 
@@ -61,6 +66,19 @@ def _error_marks(bad: Sequence[int]) -> SafeString:
         (f"{min(i * step, SPARK_WIDTH - 3):.1f}", SPARK_HEIGHT - 4) for i, errors in enumerate(bad) if errors
     ]
     return format_html_join("", '<rect class="err" x="{}" y="{}" width="3" height="4" rx="1"/>', marks)
+
+
+@register.simple_tag
+def day_strip(slots: Sequence[enum.IntEnum], words: str) -> SafeString:
+    """Return how bad each quarter of an hour was, the oldest left: by colour and by height."""
+    bars, at = [], 0
+    for level, group in groupby(slots):
+        width = len(list(group))
+        height = STRIP_HEIGHTS[level.name]
+        bars.append((level.name.lower(), at * STRIP_STEP, STRIP_HEIGHT - height, width * STRIP_STEP, height))
+        at += width
+    body = format_html_join("", '<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>', bars)
+    return _svg("strip", at * STRIP_STEP, STRIP_HEIGHT, f"The last 24 hours: {words}", body, fit=STRETCHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,13 +198,15 @@ def _tick(milliseconds: float) -> str:
     return f"{milliseconds / 1000:.1f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
 
 
-def _svg(name: str, width: int, height: int, words: str, body: SafeString | str) -> SafeString:
+def _svg(
+    name: str, width: int, height: int, words: str, body: SafeString | str, *, fit: SafeString = LEFT
+) -> SafeString:
     return format_html(
         '<svg class="{}" viewBox="0 0 {} {}" {} role="img" aria-label="{}">{}</svg>',
         name,
         width,
         height,
-        LEFT,
+        fit,
         words,
         body,
     )

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import pytest
 
-from dashboard.selectors.strips import SLOTS, Change, Level, Standing, Strip, strip, window
+from dashboard.selectors.strips import SLOTS, Change, Standing, Strip, strip, window
 from meshcore.breaker import BreakerState
 
 NOW = datetime(2026, 3, 5, 14, 21, 7, tzinfo=UTC)

@@ -274,16 +274,26 @@ CANDIDATES: list[dict[str, Any]] = [
 ]
 
 
-def transition(node: Node, key: str, *, at: datetime, to: BreakerState, reason: str = "") -> Transition:
+def transition(
+    node: Node,
+    key: str,
+    *,
+    at: datetime,
+    to: BreakerState,
+    was: BreakerState = BreakerState.CLOSED,
+    reason: str = "",
+    count: int = 1,
+) -> Transition:
     """Write that a breaker changed."""
     return Transition.objects.create(
         node=node,
         key=key,
         at=at,
         received_at=at,
-        from_state=BreakerState.CLOSED.value,
+        from_state=was.value,
         to_state=to.value,
         reason=reason,
+        count=count,
     )
 
 
