@@ -31,7 +31,7 @@ ROW_CELLS = ("state", "going", "heard", "flight", "rate", "errors", "times", "sp
 TRAFFIC_CELLS = ("rate", "errors", "times", "spark")
 NODE_CELLS = ("state", "heard", "figures", "drain", "breakers", "facts")
 
-MATRIX_CELLS = ("tally", "verdict")
+MATRIX = "matrix_cells.html"
 PROVIDER_CELLS = ("finding", "rest", "strip", "error", "policy")
 PEER_CELLS = ("finding", "rest")
 
@@ -62,7 +62,8 @@ def render_all(page: str, now: datetime) -> str:
         mesh = nodes.gather(now=now)
         return _page_cells(mesh) + _cells(ROW_CELLS, mesh.nodes, now)
     if page == PROVIDERS:
-        return _matrix(matrix.read(now=now), heard=True)
+        found = matrix.read(now=now)
+        return _matrix(found) + _cells(("heard",), found.providers.columns, now)
     return render(page, page, now)
 
 
@@ -126,20 +127,15 @@ def _providers(key: str, now: datetime) -> str:
     return _matrix(found, node=key.partition(":")[2])
 
 
-def _matrix(found: Matrix, *, node: str = "", heard: bool = False) -> str:
+def _matrix(found: Matrix, *, node: str = "") -> str:
     """Return the breakers of one node or of all, and what all rows amount to."""
     context = matrix_context(found)
-    parts = [_cell(name, context, "matrix_cells.html") for name in MATRIX_CELLS]
+    parts = [_cell("verdict", context), _cell("tally", context, MATRIX)]
     for table, names in ((found.providers, PROVIDER_CELLS), (found.peers, PEER_CELLS)):
-        parts += [
-            _cell("breaker", {"cell": cell, "now": found.now}, "matrix_cells.html")
-            for cell in table.cells(node)
-        ]
+        parts += [_cell("breaker", {"cell": cell, "now": found.now}, MATRIX) for cell in table.cells(node)]
         for row in table.rows:
-            row_context = {"row": row, "table": table, "now": found.now}
-            parts += [_cell(name, row_context, "matrix_cells.html") for name in names]
-    if heard:
-        parts.append(_cells(("heard",), found.providers.columns, found.now))
+            told = {"row": row, "table": table, "now": found.now}
+            parts += [_cell(name, told, MATRIX) for name in names]
     return "".join(parts)
 
 

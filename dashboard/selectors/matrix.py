@@ -5,7 +5,7 @@ column each row says how many there are, and how they see it.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -30,6 +30,8 @@ BADNESS = (  # in which states are counted in words
     BreakerState.CLOSED,
 )
 
+STATES = {state.value: state for state in BreakerState}
+
 Seen = dict[str, dict[int, BreakerState]]
 Told = Mapping[tuple[int, str], ProviderHealth]
 
@@ -41,7 +43,7 @@ class Wanted:
     state: str = ""
     provider: str = ""
 
-    def fits(self, key: str, states: Iterable[BreakerState]) -> bool:
+    def fits(self, key: str, states: Collection[str]) -> bool:
         """Return whether a row is asked for: by its provider, and by a state that any node sees it in."""
         named = not self.provider or provider_of(key) == self.provider
         return named and (not self.state or self.state in states)
@@ -184,10 +186,10 @@ def _columns(now: datetime) -> tuple[dict[int, Column], float]:
     fields = ("name", "state", "last_heard_at", "link__closed_at", "link__idle", "link__node_id")
     nodes = list(Node.objects.select_related("link").only(*fields))
     every = health_seconds(len(nodes))
-    return {
-        node.pk: Column(node=node, presence=presence_of(node, 0, now=now, every_seconds=every))
-        for node in nodes
-    }, every
+    columns = {}
+    for node in nodes:
+        columns[node.pk] = Column.of(node, presence_of(node, 0, now=now, every_seconds=every))
+    return columns, every
 
 
 def _away(column: Column) -> bool:
@@ -201,7 +203,7 @@ def _split(states: Iterable[tuple[int, str, str]], columns: Mapping[int, Column]
     for node_id, key, state in states:
         if node_id in columns:
             into = peers if key.startswith(providers.PEER) else own
-            into.setdefault(key, {})[node_id] = BreakerState(state)
+            into.setdefault(key, {})[node_id] = STATES[state]
     return own, peers
 
 
@@ -295,9 +297,13 @@ def _change(change: Transition, node: str) -> strips.Change:
 def _standing(
     row: Row, states: Mapping[int, BreakerState], columns: Mapping[int, Column]
 ) -> dict[str, strips.Standing]:
+    """Return what nodes say that is wrong: a closed breaker draws nothing."""
     since = {cell.column.name: cell.breaker.since for cell in row.cells if cell.breaker}
+    wrong = [columns[pk] for pk, state in states.items() if state is not BreakerState.CLOSED]
     return {
-        columns[pk].name: strips.Standing(state=state, since=since.get(columns[pk].name), heard_at=heard)
-        for pk, state in states.items()
-        if (heard := columns[pk].node.last_heard_at) is not None
+        column.name: strips.Standing(
+            state=states[column.node.pk], since=since.get(column.name), heard_at=column.node.last_heard_at
+        )
+        for column in wrong
+        if column.node.last_heard_at is not None
     }

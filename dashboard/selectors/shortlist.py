@@ -4,7 +4,7 @@ Which nodes are shown doesn't depend on what is asked for, so a cell that is pus
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from dashboard.models import Node
@@ -16,25 +16,24 @@ from meshcore.breaker import BreakerState
 
 Seen = Mapping[str, Mapping[int, BreakerState]]
 """Key of a breaker -> id of the node -> the state that the node told of."""
-Fits = Callable[[str, Collection[BreakerState]], bool]
+UNSETTLED = frozenset({BreakerState.SUSPECT, BreakerState.FORCED_OPEN, BreakerState.FORCED_CLOSED})
+Fits = Callable[[str, Collection[str]], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A node, and whether what it said holds now."""
+    """A node; `fresh`: it is heard, so what it said holds now. Asked for each of its breakers, so kept."""
 
     node: Node
     presence: Presence
+    name: str
+    fresh: bool
 
-    @property
-    def name(self) -> str:
-        """The node's name."""
-        return self.node.name
-
-    @property
-    def fresh(self) -> bool:
-        """Whether the node is heard: what it said before it fell silent is no state of now."""
-        return not self.presence.stale and self.presence.state not in ABSENT
+    @classmethod
+    def of(cls, node: Node, presence: Presence) -> "Column":
+        """Return the column of a node."""
+        fresh = not presence.stale and presence.state not in ABSENT
+        return cls(node=node, presence=presence, name=node.name, fresh=fresh)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,19 +105,15 @@ def _worst_first(finding: Finding) -> tuple[int, int, int]:
 def _ranked(seen: Seen, findings: Mapping[str, Finding], columns: Mapping[int, Column]) -> list[Column]:
     """Return all nodes that have told: those against the others first, the silent before the calm."""
     odd, down, other = Counter[int](), Counter[int](), Counter[int]()
-    for key, pk, state in _heard(seen, columns):
-        odd[pk] += columns[pk].name in findings[key].odd
-        down[pk] += findings[key].down > 0 and testimony.WORDS.get(state) is testimony.Word.DOWN
-        other[pk] += state is not BreakerState.CLOSED
+    for key, states in seen.items():
+        finding = findings[key]
+        for pk, state in states.items():
+            if columns[pk].fresh and (state is not BreakerState.CLOSED or finding.odd):
+                odd[pk] += columns[pk].name in finding.odd
+                down[pk] += finding.down > 0 and testimony.WORDS.get(state) is testimony.Word.DOWN
+                other[pk] += state in UNSETTLED
     found = [columns[pk] for pk in tellers(seen)]
     found.sort(
         key=lambda each: (*(-count[each.node.pk] for count in (odd, down, other)), each.fresh, each.name)
     )
     return found
-
-
-def _heard(seen: Seen, columns: Mapping[int, Column]) -> Iterable[tuple[str, int, BreakerState]]:
-    for key, states in seen.items():
-        for pk, state in states.items():
-            if columns[pk].fresh:
-                yield key, pk, state

@@ -91,10 +91,10 @@ class Finding:
         return sentence[0].upper() + sentence[1:] if sentence.startswith(("only ", "all ")) else sentence
 
 
-def find(said: Iterable[tuple[str, BreakerState]], *, phrases: Phrases) -> Finding:
+def find(states: Iterable[tuple[str, BreakerState]], *, phrases: Phrases) -> Finding:
     """Return what the states that nodes report of one thing amount to; only of nodes that are heard."""
     heard: dict[Word, list[str]] = {word: [] for word in Word}
-    for name, state in said:
+    for name, state in states:
         if state in WORDS:
             heard[WORDS[state]].append(name)
     down, fine, doubt = (sorted(heard[word]) for word in (Word.DOWN, Word.FINE, Word.DOUBT))

@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import count
 
-from dashboard.models import Node
+from dashboard.models import Node, Trace
 from meshcore.breaker import BreakerState
 from meshcore.drain import ActiveWork, NodeState
 from tests.dashboard.web.factory import (
     FAILED_OVER,
+    SKIPPED_ALIAS,
+    SPLICE,
+    SPLICED,
     breaker,
     desired_drain,
     minutes,
@@ -148,6 +151,27 @@ def _peers(found: dict[str, Node], *, now: datetime) -> None:
         open_seconds=20,
         error="connection refused",
         since_seconds=128,
+    )
+
+
+def spliced(found: dict[str, Node], *, now: datetime) -> Trace:
+    """Add a call by an alias whose answer another provider ended."""
+    return trace(
+        found["node-b"],
+        at=now - timedelta(seconds=1),
+        attempts=SPLICED,
+        detail={"splices": [SPLICE], "alias_skips": [SKIPPED_ALIAS]},
+        alias="mesh/fast",
+        model_asked="mesh/fast",
+        model_served="qwen-32b",
+        provider="vllm",
+        routed_via="node-c",
+        why="alias",
+        stream=True,
+        hops=2,
+        duration_ms=2324.0,
+        ttft_ms=84.0,
+        tokens_out=118,
     )
 
 
