@@ -113,7 +113,7 @@ def _judge(
         if len(fine) == 1 and len(down) >= ALONE_AGAINST:
             return phrases.all_but.format(who=fine[0]), fine
         if len(down) == len(fine) == 1:
-            return f"{names([*down, *fine])} disagree", [*down, *fine]
+            return f"{names(sorted([*down, *fine]))} disagree", [*down, *fine]
         if len(down) == 1:
             return phrases.single.format(who=down[0]), ()
         if not fine:

@@ -123,7 +123,7 @@ def _is_local(one: Words, node: str) -> bool:
 
 def _splice(splice: Words, node: str) -> str:
     count = splice.get("after_chunks")
-    after = "Midway" if count is None else f"After {_counted(int(count), 'chunk')}"
+    after = "Midway" if count is None else f"After {_counted(count, 'chunk')}"
     reason = f" ({_plain(str(splice['reason']))})" if splice.get("reason") else ""
     broken = _called({"provider": splice.get("from_provider"), "node": splice.get("from_node")}, node)
     further = _called({"provider": splice.get("to_provider"), "node": splice.get("to_node")}, node)

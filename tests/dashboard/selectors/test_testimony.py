@@ -33,6 +33,7 @@ def found(states: str, phrases: Phrases = PROVIDER) -> Finding:
         ("chcc", "only node-b sees it down: path, not provider", "b"),
         ("oco", "all but node-b see it down", "b"),
         ("oc", "node-a and node-b disagree", "ab"),
+        ("co", "node-a and node-b disagree", "ab"),
         ("ooo", "all 3 nodes see it down: provider, not path", ""),
         ("oh", "all 2 nodes see it down: provider, not path", ""),
         ("o", "node-a sees it down, and no other node can tell", ""),
@@ -69,6 +70,19 @@ def test_where_anybody_doubts_nobody_is_called_the_only_one(states: str) -> None
     assert finding.odd == frozenset()
     assert "only" not in finding.sentence and "all " not in finding.sentence
     assert finding.doubt == 1
+
+
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [
+        ("coc", "Only node-b sees groq down: path, not provider"),
+        ("ooo", "All 3 nodes see groq down: provider, not path"),
+        ("oocc", "node-a and node-b see groq down, 2 others don't"),
+        ("oc", "groq: node-a and node-b disagree"),
+    ],
+)
+def test_a_finding_can_name_the_thing(states: str, words: str) -> None:
+    assert found(states).about("groq") == words
 
 
 @pytest.mark.parametrize("wish", ["F", "f"])
