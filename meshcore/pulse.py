@@ -13,34 +13,39 @@ import msgspec
 from meshcore.clock import Clock
 from meshcore.frames import BreakerReport, Health
 
-END_DRIFT_SECONDS = 1.0  # an end that moved by less is the same end, seen a moment later
+DRIFT_SECONDS = 1.0  # a moment that moved by less is the same one, computed a moment later
 
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """A breaker as the other side knows it; what counts down is kept as the moment when it ends."""
+    """A breaker as the other side knows it.
 
-    report: BreakerReport
-    ends: tuple[float | None, float | None]
+    What counts down or up is kept as the moment that it counts from.
+    """
+
+    report: BreakerReport  # without them
+    moments: tuple[float | None, float | None, float | None]
 
     @classmethod
     def of(cls, report: BreakerReport, now: float) -> "_Said":
-        ends = _end(report.seconds_remaining, now), _end(report.cooling_seconds, now)
-        return cls(msgspec.structs.replace(report, seconds_remaining=None, cooling_seconds=None), ends)
+        since = None if report.since is None else report.since.timestamp()
+        moments = _end(report.seconds_remaining, now), _end(report.cooling_seconds, now), since
+        bare = msgspec.structs.replace(report, seconds_remaining=None, cooling_seconds=None, since=None)
+        return cls(bare, moments)
 
     def tells(self, other: "_Said") -> bool:
         """Return whether who knows this knows `other` too."""
-        return self.report == other.report and all(map(_same_end, self.ends, other.ends))
+        return self.report == other.report and all(map(_same_moment, self.moments, other.moments))
 
 
 def _end(seconds: float | None, now: float) -> float | None:
     return None if seconds is None else now + seconds
 
 
-def _same_end(one: float | None, other: float | None) -> bool:
+def _same_moment(one: float | None, other: float | None) -> bool:
     if one is None or other is None:
         return one is other
-    return abs(one - other) <= END_DRIFT_SECONDS
+    return abs(one - other) <= DRIFT_SECONDS
 
 
 class Pulse:

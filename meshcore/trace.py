@@ -85,8 +85,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Splice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An answer that broke off and was continued by another provider without the client's noticing.
 
-    `at_ms` after the call's start, when `after_chunks` had been delivered; `reason` is the code of what broke
-    it.
+    `at_ms` after the call's start; `after_chunks` of content had been delivered by then; `reason` is the code
+    of what broke it.
     """
 
     at_ms: float

@@ -166,6 +166,21 @@ def test_a_new_drain_has_a_new_grace_and_a_new_start() -> None:
     assert house.machine.readout().in_flight.at_start == 1
 
 
+def test_who_asks_may_change_without_a_new_grace_or_a_new_start() -> None:
+    house = House(DrainPolicy(edge_grace_seconds=30))
+    work = house.ledger.admit(WorkKind.CALL, "c1")
+    house.machine.ask([LOCAL])
+    work.close()
+    house.clock.advance(30)
+
+    house.machine.ask([DESIRED, LOCAL])
+    passes_on = house.machine.edge_open()
+    house.machine.begin_shutdown()
+
+    assert not passes_on
+    assert house.machine.readout().in_flight.at_start == 1
+
+
 def test_a_stopping_node_passes_nothing_on() -> None:
     machine = House().machine
     machine.ask([LOCAL])

@@ -1,5 +1,7 @@
 """The marker's content: stale only when it is surely left over."""
 
+import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -69,6 +71,22 @@ def test_any_bytes_are_a_dictionary(data: bytes) -> None:
 )
 def test_only_what_is_surely_left_over_is_stale(changes: dict[str, Any], stale: bool) -> None:
     assert bool(drain_request.why_stale(marker(**changes), HERE)) is stale
+
+
+@pytest.fixture
+def _far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_far_from_greenwich")
+def test_a_time_without_a_zone_is_utc_wherever_the_machine_stands() -> None:
+    naive = START.replace(tzinfo=None).isoformat()
+
+    assert drain_request.requested_at(marker(requested_at=naive)) == START
 
 
 def test_an_unknown_boot_never_counts_as_another_one() -> None:

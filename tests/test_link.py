@@ -315,14 +315,6 @@ def test_health_is_due_with_the_descriptor_and_at_the_pace_it_sets(pair: Pair) -
     assert pair.node.next_deadline() == pair.clock() + 0.25
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"handshake_seconds": 0}, {"health_gap_seconds": -1}, {"health_jitter": 1}]
-)
-def test_a_policy_out_of_bounds_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="expected"):
-        LinkPolicy(**wrong)
-
-
 class Conversation(RuleBasedStateMachine):
     """A node with a spool of numbers talks to a dashboard with a mark, over wires that keep order.
 

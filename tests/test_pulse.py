@@ -1,5 +1,7 @@
 """When health is said, and how much of it."""
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 
@@ -109,6 +111,18 @@ def test_a_countdown_that_goes_on_is_no_change(clock: ManualClock) -> None:
     assert going_on.breakers == ()
     assert len(prolonged.breakers) == 1
     assert len(cooling.breakers) == 1
+
+
+def test_a_beginning_that_is_computed_anew_each_time_is_no_change(clock: ManualClock) -> None:
+    beating = started(clock, msgspec.structs.replace(ALPHA, since=START))
+
+    computed_anew = beating.number(
+        health(msgspec.structs.replace(ALPHA, since=START + timedelta(milliseconds=3)))
+    )
+    begun_again = beating.number(health(msgspec.structs.replace(ALPHA, since=START + timedelta(seconds=5))))
+
+    assert computed_anew.breakers == ()
+    assert len(begun_again.breakers) == 1
 
 
 def test_everything_is_said_again_after_a_minute(clock: ManualClock) -> None:

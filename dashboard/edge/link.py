@@ -89,12 +89,13 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
         changed = asyncio.Event()
         unsubscribe = runtime.current().on_change("tokens", lambda ids, keys: changed.set())
         try:
-            while not self._closed:
+            while True:
                 await _wait(changed, RECHECK_SECONDS)
                 changed.clear()
                 node = await self._authenticated()
                 if isinstance(node, Closing) and node.code is CloseCode.UNAUTHORIZED:
                     await self._close(node)
+                    return
         finally:
             unsubscribe()
 

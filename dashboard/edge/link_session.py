@@ -70,8 +70,7 @@ class LinkSession:
         """Take what came; returns soon but for a handshake, which nothing may overtake."""
         for frame in self._side.receive_message(message):
             await self._heard(frame)
-        if self._side.closing is not None:
-            await self._close(self._side.closing)
+        await self._close_if_broken()
 
     async def end(self) -> None:
         """Stop, and note the connection as closed."""
@@ -194,6 +193,9 @@ class LinkSession:
         while (deadline := self._side.next_deadline()) is not None:
             await asyncio.sleep(max(deadline - self._clock(), 0))
             self._side.tick()
+        await self._close_if_broken()
+
+    async def _close_if_broken(self) -> None:
         if self._side.closing is not None:
             await self._close(self._side.closing)
 

@@ -11,9 +11,9 @@ from meshcore.frames import BreakerReport
 
 KEY_MAX = 200
 ERROR_MAX = 500  # characters of an error kept for people; the rest is cut
-DRIFT = timedelta(seconds=2)  # an end that moved by less is the same end, seen over a slow wire
-TELLING = ("state", "strikes", "threshold", "backoff_seconds", "last_error", "since")
-ENDS = ("open_until", "cooling_until")
+DRIFT = timedelta(seconds=2)  # a moment that moved by less is the same one, seen over a slow wire
+TELLING = ("state", "strikes", "threshold", "backoff_seconds", "last_error")
+MOMENTS = ("open_until", "cooling_until", "since")
 _TROUBLED = frozenset(state.value for state in TROUBLED)
 
 
@@ -43,7 +43,7 @@ def update(*, node: Node, reports: Sequence[BreakerReport], full: bool, now: dat
     gone = [row.pk for key, row in stored.items() if full and key not in rows]
     if gone:
         ProviderHealth.objects.filter(pk__in=gone).delete()
-    bulk_insert.insert(news, unique=("node", "key"), replacing=(*TELLING, *ENDS, "observed_at"))
+    bulk_insert.insert(news, unique=("node", "key"), replacing=(*TELLING, *MOMENTS, "observed_at"))
     kept = {} if full else stored
     return Moved(
         any=bool(news or gone),
@@ -75,11 +75,11 @@ def _row(node: Node, report: BreakerReport, now: datetime) -> ProviderHealth:
 
 def _says_the_same(stored: ProviderHealth, said: ProviderHealth) -> bool:
     return all(getattr(stored, name) == getattr(said, name) for name in TELLING) and all(
-        _same_end(getattr(stored, name), getattr(said, name)) for name in ENDS
+        _same_moment(getattr(stored, name), getattr(said, name)) for name in MOMENTS
     )
 
 
-def _same_end(one: datetime | None, other: datetime | None) -> bool:
+def _same_moment(one: datetime | None, other: datetime | None) -> bool:
     if one is None or other is None:
         return one is other
     return abs(one - other) <= DRIFT

@@ -105,11 +105,8 @@ def _move(mark: SpoolMark, telemetry: Telemetry, *, refused: int, now: datetime)
     for kind, count in telemetry.dropped.items():
         known = kind if kind in KINDS else OTHER
         dropped[known] = dropped.get(known, 0) + count
-    moved = SpoolMark.objects.filter(pk=mark.pk, hwm=mark.hwm).update(
-        hwm=telemetry.to, dropped=dropped, refused=mark.refused + refused, updated_at=now
-    )
-    if moved != 1:
-        raise RuntimeError(f"the mark of {mark} moved under its own lock")
+    mark.hwm, mark.dropped, mark.refused, mark.updated_at = telemetry.to, dropped, mark.refused + refused, now
+    mark.save(update_fields=["hwm", "dropped", "refused", "updated_at"])  # it is locked: nobody else moved it
 
 
 def _keys(node: Node, news: list[Kept]) -> list[str]:

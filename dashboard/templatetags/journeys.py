@@ -87,15 +87,19 @@ def _failovers(attempts: Sequence[Words], node: str) -> Iterator[str]:
 
 def _choice(candidates: Sequence[Words], node: str) -> Iterator[str]:
     ranked = sorted((each for each in candidates if each.get("rank")), key=lambda each: int(each["rank"]))
-    refused = len(candidates) - len(ranked)
-    if candidates and not ranked:
-        yield f"None of {_counted(len(candidates), 'candidate')} could be tried."
-    elif refused:
-        yield f"{refused} of {_counted(len(candidates), 'candidate')} could not be tried."
+    everybody, fit = _places(candidates), _places(ranked)  # who fits at first may be refused for the rest
+    if everybody and not fit:
+        yield f"None of {_counted(len(everybody), 'candidate')} could be tried."
+    elif everybody > fit:
+        yield f"{len(everybody - fit)} of {_counted(len(everybody), 'candidate')} could not be tried."
     if len(ranked) == 1:
         yield f"{_called(ranked[0], node)} was the only one that could."
     elif ranked:
         yield _before(ranked[0], ranked[1], node)
+
+
+def _places(candidates: Sequence[Words]) -> set[tuple[Any, Any]]:
+    return {(each.get("node"), each.get("provider")) for each in candidates}
 
 
 def _before(first: Words, second: Words, node: str) -> str:

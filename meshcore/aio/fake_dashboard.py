@@ -20,6 +20,7 @@ from meshcore.frames import (
     Hello,
     Inbound,
     Limits,
+    Refused,
     Telemetry,
 )
 from meshcore.link import CloseCode, DashboardSide, LinkPolicy
@@ -42,8 +43,8 @@ class FakeDashboard:
         self.mute_idle = False  # never answers going_idle
         self.silent_on_telemetry = False  # never acknowledges
         self.rewinds = 0  # so many of the next telemetry frames are not committed
+        self.refused_items: tuple[Refused, ...] = ()  # said with every acknowledgement
         self.closes_with: CloseCode | None = None  # right after hello, instead of an answer
-        self.closes_times = 0  # how often; 0 with `closes_with` set: always
         self._server: Server | None = None
         self._current: tuple[ServerConnection, DashboardSide] | None = None
 
@@ -110,7 +111,7 @@ class FakeDashboard:
     async def _answer(self, socket: ServerConnection, side: DashboardSide, frame: FromNode) -> None:
         match frame:
             case Hello() if self.closes_with is not None:
-                await self._refuse(socket)
+                await socket.close(self.closes_with)
             case Hello() if not self.mute:
                 side.send_descriptor(self._descriptor())
             case Telemetry() if not self.silent_on_telemetry:
@@ -118,12 +119,6 @@ class FakeDashboard:
             case GoingIdle() if not self.mute_idle:
                 side.acknowledge_idle()
         await _write(socket, side)
-
-    async def _refuse(self, socket: ServerConnection) -> None:
-        code, self.closes_times = self.closes_with, self.closes_times - 1
-        if self.closes_times == 0:
-            self.closes_with = None
-        await socket.close(code or CloseCode.NORMAL)
 
     def _descriptor(self) -> DescriptorBody:
         return DescriptorBody(
@@ -147,7 +142,7 @@ class FakeDashboard:
                 for kind in {*self.dropped, *frame.dropped}
             }
             self.hwm = frame.to
-        side.send_ack(frame.to)
+        side.send_ack(frame.to, self.refused_items)
 
 
 async def _write(socket: ServerConnection, side: DashboardSide) -> None:

@@ -100,11 +100,11 @@ class RelaySession:
             reason = close.reason if close else "connection lost"
             self._end = End(close.code if close else None, reason, self._clock() - self._begun)
         finally:
-            pace.cancel()
-            await asyncio.wait([pace])
             self._end = self._end or End(None, "disconnected", self._clock() - self._begun)
             self._fail_pending(self._end)
             self._gone.set()
+            pace.cancel()
+            await asyncio.wait([pace])
         return self._end
 
     @property

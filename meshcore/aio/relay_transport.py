@@ -146,7 +146,7 @@ class WebSocketRelayTransport:
     async def _keep_connected(self, connected: "asyncio.Future[None]") -> End:
         while True:
             end = await self._dial(connected)
-            if self._dialler is None or not self._reconnect:
+            if not self._reconnect:
                 return end
             delay = self._redial.delay_after(end.code, end.up_seconds)
             if delay is None:

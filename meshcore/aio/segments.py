@@ -142,14 +142,13 @@ class SegmentStore:
             while rest:
                 rest = rest[os.write(segment.descriptor, rest) :]
         except OSError:
-            self._cut_back(segment)
+            os.ftruncate(segment.descriptor, segment.size)  # what of it was written doesn't count
+            self._give_up(segment)
             raise
         segment.size += len(data)
 
-    def _cut_back(self, segment: _Segment) -> None:
-        """Take back what a failed write left, and let the next one begin a new file."""
-        if segment.descriptor is not None:
-            os.ftruncate(segment.descriptor, segment.size)
+    def _give_up(self, segment: _Segment) -> None:
+        """Let the next write begin a new file."""
         _retire(segment)
         if not segment.size:
             self._segments.remove(segment)

@@ -103,6 +103,7 @@
 
     // Dial again now: the browser came back, from sleep, from the background, or online.
     hurry() {
+      if (this.ended === SIGNED_OUT) this.ended = 0; // perhaps signed in again, in another tab
       if (this.readyState === this.OPEN && silentMs() < SILENT_MS) return;
       this.drop();
       this.dial();
@@ -256,6 +257,9 @@
     return `${s} s`;
   }
 
+  // Said once, and not anew each second: a screen reader reads the banner whenever it changes.
+  const clock = (ms) => `${new Date(Math.round(ms / 1000) * 1000).toISOString().slice(11, 19)} UTC`;
+
   const setText = (element, text) => {
     if (element && element.textContent !== text) element.textContent = text;
   };
@@ -284,7 +288,7 @@
   function trouble() {
     if (line.ended === SIGNED_OUT) return "You are signed out: this page is not live any more.";
     if (line.ended === UNKNOWN_PAGE) return "This is not there any more.";
-    if (silentMs() >= SILENT_MS) return `No word from the dashboard for ${span(silentMs() / 1000)}: what you see is old.`;
+    if (silentMs() >= SILENT_MS) return `No word from the dashboard since ${clock(serverNow() - silentMs())}: what you see is old.`;
     if (polling()) return "No live connection gets through: this page asks every 5 seconds instead.";
     return "";
   }

@@ -67,6 +67,35 @@ def test_an_attempt_has_the_descriptors_time_or_what_is_left() -> None:
     assert scene.lease(scene.journey(seconds=5.0)).timeout_seconds == 5.0
 
 
+def test_a_permit_lasts_as_long_as_its_attempt() -> None:
+    scene = Scene(timeout_seconds=30.0)
+
+    assert scene.lease(scene.journey()).permit.expires_at == scene.clock() + 30.0
+
+
+def test_attempts_are_numbered_and_timed_from_the_calls_start() -> None:
+    scene = Scene()
+    journey = scene.journey()
+    scene.clock.advance(0.5)
+    scene.dispatcher.failed(scene.lease(journey), journey, CallError(Code.UNAVAILABLE, "down"))
+    scene.clock.advance(1.0)
+    scene.dispatcher.succeeded(scene.lease(journey), journey)
+
+    assert [(attempt.n, attempt.started_ms) for attempt in journey.attempts] == [(1, 500.0), (2, 1500.0)]
+
+
+def test_a_rate_limit_cools_for_as_long_as_it_says() -> None:
+    scene = Scene()
+    journey = scene.journey()
+    limited = CallError(Code.RATE_LIMITED, "slow down", retry_after_seconds=9.0)
+
+    scene.dispatcher.failed(scene.lease(journey), journey, limited)
+
+    refusal = scene.health.refusal("mine")
+    assert refusal is not None
+    assert (refusal.reason, refusal.seconds_remaining) == ("cooling", 9.0)
+
+
 def test_a_peers_call_has_one_attempt() -> None:
     scene = Scene()
     journey = scene.journey(local_only=True)

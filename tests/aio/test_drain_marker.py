@@ -206,7 +206,7 @@ async def test_an_error_in_a_tick_does_not_stop_the_watcher(
 
 
 async def test_the_watcher_ends_with_the_node(tmp_path: Path) -> None:
-    controller = Watched(tmp_path).controller
+    controller = DrainController(home=tmp_path, on_status=lambda status: None, interval=600)
     watch = asyncio.create_task(controller.watch())
     await asyncio.sleep(0)
 

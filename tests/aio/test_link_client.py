@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from meshcore.aio import link_client
 from meshcore.aio.fake_dashboard import FakeDashboard
@@ -15,7 +16,17 @@ from meshcore.aio.spool_file import SpoolFile
 from meshcore.aio.testing import wait_until
 from meshcore.capability import Manifest
 from meshcore.drain import NodeState, Readout
-from meshcore.frames import Desired, DrainStepItem, GoingIdle, Health, Hello, Inbound, InboundAck, Limits
+from meshcore.frames import (
+    Desired,
+    DrainStepItem,
+    GoingIdle,
+    Health,
+    Hello,
+    Inbound,
+    InboundAck,
+    Limits,
+    Refused,
+)
 from meshcore.link import CloseCode
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -128,6 +139,20 @@ async def test_what_was_committed_and_not_acknowledged_is_not_sent_again(
 
     async with running(dashboard.url, spool, obeyed):
         await wait_until(lambda: numbers(dashboard) == [7, 8, 9, 10])
+
+
+async def test_refused_items_are_said_and_count_as_delivered(
+    dashboard: FakeDashboard, spool: SpoolFile, obeyed: Obeyed
+) -> None:
+    dashboard.refused_items = tuple(Refused(seq=seq, reason="bad") for seq in range(1, 9))
+    spool.append("drain_step", STEP)
+
+    with capture_logs() as logs:
+        async with running(dashboard.url, spool, obeyed):
+            await wait_until(lambda: bool(dashboard.items) and spool.report().size == 0)
+
+    (said,) = [line for line in logs if line["event"] == "link.items_refused"]
+    assert (said["count"], len(said["first"])) == (8, link_client.REFUSED_SHOWN)
 
 
 async def test_a_restored_spool_takes_a_new_name_and_connects_again(

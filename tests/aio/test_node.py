@@ -139,11 +139,17 @@ async def test_the_local_marker_drains_a_node(tmp_path: Path, provider: str) -> 
         assert (await node.get("/readyz"))[0] == 503
 
 
-async def test_a_marker_that_is_there_is_obeyed_from_the_first_call(tmp_path: Path, provider: str) -> None:
+async def test_a_marker_that_is_there_is_obeyed_from_the_first_call(
+    tmp_path: Path, provider: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     write_drain_request(tmp_path / "home")
 
     async with running(config(tmp_path, provider=provider)) as node:
         assert (await node.chat(CHAT))[0] == 503
+
+    said = [record.message.partition(" ")[0] for record in caplog.records]
+    assert said.index("draining:") < said.index("node-a")  # before it listens
 
 
 async def test_a_node_reports_calls_breakers_and_drains_to_its_dashboard(
@@ -223,6 +229,11 @@ async def test_peers_find_each_other_and_serve_each_other(tmp_path: Path, provid
 
             await eventually(served)
 
+            write_drain_request(far.home)
+            await eventually(partial(closed, far))
+            assert (await near.chat(CHAT))[0] == 503
+            assert await in_flight(far, 0)
+
 
 async def test_a_node_without_a_mesh_secret_serves_its_clients(tmp_path: Path, provider: str) -> None:
     async with running(config(tmp_path, provider=provider, secret=False)) as node:
@@ -287,7 +298,8 @@ async def test_a_node_runs_until_its_process_is_asked_to_stop(tmp_path: Path) ->
 
 async def in_flight(node: Running, count: int) -> bool:
     """Return whether the node's metrics say so many calls are in flight."""
-    return f'mesh_node_in_flight_requests{{node="node-a"}} {count}.0' in await node.metrics()
+    lines = [line for line in (await node.metrics()).splitlines() if line.startswith("mesh_node_in_flight")]
+    return lines[0].endswith(f" {count}.0")
 
 
 async def closed(node: Running) -> bool:

@@ -207,3 +207,14 @@ async def test_a_peer_that_is_late_is_found_by_retries(monkeypatch: pytest.Monke
         await wait_until(lambda: scene.peer.polls >= 4)
         scene.peer.answers = None
         await wait_until(lambda: scene.names() == ["llm.chat"])
+
+
+async def test_a_peer_that_is_still_joining_is_asked_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshcore.aio.peers.FIRST_RETRY_SECONDS", 0.001)
+    scene = Scene()
+    scene.b.draining = lambda: True
+
+    async with following(scene.poller):
+        await wait_until(lambda: scene.peer.polls >= 4)
+        scene.b.draining = lambda: False
+        await wait_until(lambda: not scene.a.registry.peers()[0].draining)

@@ -226,6 +226,16 @@ async def test_a_source_of_health_that_fails_ends_the_connection_and_says_why(
         assert end.code == CloseCode.INTERNAL_ERROR
 
 
+async def test_before_the_descriptor_and_after_the_end_nobody_can_go_idle(dashboard: FakeDashboard) -> None:
+    dashboard.mute = True
+    async with session_with(dashboard) as running:
+        early = await running.session.go_idle(1)
+        await running.session.close()
+        await running.session.gone()
+
+        assert early is await running.session.go_idle(1) is False
+
+
 async def test_a_cancelled_session_has_ended_too(dashboard: FakeDashboard) -> None:
     async with session_with(dashboard) as running:
         await running.session.descriptor()

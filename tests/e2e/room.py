@@ -4,13 +4,14 @@ import http.client
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from tests.e2e.calls import MODEL
+from tests.e2e.calls import call
 from tests.e2e.enrolment import Enrolment
-from tests.e2e.harness import Mesh, Mock, Node, get_json, until
+from tests.e2e.harness import Mesh, Mock, Node, until
 
 PAGE_ROWS = 500
 ANSWER_SECONDS = 30.0
@@ -36,16 +37,12 @@ class Room:
 
     def pair(self, *, extra: str = "") -> tuple[Node, Node, Mock, Mock]:
         """Start everything: node-a with provider alpha, node-b with beta, peers of each other."""
-        alpha, beta = self.mock("alpha"), self.mock("beta")
+        alpha, beta = self.mesh.mock("alpha"), self.mesh.mock("beta")
         node_a, node_b = self.node("node-a"), self.node("node-b")
         self.configure(node_a, providers={"alpha": f"{alpha.url}/v1"}, peers=[node_b], extra=extra)
         self.configure(node_b, providers={"beta": f"{beta.url}/v1"}, peers=[node_a], extra=extra)
         self.start(node_a, node_b)
         return node_a, node_b, alpha, beta
-
-    def mock(self, name: str) -> Mock:
-        """Start a provider with the model of all, and one by its own name: so peers are seen to know it."""
-        return self.mesh.mock(name, models=[MODEL, name])
 
     def node(self, name: str, *, env: Mapping[str, str] | None = None) -> Node:
         """Return an enrolled node that is neither configured nor started."""
@@ -62,7 +59,7 @@ class Room:
     def start(self, *nodes: Node) -> None:
         """Start the dashboard and the nodes, and wait until it has heard of each, and each of its peers.
 
-        The last one goes first: a peer that is still joining would be asked again only some seconds later.
+        The last one goes first, so that the first may need the others from its first call on.
         """
         self.dashboard.start_and_wait()
         for node in reversed(nodes):
@@ -70,7 +67,9 @@ class Room:
             until(node.ready, f"{node.name} takes calls")
         for node in nodes:
             self.wait_for(node.name, "running")
-        until(lambda: len(set(map(_models, nodes))) == 1, "all nodes know each other's models")
+            until(
+                partial(self._may_choose, node, {each.name for each in nodes}), f"{node.name} knows its peers"
+            )
 
     # What programs see.
 
@@ -145,6 +144,11 @@ class Room:
         story: dict[str, Any] = self.ask(f"traces/{rows[0]['id']}")
         return story
 
+    def _may_choose(self, node: Node, names: set[str]) -> bool:
+        """Return whether a call to a node may go to any of `names`."""
+        candidates = self.trace(call(node).trace_id)["candidates"]
+        return {each["node"] for each in candidates if not each.get("reason")} >= names
+
     def traces(self) -> list[dict[str, Any]]:
         """Return every trace there is."""
         rows: list[dict[str, Any]] = []
@@ -161,7 +165,3 @@ class Room:
             "results"
         ]
         return entries
-
-
-def _models(node: Node) -> frozenset[str]:
-    return frozenset(model["id"] for model in get_json(f"{node.url}/v1/models")["data"])

@@ -105,7 +105,7 @@ class ClientRoutes:
         headers = mesh_headers(
             trace_id=result["_trace_id"],
             routed_via=result["_routed_via"],
-            model=result.get("model", ""),
+            model=str(result.get("model") or ""),
             attempts=result["_attempts"],
         )
         if error is not None:

@@ -132,19 +132,19 @@ async def test_every_trace_is_there_once_though_the_dashboard_was_killed_in_betw
 ) -> None:
     async with SpoolFile.open(tmp_path / "home") as spool, client(port, secret, spool, Present()) as link:
         async with dashboard(var, port) as served:
-            for n in range(3000):
+            for n in range(1500):
                 spool.append("trace", trace(n))
             await until_stored(var, 1)
             served.process.kill()
-        for n in range(3000, 6000):
+        for n in range(1500, 3000):
             spool.append("trace", trace(n))
         async with dashboard(var, port):
-            await until_stored(var, 6000)
+            await until_stored(var, 3000)
             await wait_until(lambda: spool.report().size == 0, seconds=PATIENCE_SECONDS)
             assert link.first_descriptor.is_set()
 
     stored = ask(var, "SELECT trace_id FROM dashboard_trace ORDER BY id")
-    assert stored == [f"t{n}" for n in range(6000)]
+    assert stored == [f"t{n}" for n in range(3000)]
 
 
 @pytest.mark.e2e

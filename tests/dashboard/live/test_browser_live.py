@@ -228,7 +228,7 @@ def test_a_server_that_falls_silent_is_said_to_be_and_values_fade(
     expect(banner).to_be_hidden()
 
     dashboard.served.process.send_signal(signal.SIGSTOP)
-    expect(banner).to_contain_text("No word from the dashboard for")
+    expect(banner).to_contain_text(re.compile(r"No word from the dashboard since \d\d:\d\d:\d\d UTC"))
     expect(page.locator("#c-heard-node-a [data-heard]")).to_have_attribute("data-stale", "")
 
     dashboard.served.process.send_signal(signal.SIGCONT)
@@ -248,6 +248,21 @@ def test_who_is_signed_out_is_told_so_with_a_way_back(page: Page, dashboard: Das
     expect(banner.get_by_role("link", name="Sign in")).to_have_attribute("href", "/login/?next=%2F")
     expect(page.locator("#live-status")).to_have_text("not live")
     assert_not_reloaded(page)
+
+
+def test_who_signs_in_again_in_another_tab_finds_this_one_live_again(
+    page: Page, context: BrowserContext, dashboard: Dashboard, hands: Hands
+) -> None:
+    open_live(page, dashboard)
+    hands.do(SIGN_OUT)
+    dashboard.restart()
+    expect(page.locator("#live-banner")).to_contain_text("You are signed out")
+
+    context.add_cookies([{"name": "meshboard_session", "value": hands.do(SIGN_IN), "url": dashboard.url}])
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    expect(page.locator("#live-status")).to_contain_text("live · heard")
+    expect(page.locator("#live-banner")).to_be_hidden()
 
 
 def test_without_websockets_the_page_asks_every_five_seconds_and_says_so(

@@ -64,7 +64,8 @@ def test_rows_are_written_only_when_they_changed(node: Node, now: datetime) -> N
 
     with CaptureQueriesContext(connection) as queries:
         later = now + timedelta(seconds=4)
-        moved = update(node, later, opened(now, 56.5, cooling=1.2), closed("beta"), full=True)
+        said = opened(now + timedelta(milliseconds=3), 56.5, cooling=1.2)
+        moved = update(node, later, said, closed("beta"), full=True)
 
     assert not moved.any
     assert (moved.troubled_before, moved.troubled_after) == (1, 1)

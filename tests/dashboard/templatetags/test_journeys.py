@@ -142,6 +142,14 @@ def test_why_the_first_was_the_first(candidates: list[dict[str, Any]], words: li
     assert said(candidates=candidates) == words
 
 
+def test_who_was_refused_only_for_the_rest_of_an_answer_is_counted_as_fit() -> None:
+    again = {"node": "node-c", "provider": "ollama", "reason": "params", "detail": "can't go on"}
+
+    assert said(candidates=[candidate(1, "node-c", 80.0), again]) == [
+        "ollama on node-c was the only one that could."
+    ]
+
+
 def test_an_attempt_without_a_code_failed_with_an_error() -> None:
     attempts = [{"n": 1, "provider": "a"}, {"n": 2, "provider": "b", "node": "node-c"}]
 
