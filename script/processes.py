@@ -21,9 +21,7 @@ from pathlib import Path
 READY_LINE = re.compile(r"^ready (https?://\S+)")
 LAST_LINES_MAX = 40  # kept of a quiet child, to be shown when it fails
 POLL_SECONDS = 0.05
-STOP_SECONDS = (
-    4.0  # from the first SIGTERM to the last SIGKILL; people are promised 5 s, on a busy machine too
-)
+STOP_SECONDS = 4.0  # from the first SIGTERM to the last SIGKILL; 5 s are promised, on a busy machine too
 
 
 class StartFailed(Exception):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, StorageState
 
 from tests.e2e.enrolment import Enrolment, enrol
 from tests.e2e.harness import Mesh
@@ -46,6 +46,14 @@ def room(enrolled: tuple[Path, Enrolment], tmp_path_factory: pytest.TempPathFact
         shutil.rmtree(mesh.folder)
 
 
+@pytest.fixture(autouse=True)
+def _logs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Print what the processes of a room logged behind each test, so that a failure shows it."""
+    yield
+    if "room" in request.fixturenames:
+        request.getfixturevalue("room").mesh.print_logs()
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """One browser for all windows of a module."""
@@ -53,14 +61,21 @@ def chromium() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def signed_in() -> dict[str, StorageState]:
+    """The cookies of people who have signed in."""
+    return {}
+
+
 @pytest.fixture
-def window(chromium: Browser, room: Room) -> Iterator[OpenWindow]:
-    """Opens windows of people; fails when one of their pages complains."""
+def window(chromium: Browser, room: Room, signed_in: dict[str, StorageState]) -> Iterator[OpenWindow]:
+    """Opens windows of people, who sign in once in a module; fails when one of their pages complains."""
     opened: list[Window] = []
 
     def open_for(person: str) -> Window:
-        opened.append(Window(chromium, room.dashboard.url))
-        opened[-1].sign_in(person)
+        opened.append(Window(chromium, room.dashboard.url, signed_in.get(person)))
+        if person not in signed_in:
+            signed_in[person] = opened[-1].sign_in(person)
         return opened[-1]
 
     yield open_for
