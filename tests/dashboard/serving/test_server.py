@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
-from tests.dashboard.served import ROOT, Served, environment, manage, serving
+from tests.dashboard.served import ROOT, Served, serving
 
 MIB = 1024 * 1024
 MAY_GROW_MIB = 8.0  # what a process's memory moves by itself; the bodies sent below are far larger
@@ -74,6 +74,12 @@ def test_pages_static_files_and_health_are_served(served: Served) -> None:
     assert headers["Server"] == "meshboard"
 
     assert ask(served, "GET", "/healthz")[0] == 200
+
+
+def test_a_client_does_not_say_where_our_links_begin(served: Served) -> None:
+    _, headers, _ = ask(served, "GET", "/audit/", headers={"Daphne-Root-Path": "/evil"})
+
+    assert headers["Location"] == "/login/?next=/audit/"
 
 
 def test_a_body_that_is_announced_too_large_is_refused_while_nothing_of_it_came(served: Served) -> None:
