@@ -144,7 +144,7 @@ class BusStream:
             if self._dispatcher.failed(lease, self._journey, error):
                 return False
             raise self._give_up() from exc
-        self._dispatcher.committed(lease)
+        self._dispatcher.committed(lease, self._journey)
         self._committed = _Committed(lease, chunks)
         self.routed_via = lease.entry.via
         self.model = lease.model

@@ -5,6 +5,8 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
+
 from meshcore.aio.dispatch import Lease
 from meshcore.aio.transport import Transport
 from meshcore.bus_wire import error_of
@@ -50,7 +52,7 @@ class Exchange:
             return self._reach().stream(entry.peer.record, self._forwarded(lease, journey))
         if entry.stream is None:
             raise CallError(Code.NOT_IMPLEMENTED, f"{_who(lease)} doesn't stream")
-        return entry.stream(journey.request, _info(lease, journey))
+        return entry.stream(_request(lease, journey), _info(lease, journey))
 
     def failure(self, lease: Lease, journey: Journey, exc: Exception) -> CallError:
         """Return the error that an exception means; of an unexpected one only its type is told."""
@@ -69,7 +71,7 @@ class Exchange:
             return await self._reach().call(entry.peer.record, self._forwarded(lease, journey))
         if entry.handler is None:
             raise CallError(Code.NOT_IMPLEMENTED, f"{_who(lease)} has no handler")
-        return await entry.handler(journey.request, _info(lease, journey))
+        return await entry.handler(_request(lease, journey), _info(lease, journey))
 
     def _reach(self) -> Transport:
         if self._transport is None:
@@ -84,7 +86,7 @@ class Exchange:
         return RouteRequest(
             request.capability,
             request.version_req,
-            request.body,
+            journey.body(lease.entry, lease.model),
             self._node_id,
             request.trace_id,
             request.session_id,
@@ -93,6 +95,12 @@ class Exchange:
             (*request.path, self._node_id),
             request.traceparent,
         )
+
+
+def _request(lease: Lease, journey: Journey) -> RouteRequest:
+    if journey.walk is None:
+        return journey.request
+    return msgspec.structs.replace(journey.request, body=journey.body(lease.entry, lease.model))
 
 
 def _info(lease: Lease, journey: Journey) -> CallInfo:
