@@ -56,6 +56,7 @@ class OpenAiProvider:
             "models": list(self._models),
             "tools": section.tools,
             "vision": section.vision,
+            **({"context_tokens": section.context_tokens} if section.context_tokens else {}),
         }
         return [
             CapabilityDescriptor(
