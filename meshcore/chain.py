@@ -52,7 +52,7 @@ class Walk:
         offered = list(entries)
         ordered: dict[Step, list[Ranked]] = {}
         refusals: list[Candidate] = []
-        for step in self._chain:
+        for step in self._open_steps(question):
             choice = self._at(step, question, offered, look)
             refusals.extend(choice.refused)
             if choice.ordered:
@@ -81,6 +81,12 @@ class Walk:
             chain = ", ".join(map(str, self._chain))
             return CallError(Code.NO_HEALTHY_PROVIDER, f"nobody offers any entry of {self.alias}: {chain}")
         return nobody(question, [c for c in refusals if c.reason not in UNABLE | {Reason.UNCONFIGURED}])
+
+    def _open_steps(self, question: Question) -> Iterable[Step]:
+        """Return the entries that may serve; only the model that began an answer goes on with it."""
+        if not question.continues:
+            return self._chain
+        return [step for step in self._chain if step.model == question.params["model"]]
 
     def _at(self, step: Step, question: Question, entries: Sequence[Entry], look: Look) -> Choice:
         asked = {**question.params, "model": step.model, "provider": step.provider}

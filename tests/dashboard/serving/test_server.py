@@ -161,26 +161,6 @@ def test_it_stops_in_time_with_a_half_sent_request_and_an_idle_connection(
         assert "Traceback" not in served.stderr
 
 
-@pytest.fixture
-def signed_in(migrated: Path) -> str:
-    """The cookie of somebody who may look, in the server's database."""
-    made = manage("shell", "--command", SIGN_IN, env=environment(migrated))
-    assert made.returncode == 0, made.stderr
-    return made.stdout.strip().splitlines()[-1]
-
-
-SIGN_IN = """
-from django.conf import settings
-from django.contrib.auth.models import Group, User
-from django.test import Client
-user, _ = User.objects.get_or_create(username="bob")
-user.groups.add(Group.objects.get(name="viewer"))
-client = Client()
-client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-print(settings.SESSION_COOKIE_NAME + "=" + client.cookies[settings.SESSION_COOKIE_NAME].value)
-"""
-
-
 def open_page(served: Served, cookie: str) -> ClientConnection:
     url = f"ws://127.0.0.1:{served.port}/live?page=fleet"
     return connect_websocket(url, origin=served.url, additional_headers={"Cookie": cookie}, open_timeout=30)
