@@ -102,7 +102,7 @@ def last_of(*, node: Node) -> list[Drain]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLine:
-    """A step as people read it; what came `times` in a row, as at the edge it may, is one line to `last_at`."""
+    """A step as people read it; what came `times` in a row is one line, from `at` to `last_at`."""
 
     step: str
     at: datetime
