@@ -1,15 +1,15 @@
 """The dashboard's addresses."""
 
 from django.contrib import admin
-from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
 from dashboard.web.audit import audit_list
 from dashboard.web.control import drain, undrain
 from dashboard.web.fleet import fleet
 from dashboard.web.live import live_cells
-from dashboard.web.login import Login
+from dashboard.web.login import Login, Logout
 from dashboard.web.node import node
+from dashboard.web.providers import providers
 from dashboard.web.traces import trace, traces_list
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -17,12 +17,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("nodes/<str:name>/", node, name="node"),
     path("nodes/<str:name>/drain/", drain, name="node-drain"),
     path("nodes/<str:name>/undrain/", undrain, name="node-undrain"),
+    path("providers/", providers, name="providers"),
     path("traces/", traces_list, name="traces"),
     path("traces/<str:ident>/", trace, name="trace"),
     path("audit/", audit_list, name="audit"),
     path("live/cells", live_cells, name="live-cells"),
     path("login/", Login.as_view(), name="login"),
-    path("logout/", LogoutView.as_view(), name="logout"),
+    path("logout/", Logout.as_view(), name="logout"),
     path("api/v1/", include("dashboard.api.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -98,6 +98,14 @@ class Splice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
 
 
+class AliasSkip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An entry of the alias's chain that was passed over, and why."""
+
+    entry: str  # "provider/model"
+    reason: str  # "unconfigured", "breaker_open", "no_tools", …
+    detail: str = ""
+
+
 class RoutingTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One outermost call as its node saw it. Durations in milliseconds, `started_at` aware UTC, `outcome`
     "ok" or "error".
@@ -126,6 +134,7 @@ class RoutingTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     candidates: tuple[Candidate, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     splices: tuple[Splice, ...] = ()
+    alias_skips: tuple[AliasSkip, ...] = ()
 
 
 class TraceRing:

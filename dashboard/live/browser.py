@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +19,7 @@ from dashboard.live.viewer import ALL, Act, NotSent, Viewer, ViewerPolicy
 logger = logging.getLogger(__name__)
 
 POLICY = ViewerPolicy()
-RECHECK_SECONDS = 60.0  # a session that has ended, or a right that is gone, ends the socket this much later
+RECHECK_SECONDS = 60.0  # a session that ran out ends its socket this much later; one that was ended, at once
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -60,6 +61,7 @@ class LiveConsumer(AsyncConsumer):
             await self._close(refusal)
         self._viewer = Viewer(clock=asyncio.get_running_loop().time, policy=POLICY)
         self._news = asyncio.Event()
+        self._recheck_at = asyncio.get_running_loop().time() + RECHECK_SECONDS
         self._sender = asyncio.create_task(self._serve())
 
     async def websocket_receive(self, message: dict[str, Any]) -> None:
@@ -85,6 +87,7 @@ class LiveConsumer(AsyncConsumer):
     async def _serve(self) -> None:
         """Send what is owed until a reason to close; closes with it."""
         hall = fanout.of(self._runtime)
+        unsubscribe = self._runtime.on_change("people", self._on_people)
         seat = Seat(self._wish.page, self._viewer, self._news.set)
         try:
             hall.sit(seat)
@@ -95,20 +98,25 @@ class LiveConsumer(AsyncConsumer):
             logger.exception("a live page failed")
             code = Close.INTERNAL_ERROR
         finally:
+            unsubscribe()
             hall.leave(seat)
         await self.send({"type": "websocket.close", "code": code.value})
+
+    def _on_people(self, ids: Sequence[int], keys: Sequence[str]) -> None:
+        """Somebody signed out, or may more or less than before: perhaps this one."""
+        self._recheck_at = 0.0
+        self._news.set()
 
     async def _send_news(self, hall: fanout.Fanout) -> Close:
         now = asyncio.get_running_loop().time
         missed = await self._runtime.in_render(entry.missed_list_changes, self._wish)
         self._viewer.changed((), list_changes=missed)
-        recheck_at = now() + RECHECK_SECONDS
         while True:
-            if now() >= recheck_at:
+            if now() >= self._recheck_at:
+                self._recheck_at = now() + RECHECK_SECONDS
                 refusal = await self._runtime.in_render(entry.refusal, self._wish)
                 if refusal is not None:
                     return refusal
-                recheck_at = now() + RECHECK_SECONDS
             match self._viewer.act():
                 case Act.GIVE_UP:
                     return Close.TRY_LATER
@@ -116,7 +124,7 @@ class LiveConsumer(AsyncConsumer):
                     text = await hall.message(self._wish.page, self._viewer.take())
                     await self.send({"type": "websocket.send", "text": text})
                 case Act.WAIT:
-                    await self._wait_until(min(self._viewer.next_deadline(), recheck_at))
+                    await self._wait_until(min(self._viewer.next_deadline(), self._recheck_at))
 
     async def _wait_until(self, deadline: float) -> None:
         """Wait for news, but not beyond `deadline`."""

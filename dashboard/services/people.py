@@ -49,6 +49,12 @@ def record_login(*, user: User, actor: Actor, now: datetime | None = None) -> No
         record_user(head=audit.locked_head(), actor=actor, action=Action.LOGIN, user=user, now=now)
 
 
+def signed_out(*, now: datetime | None = None) -> None:
+    """Say that a person signed out, so that the pages they left open elsewhere end at once."""
+    with transaction.atomic():
+        changes.publish("people", now=now or utcnow())
+
+
 def record_user(
     *,
     head: ControlHead,
@@ -69,7 +75,7 @@ def record_user(
         after=facts(user) if changing else None,
         now=now,
     )
-    changes.publish("audit", now=now)
+    changes.publish("audit", *(() if action is Action.LOGIN else ("people",)), now=now)
 
 
 @dataclass(frozen=True, slots=True)

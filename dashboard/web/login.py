@@ -1,8 +1,10 @@
 """Signing in and out."""
 
+from typing import Any
+
 from django.contrib.auth.forms import AuthenticationForm
-from django.contrib.auth.views import LoginView
-from django.http import HttpResponse
+from django.contrib.auth.views import LoginView, LogoutView
+from django.http import HttpRequest, HttpResponse
 
 from dashboard.services import people
 from dashboard.services.rights import user_rights
@@ -21,4 +23,16 @@ class Login(LoginView):
         user = form.get_user()
         visitor = Visitor(user=user, rights=user_rights(user))
         people.record_login(user=user, actor=actor_of(self.request, visitor))
+        return response
+
+
+class Logout(LogoutView):
+    """Django's logout; pages that the person left open are told."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Sign out."""
+        was_signed_in = request.user.is_authenticated
+        response = super().post(request, *args, **kwargs)
+        if was_signed_in:
+            people.signed_out()
         return response

@@ -35,8 +35,8 @@ class BusStream:
     """The chunks of one call, in order, as their provider sent them; for one task at a time.
 
     Iterate it inside `async with`, or call `aclose`, which closes what is open upstream. After `start`,
-    `routed_via`, `model` and `attempts` say who serves it; a break after that raises CallError with
-    everything that was tried.
+    `routed_via`, `provider`, `model` and `attempts` say who serves it; a break after that raises CallError
+    with everything that was tried.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class BusStream:
     ) -> None:
         self.trace_id = journey.request.trace_id
         self.routed_via = "local"
+        self.provider = ""
         self.model = ""
         self._journey = journey
         self._dispatcher = dispatcher
@@ -165,6 +166,7 @@ class BusStream:
         self._committed = _Committed(lease, chunks)
         self._journey.goes_on_with(lease.entry, now=self._clock())
         self.routed_via = lease.entry.via
+        self.provider = lease.entry.descriptor.provider
         self.model = lease.model
         return True
 

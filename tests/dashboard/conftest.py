@@ -22,7 +22,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @pytest.fixture(scope="session", autouse=True)
 def _audit_triggers_let_the_flush_pass() -> Iterator[None]:
-    """A transactional test empties all tables at its end; here the migrations' rows and triggers come back."""
+    """A transactional test empties all tables; here the rows and triggers of the migrations come back."""
     flush = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
     def without_triggers(case: TransactionTestCase) -> None:

@@ -3,9 +3,10 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, StorageState
 
 from tests.e2e.enrolment import Enrolment, enrol
 from tests.e2e.harness import Mesh
@@ -13,7 +14,13 @@ from tests.e2e.room import Room
 from tests.e2e.window import Window, running_chromium
 
 OpenWindow = Callable[[str], Window]
-Measured = Callable[[str, float], None]
+
+
+class Measured(Protocol):
+    """Takes down how much of something there was."""
+
+    def __call__(self, what: str, amount: float, unit: str = "s") -> None:
+        """Write it where whoever runs the tests can read it."""
 
 
 @pytest.fixture
@@ -46,6 +53,14 @@ def room(enrolled: tuple[Path, Enrolment], tmp_path_factory: pytest.TempPathFact
         shutil.rmtree(mesh.folder)
 
 
+@pytest.fixture(autouse=True)
+def _logs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Print what the processes of a room logged behind each test, so that a failure shows it."""
+    yield
+    if "room" in request.fixturenames:
+        request.getfixturevalue("room").mesh.print_logs()
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """One browser for all windows of a module."""
@@ -53,14 +68,21 @@ def chromium() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def signed_in() -> dict[str, StorageState]:
+    """The cookies of people who have signed in."""
+    return {}
+
+
 @pytest.fixture
-def window(chromium: Browser, room: Room) -> Iterator[OpenWindow]:
-    """Opens windows of people; fails when one of their pages complains."""
+def window(chromium: Browser, room: Room, signed_in: dict[str, StorageState]) -> Iterator[OpenWindow]:
+    """Opens windows of people, who sign in once in a module; fails when one of their pages complains."""
     opened: list[Window] = []
 
     def open_for(person: str) -> Window:
-        opened.append(Window(chromium, room.dashboard.url))
-        opened[-1].sign_in(person)
+        opened.append(Window(chromium, room.dashboard.url, signed_in.get(person)))
+        if person not in signed_in:
+            signed_in[person] = opened[-1].sign_in(person)
         return opened[-1]
 
     yield open_for
@@ -70,10 +92,10 @@ def window(chromium: Browser, room: Room) -> Iterator[OpenWindow]:
 
 @pytest.fixture
 def measured(record_property: Callable[[str, object], None]) -> Measured:
-    """Takes down how long something took; nothing is judged by it, because the machine may be busy."""
+    """Takes down what something took; no test is judged by its seconds, because the machine may be busy."""
 
-    def take_down(what: str, seconds: float) -> None:
-        record_property(what, f"{seconds:.3f} s")
-        print(f"measured: {what}: {seconds:.3f} s")
+    def take_down(what: str, amount: float, unit: str = "s") -> None:
+        record_property(what, f"{amount:.3f} {unit}")
+        print(f"measured: {what}: {amount:.3f} {unit}")
 
     return take_down

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import WebSocketRoute, expect
 
+from tests.e2e.calls import call
 from tests.e2e.conftest import Measured, OpenWindow
-from tests.e2e.harness import Mock, Node
+from tests.e2e.harness import Mock, Node, until
 from tests.e2e.room import Room
 from tests.e2e.window import first_at, said, watch
 
@@ -75,12 +76,12 @@ def test_a_page_that_hears_nothing_says_so_and_is_live_again_by_itself(
 
 
 def test_a_page_of_somebody_who_signed_out_elsewhere_says_so(
-    room: Room, node_b: Node, window: OpenWindow
+    pair: tuple[Node, Node, Mock], window: OpenWindow
 ) -> None:
-    bob = window("bob")
-    page = bob.open_live("/")
+    alice = window("alice")
+    page = alice.open_live("/")
 
-    bob.open("/").get_by_role("button", name="Sign out").click()
+    alice.open("/").get_by_role("button", name="Sign out").click()
 
     banner = page.locator("#live-banner")
     expect(banner).to_contain_text("You are signed out")
@@ -89,9 +90,9 @@ def test_a_page_of_somebody_who_signed_out_elsewhere_says_so(
 
 
 def test_where_no_websocket_gets_through_the_page_asks_and_says_so(
-    room: Room, pair: tuple[Node, Node, Mock], window: OpenWindow
+    pair: tuple[Node, Node, Mock], window: OpenWindow
 ) -> None:
-    _, _, alpha = pair
+    node_a, _, alpha = pair
     bob = window("bob")
     bob.context.route_web_socket("**/live?*", refuse)
     page = bob.open("/nodes/node-a/")
@@ -101,6 +102,7 @@ def test_where_no_websocket_gets_through_the_page_asks_and_says_so(
     alpha.set_faults(http=503)
     expect(page.locator("#c-state-node-a")).to_have_text("degraded")
     alpha.set_faults()
+    until(lambda: call(node_a).routed_via == "local", "its own provider is tried again")
     expect(page.locator("#c-state-node-a")).to_have_text("running")
 
     expect(page.locator("#live-status")).to_contain_text("every 5 s")

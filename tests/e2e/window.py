@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, WebError, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, StorageState, WebError, expect, sync_playwright
 
 from tests.e2e.enrolment import password_of
 
@@ -46,22 +46,23 @@ expect.set_options(timeout=PATIENCE_MS)
 class Window:
     """Pages of one dashboard, with cookies of their own."""
 
-    def __init__(self, browser: Browser, url: str) -> None:
+    def __init__(self, browser: Browser, url: str, cookies: StorageState | None = None) -> None:
         self.complaints: list[str] = []
         self.url = url
-        self.context = browser.new_context(base_url=url)
+        self.context = browser.new_context(base_url=url, storage_state=cookies)
         self.context.set_default_timeout(PATIENCE_MS)
         self.context.on("console", self._on_console)
         self.context.on("weberror", self._on_error)
 
-    def sign_in(self, person: str) -> None:
-        """Sign in by the form."""
+    def sign_in(self, person: str) -> StorageState:
+        """Sign in by the form, and return the cookies with which others are signed in, too."""
         page = self.open("/login/")
         page.get_by_label("Name").fill(person)
         page.get_by_label("Password").fill(password_of(person))
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_text(person, exact=True)).to_be_visible()
+        page.wait_for_url(f"{self.url}/")
         page.close()
+        return self.context.storage_state()
 
     def open(self, path: str) -> Page:
         """Return a page in a tab of its own."""
@@ -78,7 +79,7 @@ class Window:
     def close(self) -> None:
         """Close it, and fail if a page complained."""
         self.context.close()
-        assert self.complaints == []
+        assert not self.complaints, self.complaints
 
     def _on_console(self, message: ConsoleMessage) -> None:
         bad = message.type in ("error", "warning") or "Content Security Policy" in message.text

@@ -218,6 +218,29 @@ async def test_whoever_is_signed_out_meanwhile_is_told_within_a_minute(
     assert await page.closed_with() == Close.SIGNED_OUT
 
 
+async def test_whoever_signs_out_elsewhere_is_told_at_once(
+    rt: Runtime, bobs: bytes, open_page: OpenPages
+) -> None:
+    page = await open_page("fleet", bobs)
+    await page.read()
+
+    await rt.in_control(Session.objects.all().delete)
+    rt.announce([1], ["people"])
+
+    assert await page.closed_with() == Close.SIGNED_OUT
+
+
+async def test_whoever_is_still_signed_in_stays_when_others_go(
+    rt: Runtime, node: Node, bobs: bytes, open_page: OpenPages
+) -> None:
+    page = await open_page("fleet", bobs)
+    await page.read()
+
+    rt.announce([1, 2], ["people", "node:node-a"])
+
+    assert 'id="c-state-node-a"' in await page.read()
+
+
 async def test_a_fault_of_ours_ends_the_socket_and_is_logged(
     rt: Runtime,
     bobs: bytes,

@@ -66,7 +66,7 @@ def test_the_database_refuses_to_change_entries(sql: str, now: datetime) -> None
 def test_the_database_refuses_to_replace_an_entry_by_its_rowid(now: datetime) -> None:
     write(now, 2)
     sql = (
-        f"INSERT OR REPLACE INTO dashboard_auditentry (rowid, n, {COLUMNS}) "  # noqa: S608 - a forger's
+        f"INSERT OR REPLACE INTO dashboard_auditentry (rowid, n, {COLUMNS}) "
         f"SELECT rowid, 3, {COLUMNS} FROM dashboard_auditentry WHERE n = 2"
     )
 

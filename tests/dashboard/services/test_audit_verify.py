@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 def copy(n: int, *, to: int) -> None:
     """Forge an entry from another."""
-    values = f"SELECT {to}, {COLUMNS} FROM dashboard_auditentry WHERE n = {n}"  # noqa: S608 - a forger's
+    values = f"SELECT {to}, {COLUMNS} FROM dashboard_auditentry WHERE n = {n}"
     forge(f"INSERT INTO dashboard_auditentry (n, {COLUMNS}) {values}")
 
 
@@ -53,7 +53,7 @@ FORGERIES = {
 def test_verification_names_the_entry_and_the_column_that_was_changed(column: str, now: datetime) -> None:
     write(now, 3, before={"force": False}, after={"force": True}, generation=4)
 
-    forge(f"UPDATE dashboard_auditentry SET {column} = %s WHERE n = 2", FORGERIES[column])  # noqa: S608
+    forge(f"UPDATE dashboard_auditentry SET {column} = %s WHERE n = 2", FORGERIES[column])
 
     verdict = audit.verify()
     assert (verdict.fault, verdict.n) == (Fault.CHANGED, 2)

@@ -7,7 +7,7 @@ from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
 from django.test import RequestFactory
 
-from dashboard.models import AuditEntry
+from dashboard.models import AuditEntry, Change
 from dashboard.services import people
 from dashboard.services.actor import SYSTEM, of_user
 
@@ -59,3 +59,18 @@ def test_signing_in_is_audited_with_the_address(alice: User, now: datetime) -> N
 
     entry = AuditEntry.objects.get()
     assert (entry.action, entry.target, entry.address) == ("login", "user:alice", "192.0.2.1")
+
+
+def test_who_may_other_things_than_before_is_told_to_open_pages(alice: User, now: datetime) -> None:
+    people.record_login(user=alice, actor=of_user(alice), now=now)
+    signed_in = keys_changed()
+
+    opened = people.begin(user_id=alice.pk)
+    people.finish(opened, user=alice, actor=SYSTEM, now=now)
+
+    assert signed_in == ["audit"]
+    assert keys_changed() == ["audit", "audit", "people"]
+
+
+def keys_changed() -> list[str]:
+    return list(Change.objects.order_by("id").values_list("key", flat=True))

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from dashboard.models import AuditEntry
+from dashboard.models import AuditEntry, Change
 
 pytestmark = pytest.mark.django_db
 
@@ -53,6 +53,15 @@ def test_signing_out_takes_a_press_of_a_button(client: Client, alice: User) -> N
     assert client.get("/logout/").status_code == 405
     assert client.post("/logout/")["Location"] == "/login/"
     assert client.get("/").status_code == 302
+
+
+def test_open_pages_are_told_when_somebody_signs_out_who_was_signed_in(client: Client, alice: User) -> None:
+    sign_in(client)
+
+    client.post("/logout/")
+    client.post("/logout/")
+
+    assert list(Change.objects.order_by("id").values_list("key", flat=True)) == ["audit", "people"]
 
 
 def test_who_may_not_look_can_at_least_sign_out(client: Client, charlie: User) -> None:
