@@ -1,7 +1,8 @@
 """What is remembered of a call: one `RoutingTrace` per outermost call, with every attempt and every refusal.
 
 Prompts and answers are not part of it (bus-and-breaker §1). The structs are the wire format of telemetry,
-too.
+too. They hold nothing that could lead back to them, so the garbage collector needn't walk through the ring:
+that is what `gc=False` says.
 """
 
 import enum
@@ -39,7 +40,7 @@ class Reason(enum.StrEnum):
     HOP = "hop"
 
 
-class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The terms of a candidate's score: value = p50_ms * (1 + load) + 1000 * (1 - success_rate) -
     local_bonus.
     """
@@ -51,7 +52,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     local_bonus: float = 0.0
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One provider that was looked at: in what order it stood (`rank` from 1), or why it was refused."""
 
     node: str
@@ -63,7 +64,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     score: Score | None = None
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One try: `n` counts from 1; `outcome` is "ok" or "error"; `code` the error's code; `ms` its whole
     duration.
     """
@@ -82,7 +83,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     committed: bool = False
 
 
-class RoutingTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RoutingTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One outermost call as its node saw it. Durations in milliseconds, `started_at` aware UTC, `outcome`
     "ok" or "error".
     """

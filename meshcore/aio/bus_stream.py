@@ -21,6 +21,23 @@ from meshcore.openai_wire import COMMITTING, Chunk, ChunkKind
 UNCOMMITTED_MAX = 256  # chunks without content that are held back; beyond it the stream is committed as it is
 
 
+class _AtOnce:
+    """Stands for a timeout where nothing is waited for: timers cost more than chunks."""
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *exception: object) -> None:
+        pass
+
+    def expired(self) -> bool:
+        """Return False: there is no time that could pass."""
+        return False
+
+
+_AT_ONCE = _AtOnce()
+
+
 class _Committed(NamedTuple):
     """Who serves the stream."""
 
@@ -62,6 +79,7 @@ class BusStream:
         self._committed: _Committed | None = None
         self._held: deque[Chunk] = deque()  # came before the first content, and that itself
         self._complete = False  # the end, or the finish reason, was seen
+        self._follows = False  # the next chunk came with the last one: there is no wait to be bounded
 
     @property
     def attempts(self) -> int:
@@ -94,13 +112,14 @@ class BusStream:
         return self
 
     async def __anext__(self) -> Chunk:
-        await self.start()
+        if not self._started:
+            await self.start()
         if self._held:
             return self._held.popleft()
         if self._committed is None:
             raise StopAsyncIteration
         lease, chunks = self._committed
-        in_time = asyncio.timeout(self._journey.deadline - self._clock())
+        in_time = _AT_ONCE if self._follows else asyncio.timeout(self._journey.deadline - self._clock())
         try:
             async with in_time:
                 return self._seen(await anext(chunks))
@@ -159,7 +178,9 @@ class BusStream:
 
     def _seen(self, chunk: Chunk) -> Chunk:
         self._complete = self._complete or chunk.kind is ChunkKind.FINISH
-        self._journey.count_tokens(chunk.usage)
+        self._follows = chunk.more
+        if chunk.usage is not None:
+            self._journey.count_tokens(chunk.usage)
         return chunk
 
     def _give_up(self) -> CallError:

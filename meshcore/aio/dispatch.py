@@ -5,6 +5,8 @@ Everything here is synchronous, so that from the look at the candidates to the s
 
 from dataclasses import dataclass
 
+import msgspec
+
 from meshcore.aio.health import ProviderHealthCache
 from meshcore.breaker import BreakerState, Outcome, Permit, Refusal
 from meshcore.clock import Clock
@@ -33,30 +35,17 @@ class BusSettings:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected a number of seconds above 0")
 
 
-class Lease:
+class Lease(msgspec.Struct, eq=False, kw_only=True):
     """One attempt: an entry with a slot and a permit taken, to be settled exactly once."""
 
-    __slots__ = ("before", "entry", "model", "n", "permit", "started", "timeout_seconds", "ttft_ms")
-
-    def __init__(
-        self,
-        entry: Entry,
-        permit: Permit,
-        *,
-        model: str,
-        n: int,
-        before: BreakerState,
-        started: float,
-        timeout_seconds: float,
-    ) -> None:
-        self.entry = entry
-        self.permit = permit
-        self.model = model
-        self.n = n
-        self.before = before
-        self.started = started  # monotonic seconds
-        self.timeout_seconds = timeout_seconds  # of a stream until its first token
-        self.ttft_ms: float | None = None  # set when a stream was committed
+    entry: Entry
+    permit: Permit
+    model: str
+    n: int
+    before: BreakerState
+    started: float  # monotonic seconds
+    timeout_seconds: float  # of a stream until its first token
+    ttft_ms: float | None = None  # set when a stream was committed
 
 
 class Dispatcher:
@@ -140,8 +129,8 @@ class Dispatcher:
         entry.in_flight += 1
         journey.tried.append(entry)
         return Lease(
-            entry,
-            permit,
+            entry=entry,
+            permit=permit,
             model=model,
             n=len(journey.attempts) + 1,
             before=before,
