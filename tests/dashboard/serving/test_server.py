@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
-from tests.dashboard.served import ROOT, Served, environment, manage, serving
+from tests.dashboard.served import ROOT, Served, serving
 
 MIB = 1024 * 1024
 MAY_GROW_MIB = 8.0  # what a process's memory moves by itself; the bodies sent below are far larger
@@ -74,6 +74,12 @@ def test_pages_static_files_and_health_are_served(served: Served) -> None:
     assert headers["Server"] == "meshboard"
 
     assert ask(served, "GET", "/healthz")[0] == 200
+
+
+def test_a_client_does_not_say_where_our_links_begin(served: Served) -> None:
+    _, headers, _ = ask(served, "GET", "/audit/", headers={"Daphne-Root-Path": "/evil"})
+
+    assert headers["Location"] == "/login/?next=/audit/"
 
 
 def test_a_body_that_is_announced_too_large_is_refused_while_nothing_of_it_came(served: Served) -> None:
@@ -159,26 +165,6 @@ def test_it_stops_in_time_with_a_half_sent_request_and_an_idle_connection(
         assert time.monotonic() - asked_at < 5.0
         assert half_sent.recv(100) == b""
         assert "Traceback" not in served.stderr
-
-
-@pytest.fixture
-def signed_in(migrated: Path) -> str:
-    """The cookie of somebody who may look, in the server's database."""
-    made = manage("shell", "--command", SIGN_IN, env=environment(migrated))
-    assert made.returncode == 0, made.stderr
-    return made.stdout.strip().splitlines()[-1]
-
-
-SIGN_IN = """
-from django.conf import settings
-from django.contrib.auth.models import Group, User
-from django.test import Client
-user, _ = User.objects.get_or_create(username="bob")
-user.groups.add(Group.objects.get(name="viewer"))
-client = Client()
-client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-print(settings.SESSION_COOKIE_NAME + "=" + client.cookies[settings.SESSION_COOKIE_NAME].value)
-"""
 
 
 def open_page(served: Served, cookie: str) -> ClientConnection:
