@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -82,8 +83,11 @@ def _run(config: NodeConfig, alias_file: AliasFile, *, lifeline: bool) -> int:
         where = f"{exc.filename}: " if exc.filename else ""
         print(f"node: {where}{_why(exc)}", file=sys.stderr)
         return FAILED
+    finally:
+        gc.unfreeze()
     return 0
 
 
 def _announce(url: str) -> None:
+    gc.freeze()  # what is there now stays: collections, which stop every call, needn't look at it again
     print(f"ready {url}", flush=True)
