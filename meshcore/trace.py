@@ -82,6 +82,30 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     committed: bool = False
 
 
+class Splice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An answer that broke off and was continued by another provider without the client's noticing.
+
+    `at_ms` after the call's start; `after_chunks` of content had been delivered by then; `reason` is the code
+    of what broke it.
+    """
+
+    at_ms: float
+    after_chunks: int
+    from_node: str
+    from_provider: str
+    to_node: str
+    to_provider: str
+    reason: str = ""
+
+
+class AliasSkip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An entry of the alias's chain that was passed over, and why."""
+
+    entry: str  # "provider/model"
+    reason: str  # "unconfigured", "breaker_open", "no_tools", …
+    detail: str = ""
+
+
 class RoutingTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One outermost call as its node saw it. Durations in milliseconds, `started_at` aware UTC, `outcome`
     "ok" or "error".
@@ -109,6 +133,8 @@ class RoutingTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     why: Why = Why.LOCAL
     candidates: tuple[Candidate, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    splices: tuple[Splice, ...] = ()
+    alias_skips: tuple[AliasSkip, ...] = ()
 
 
 class TraceRing:

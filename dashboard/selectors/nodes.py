@@ -135,10 +135,10 @@ def _presences(
     every_seconds: float,
 ) -> dict[str, Presence]:
     """Judge twice: a peer's open breaker makes no node degraded when that peer is known to be away."""
-    calm = {node.name: _presence(node, 0, now=now, every_seconds=every_seconds) for node in nodes}
+    calm = {node.name: presence_of(node, 0, now=now, every_seconds=every_seconds) for node in nodes}
     absent = _absent(calm)
     return {
-        node.name: _presence(
+        node.name: presence_of(
             node,
             len(providers.unexplained(breakers.get(node.pk, ()), absent=absent)),
             now=now,
@@ -148,7 +148,8 @@ def _presences(
     }
 
 
-def _presence(node: Node, breakers_open: int, *, now: datetime, every_seconds: float) -> Presence:
+def presence_of(node: Node, breakers_open: int, *, now: datetime, every_seconds: float) -> Presence:
+    """Return whether a node, selected with its link, is there."""
     link: NodeLink | None = getattr(node, "link", None)
     return presence(
         reported=node.state,

@@ -30,6 +30,7 @@ from meshcore.aio.offering import (
 from meshcore.aio.transport import InMemoryTransport, Transport
 from meshcore.capability import HOPS_MAX, CapabilityDescriptor, Manifest, RouteRequest, Version
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
+from meshcore.config_sections import OnBrokenStream
 from meshcore.errors import CallError, Code
 from meshcore.journey import Journey
 from meshcore.openai_wire import usage_of
@@ -251,6 +252,7 @@ class CapabilityBus:
             draining=draining or (not local_only and self.draining()),
             refusal=self._refusal(request) if local_only else None,
             finished=self._finished,
+            continues=not local_only and self.settings.on_broken_stream is OnBrokenStream.CONTINUE,
         )
 
     async def _run(self, journey: Journey, *, draining: bool) -> dict[str, Any]:

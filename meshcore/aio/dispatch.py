@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from meshcore.aio.health import ProviderHealthCache
 from meshcore.breaker import BreakerState, Outcome, Permit, Refusal
 from meshcore.clock import Clock
+from meshcore.config_sections import OnBrokenStream
 from meshcore.errors import CallError, Code, ExchangeError, is_retryable, is_strike
 from meshcore.journey import Journey
 from meshcore.registry import Entry, Registry
@@ -23,6 +24,7 @@ class BusSettings:
     freshness_seconds: float = 60.0  # a peer that was not heard of for longer is not asked
     deadline_seconds: float = 300.0  # of a call whose caller names none
     trace_ring: int = 10_000  # traces kept in memory, the oldest dropped
+    on_broken_stream: OnBrokenStream = OnBrokenStream.CONTINUE  # restarting is for runs: here it is failing
 
     def __post_init__(self) -> None:
         for name, least in (("max_attempts", 1), ("trace_ring", 1)):

@@ -190,6 +190,7 @@ class Node:
                 max_attempts=settings.max_attempts,
                 freshness_seconds=settings.freshness_seconds,
                 deadline_seconds=settings.deadline_seconds,
+                on_broken_stream=self._config.runs.on_broken_stream,
             ),
             on_trace=self._on_trace,
         )

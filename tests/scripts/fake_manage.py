@@ -20,7 +20,7 @@ class Server(BaseHTTPRequestHandler):
     """Dashboard and node in one: their paths differ."""
 
     def do_GET(self) -> None:
-        if self.path == "/healthz":
+        if self.path in ("/healthz", "/readyz"):
             self.answer({})
         elif self.path == "/v1/models":
             self.answer({"data": [{"id": "llama"}]})

@@ -15,11 +15,12 @@ import aiohttp
 
 from meshcore.capability import CallInfo, CapabilityDescriptor
 from meshcore.clock import Clock, UtcNow
-from meshcore.config_sections import ProviderSection
+from meshcore.config_sections import Continuation, ProviderSection
 from meshcore.errors import CallError, Code, FrameError
 from meshcore.openai_errors import upstream_error
 from meshcore.openai_upstream import models_of, result_of, upstream_request
 from meshcore.openai_wire import COMMITTING, UPSTREAM_PATH, Chunk, Operation, StreamReader
+from meshcore.splice import CONTINUATION
 
 ANSWER_MAX_BYTES = 32 << 20  # four times the biggest request
 ERROR_MAX_BYTES = 64 << 10  # of an error's body; only its message is read
@@ -51,12 +52,14 @@ class OpenAiProvider:
     def descriptors(self) -> list[CapabilityDescriptor]:
         """Return every operation with the models that are known; none before an upstream's list was read."""
         section = self._section
-        params = {
+        params: dict[str, Any] = {
             "model": self._models[0] if self._models else "",
             "models": list(self._models),
             "tools": section.tools,
             "vision": section.vision,
         }
+        if section.continuation is not Continuation.NONE:
+            params[CONTINUATION] = section.continuation
         return [
             CapabilityDescriptor(
                 name=operation,
