@@ -56,9 +56,7 @@ def main(module: str, name: str, seconds: str) -> None:
     """Print one turn as JSON."""
     loops: dict[str, Prepare] = importlib.import_module(module).LOOPS
     sample = asyncio.run(turn(loops[name], float(seconds)))
-    print(
-        json.dumps({"count": sample.count, "seconds": sample.seconds, "cpu_seconds": sample.cpu_seconds})
-    )
+    print(json.dumps({"count": sample.count, "seconds": sample.seconds, "cpu_seconds": sample.cpu_seconds}))
 
 
 if __name__ == "__main__":
