@@ -150,7 +150,7 @@ def test_a_spliced_answer_is_shown_where_it_was_spliced(viewer: Client) -> None:
         ({"alias": "mesh/x", "model_asked": "a", "model_served": "b"}, "mesh/x → a → b"),
     ],
 )
-def test_the_way_from_the_name_to_the_model(viewer: Client, fields: dict[str, str], words: str) -> None:
+def test_the_way_from_the_name_to_the_model(viewer: Client, fields: dict[str, Any], words: str) -> None:
     trace = factory.trace(factory.seen_node("node-a", now=NOW), at=NOW, **fields)
 
     assert f"<dt>Model</dt><dd>{words}</dd>" in read(viewer, f"/traces/{trace.pk}/")
@@ -163,7 +163,7 @@ def test_the_way_from_the_name_to_the_model(viewer: Client, fields: dict[str, st
         ({"outcome": "error", "code": "timeout", "provider": ""}, '?code=timeout"'),
     ],
 )
-def test_the_same_error_is_one_click_away(viewer: Client, fields: dict[str, str], link: str) -> None:
+def test_the_same_error_is_one_click_away(viewer: Client, fields: dict[str, Any], link: str) -> None:
     trace = factory.trace(factory.seen_node("node-a", now=NOW), at=NOW, **fields)
 
     page = read(viewer, f"/traces/{trace.pk}/")
