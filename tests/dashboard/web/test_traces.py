@@ -131,6 +131,23 @@ def test_a_story_says_why_in_sentences_and_refusals_in_words(viewer: Client) -> 
     assert "does not offer this model" in page and "12 of 12 in flight" in page
 
 
+def test_what_only_an_alias_names_stands_on_no_node(viewer: Client) -> None:
+    nowhere = {
+        "node": "",
+        "provider": "groq",
+        "model": "llama-3.1-70b",
+        "reason": "unconfigured",
+        "detail": "no provider groq",
+    }
+    detail = {"candidates": [nowhere]}
+    trace = factory.trace(factory.seen_node("node-b", now=NOW), at=NOW, attempts=[], detail=detail)
+
+    page = read(viewer, f"/traces/{trace.pk}/")
+
+    assert '<td>–</td><td class="name">groq/llama-3.1-70b</td>' in page
+    assert "no provider groq" in page
+
+
 def test_a_spliced_answer_is_shown_where_it_was_spliced(viewer: Client) -> None:
     trace = example_mesh.spliced(example_mesh.make(now=NOW), now=NOW)
 
