@@ -1,7 +1,8 @@
 """What is remembered of a call: one `RoutingTrace` per outermost call, with every attempt and every refusal.
 
 Prompts and answers are not part of it (bus-and-breaker §1). The structs are the wire format of telemetry,
-too.
+too. They hold nothing that could lead back to them, so the garbage collector needn't walk through the ring:
+that is what `gc=False` says.
 """
 
 import enum
@@ -43,7 +44,7 @@ class Reason(enum.StrEnum):
     HOP = "hop"
 
 
-class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The terms of a candidate's score: value = p50_ms * (1 + load) + 1000 * (1 - success_rate) -
     local_bonus.
     """
@@ -55,7 +56,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     local_bonus: float = 0.0
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One provider that was looked at: in what order it stood (`rank` from 1), or why it was refused."""
 
     node: str  # "": none has it
@@ -68,7 +69,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     score: Score | None = None
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One try: `n` counts from 1; `outcome` is "ok" or "error"; `code` the error's code; `ms` its whole
     duration.
     """
@@ -87,7 +88,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     committed: bool = False
 
 
-class Splice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Splice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An answer that broke off and was continued by another provider without the client's noticing.
 
     `at_ms` after the call's start; `after_chunks` of content had been delivered by then; `reason` is the code
@@ -103,7 +104,7 @@ class Splice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
 
 
-class AliasSkip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AliasSkip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An entry of the alias's chain that was passed over, and why."""
 
     entry: str  # "provider/model"
@@ -111,7 +112,7 @@ class AliasSkip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str = ""
 
 
-class RoutingTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RoutingTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One outermost call as its node saw it. Durations in milliseconds, `started_at` aware UTC, `outcome`
     "ok" or "error".
     """

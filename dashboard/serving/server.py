@@ -155,6 +155,7 @@ class MeshServer(Server):
         is_socket = isinstance(protocol, BoundedSocket)
         inbox = protocol.inbox(self.limits) if is_socket else asyncio.Queue()
         scope.setdefault("asgi", {"version": "3.0"})
+        scope["root_path"] = ""  # Daphne takes it from a header that any client can send
         run = self.application(scope=scope, receive=inbox.get, send=partial(self.handle_reply, protocol))
         details["application_instance"] = asyncio.ensure_future(run)
         return inbox

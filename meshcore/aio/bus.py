@@ -51,6 +51,10 @@ DRAINING_RETRY_SECONDS = 1.0  # the caller has other nodes to ask meanwhile
 logger = logging.getLogger(__name__)
 
 
+def _new_trace_id() -> str:
+    return secrets.token_hex(16)
+
+
 def _never() -> bool:
     return False
 
@@ -141,7 +145,7 @@ class CapabilityBus:
             version,
             body,
             caller,
-            trace_id or "",
+            trace_id or _new_trace_id(),
             session_id,
             self._deadline_ms(deadline_seconds),
             traceparent=traceparent,
@@ -167,7 +171,7 @@ class CapabilityBus:
             version,
             body,
             caller,
-            trace_id or "",
+            trace_id or _new_trace_id(),
             session_id,
             self._deadline_ms(deadline_seconds),
             True,
@@ -239,7 +243,7 @@ class CapabilityBus:
 
     def _journey(self, request: RouteRequest, *, local_only: bool) -> Journey:
         if not request.trace_id:
-            request = msgspec.structs.replace(request, trace_id=secrets.token_hex(16))
+            request = msgspec.structs.replace(request, trace_id=_new_trace_id())
         now = self._clock()
         deadline = request.deadline_ms / 1000 if request.deadline_ms else now + self.settings.deadline_seconds
         return Journey(

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
 from meshcore.aio.health import ProviderHealthCache
 from meshcore.breaker import BreakerState, Outcome, Permit, Refusal
 from meshcore.capability import asked_model
@@ -39,30 +41,17 @@ class BusSettings:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected a number of seconds above 0")
 
 
-class Lease:
+class Lease(msgspec.Struct, eq=False, kw_only=True):
     """One attempt: an entry with a slot and a permit taken, to be settled exactly once."""
 
-    __slots__ = ("before", "entry", "model", "n", "permit", "started", "timeout_seconds", "ttft_ms")
-
-    def __init__(
-        self,
-        entry: Entry,
-        permit: Permit,
-        *,
-        model: str,
-        n: int,
-        before: BreakerState,
-        started: float,
-        timeout_seconds: float,
-    ) -> None:
-        self.entry = entry
-        self.permit = permit
-        self.model = model
-        self.n = n
-        self.before = before
-        self.started = started  # monotonic seconds
-        self.timeout_seconds = timeout_seconds  # of a stream until its first token
-        self.ttft_ms: float | None = None  # set when a stream was committed
+    entry: Entry
+    permit: Permit
+    model: str
+    n: int
+    before: BreakerState
+    started: float  # monotonic seconds
+    timeout_seconds: float  # of a stream until its first token
+    ttft_ms: float | None = None  # set when a stream was committed
 
 
 class Dispatcher:
@@ -162,8 +151,8 @@ class Dispatcher:
         entry.in_flight += 1
         journey.trying(entry, model)
         return Lease(
-            entry,
-            permit,
+            entry=entry,
+            permit=permit,
             model=model,
             n=len(journey.attempts) + 1,
             before=before,

@@ -26,6 +26,7 @@ from meshcore.aio.health import HealthProbe, ProviderHealthCache
 from meshcore.aio.http_transport import HttpTransport
 from meshcore.aio.lock_file import held_lock
 from meshcore.aio.peers import PeerPoller
+from meshcore.aio.peers_file import PeersFile
 from meshcore.aio.providers.from_config import provider_from
 from meshcore.aio.reporting import Reporting
 from meshcore.aio.standing_orders import StandingOrders
@@ -99,6 +100,7 @@ class Node:
         )
         self._transport = self._make_transport(clock, utcnow)
         self._bus = self._make_bus(clock, utcnow)
+        self._poller = self._make_poller()
         self._metrics = NodeMetrics(
             config.node.id, version=VERSION, readout=self._controller.readout, breakers=self._health.reports
         )
@@ -149,9 +151,8 @@ class Node:
         yield self._controller.watch()
         yield self._advance_breakers()
         yield self._probe()
-        if self._transport is not None:
-            peers = {peer.id: peer.url for peer in self._config.peers}
-            yield PeerPoller(self._bus, self._transport, peers).run()
+        if self._poller is not None:
+            yield self._poller.run()
         if self._reporting is not None:
             yield self._reporting.run()
 
@@ -223,6 +224,19 @@ class Node:
         bus.draining = lambda: not self._controller.accepts()
         return bus
 
+    def _make_poller(self) -> PeerPoller | None:
+        """Return what follows the peers; without a mesh secret no call could be signed for them."""
+        if self._transport is None:
+            return None
+        config = self._config
+        return PeerPoller(
+            self._bus,
+            self._transport,
+            {peer.id: peer.url for peer in config.peers},
+            file=PeersFile(Path(config.node.home)) if config.dashboard else None,
+            allow_plain_http=config.gateway.allow_plain_http,
+        )
+
     def _make_gateway(self, clock: Clock, utcnow: UtcNow) -> Gateway:
         limits, api_keys = self._config.gateway, ApiKeys(self._config.secrets.api_keys)
         endpoint = BusEndpoint(
@@ -257,6 +271,7 @@ class Node:
             controller=self._controller,
             health=self._health,
             manifest=self._manifest,
+            on_peers=self._poller.hear if self._poller else None,
             clock=clock,
             utcnow=utcnow,
         )

@@ -85,8 +85,12 @@ def test_a_node_runs_until_it_ends_and_says_where(
 @pytest.mark.parametrize(
     ("failure", "complaint"),
     [
-        (AlreadyRunning("/home/lock", holder="7"), "node: /home/lock is held by process 7\n"),
-        (OSError(98, "Address already in use"), "node: [Errno 98] Address already in use\n"),
+        (
+            AlreadyRunning("/home/lock", holder="7"),
+            "node: already running: /home/lock is held by process 7\n",
+        ),
+        (OSError(98, "Address already in use"), "node: Address already in use\n"),
+        (PermissionError(13, "Permission denied", "/home"), "node: /home: Permission denied\n"),
     ],
 )
 def test_a_node_that_cannot_start_says_why(

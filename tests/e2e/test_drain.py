@@ -17,7 +17,7 @@ from tests.e2e.window import first_at, said, seen, watch
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 CANCEL = json.dumps({"action": "cancel", "reason": "deployed"}).encode()
-LONGER_SECONDS = 50 * 0.1  # the longer of two streams can't end sooner
+LONGER_SECONDS = 80 * 0.1  # the longer of two streams can't end sooner
 PLACES = {
     "state": "#c-state-node-a",
     "left": "#c-drain-node-a .progress > .figure",
@@ -83,7 +83,7 @@ def test_a_drained_node_finishes_its_streams_untouched_and_the_page_says_drained
     page = window("alice").open_live("/nodes/node-a/")
     watch(page, PLACES)
     began_at = time.time()
-    shorter, longer = begin(node_a, "slow:30x100"), begin(node_a, "slow:50x100")
+    shorter, longer = begin(node_a, "slow:50x100"), begin(node_a, "slow:80x100")
     expect(page.locator("#c-figures-node-a .figure").first).to_have_text("2")
 
     asked_at = time.time()
@@ -91,6 +91,8 @@ def test_a_drained_node_finishes_its_streams_untouched_and_the_page_says_drained
     until(lambda: not node_a.ready(), "the gate is closed")
     measured("confirmed to the gate closed, at most", time.time() - asked_at)
     whole, streamed = call(node_a), call(node_a, stream=True)
+    expect(page.locator("#c-drain-node-a table tbody tr")).to_have_count(2)
+    working_on = page.locator("#c-drain-node-a table").inner_text()
     running_still = shorter.is_alive() and longer.is_alive()
     expect(page.locator(PLACES["state"])).to_have_text("drained")
     expect(page.locator(PLACES["drain"])).to_contain_text("safe to stop")
@@ -98,7 +100,8 @@ def test_a_drained_node_finishes_its_streams_untouched_and_the_page_says_drained
         each.join()
 
     assert running_still
-    assert (shorter.text, longer.text) == (chunks(30), chunks(50))
+    assert working_on.count("alpha") == 2
+    assert (shorter.text, longer.text) == (chunks(50), chunks(80))
     assert [(each.routed_via, each.text) for each in (whole, streamed)] == [("node-b", chunks(2))] * 2
     assert room.trace(whole.trace_id)["why"] == "drain"
     assert said(page, "state") == ["running", "draining", "drained"]

@@ -8,7 +8,6 @@ import pytest
 
 from tests.dashboard.served import Served, environment, manage, serving
 
-
 SIGN_IN = """
 from django.conf import settings
 from django.contrib.auth.models import Group, User

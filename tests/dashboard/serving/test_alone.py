@@ -35,7 +35,7 @@ def holder(lock: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_the_second_one_is_refused_and_told_by_what(lock: Path, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(AlreadyServed, match="database[.]lock"), alone(lock, seconds=0.2):
+    with pytest.raises(AlreadyServed, match=r"database\.lock"), alone(lock, seconds=0.2):
         pass
 
 
