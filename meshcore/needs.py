@@ -15,6 +15,14 @@ CHARS_PER_TOKEN = 6  # more than texts of any common language have: who is refus
 IMAGE_PARTS = frozenset({"image_url", "input_image", "image"})
 
 
+LACKS: dict[Reason | None, str] = {
+    Reason.NO_TOOLS: "takes no tools",
+    Reason.NO_VISION: "sees no images",
+    Reason.CONTEXT: "has too little room for its context",
+}
+"""What is said of an entry that lacks something, for clients."""
+
+
 class Needs(NamedTuple):
     """What a request needs; `context_tokens` is the least that prompt and answer can come to."""
 
@@ -27,7 +35,7 @@ class Lack(NamedTuple):
     """What a provider can't do."""
 
     reason: Reason
-    detail: str
+    detail: str = ""  # what the reason doesn't say by itself
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -58,9 +66,9 @@ def needs_of(body: Mapping[str, Any]) -> Needs:
 def lack_of(params: Mapping[str, Any], needs: Needs) -> Lack | None:
     """Return what is missing where `params` are offered, or None."""
     if needs.tools and params.get("tools") is False:
-        return Lack(Reason.NO_TOOLS, "takes no tools")
+        return Lack(Reason.NO_TOOLS)
     if needs.vision and params.get("vision") is False:
-        return Lack(Reason.NO_VISION, "sees no images")
+        return Lack(Reason.NO_VISION)
     room = params.get("context_tokens")
     if isinstance(room, int) and 0 < room < needs.context_tokens:
         return Lack(Reason.CONTEXT, f"{needs.context_tokens} tokens at least, room for {room}")

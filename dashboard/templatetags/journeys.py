@@ -19,6 +19,10 @@ Words = Mapping[str, Any]
 REFUSALS = {
     Reason.VERSION: "offers another version",
     Reason.PARAMS: "does not offer this model",
+    Reason.UNCONFIGURED: "nobody offers it",
+    Reason.NO_TOOLS: "takes no tools",
+    Reason.NO_VISION: "sees no images",
+    Reason.CONTEXT: "its context is too small",
     Reason.DRAINING: "is draining",
     Reason.STALE: "was not heard of lately",
     Reason.BREAKER_OPEN: "breaker open",
@@ -29,7 +33,9 @@ REFUSALS = {
     Reason.EXCLUDED: "already tried in this call",
     Reason.HOP: "already on this call's path",
 }
-SAYS_IT_ALL = frozenset({Reason.VERSION, Reason.PARAMS, Reason.CAPACITY})  # their detail stands alone
+SAYS_IT_ALL = frozenset(  # their detail stands alone
+    {Reason.VERSION, Reason.PARAMS, Reason.UNCONFIGURED, Reason.CAPACITY}
+)
 
 
 @register.filter
