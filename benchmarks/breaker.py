@@ -71,7 +71,10 @@ def _nothing() -> None:
     pass
 
 
-LOOPS: dict[str, Prepare] = {OURS: _ours, **dict(zip(PEERS, (_pybreaker, _aiobreaker, _purgatory), strict=True))}
+LOOPS: dict[str, Prepare] = {
+    OURS: _ours,
+    **dict(zip(PEERS, (_pybreaker, _aiobreaker, _purgatory), strict=True)),
+}
 
 
 @contextmanager

@@ -22,7 +22,11 @@ def ensure(venv: Path = VENV, requirements: Path = REQUIREMENTS) -> Path:
     stamp, wanted = venv / "installed", hashlib.sha256(requirements.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return python
-    print(f"script/bench: installing peers into {venv.name} (a minute or two, once)", file=sys.stderr, flush=True)
+    print(
+        f"script/bench: installing peers into {venv.name} (a minute or two, once)",
+        file=sys.stderr,
+        flush=True,
+    )
     _run([sys.executable, "-m", "venv", "--clear", str(venv)])
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "-qq"]
     _run([*pip, "--requirement", str(requirements)])
