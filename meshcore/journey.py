@@ -13,7 +13,7 @@ import msgspec
 from meshcore.capability import RouteRequest, asked_model
 from meshcore.chain import Walk
 from meshcore.errors import CallError, Code, ExchangeError
-from meshcore.openai_wire import Usage
+from meshcore.openai_wire import MODEL_MAX_CHARS, Usage
 from meshcore.registry import Entry
 from meshcore.routing import Choice, Question, Ranked, nobody
 from meshcore.splice import Begun, continuation, way_to_continue
@@ -201,8 +201,8 @@ class Journey:
         return CallError(Code.CANCELLED, "the caller went away")
 
     def answered(self, model: Any, usage: Usage | None) -> None:
-        """Take what the answer says of itself; `model` counts when it is a text."""
-        if isinstance(model, str):
+        """Take what the answer says of itself; `model` counts when it is a name."""
+        if isinstance(model, str) and len(model) <= MODEL_MAX_CHARS:
             self.model_served = model
         self.count_tokens(usage)
 
