@@ -13,7 +13,6 @@ import re
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from typing import Any
 from script import first_call
 from script.ports import LOOPBACK, NoPort, first_free_port
 from script.processes import Child, StartFailed, Stopped, stop_all
+from script.stop_request import StopRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 STEP_SECONDS = 120.0  # for a migration or the like; a slow disk's first one takes 10
@@ -44,7 +44,7 @@ class Meshboard:
 
     var: Path
     port: int
-    stop: threading.Event
+    stop: StopRequest
     quiet: bool = False
     children: list[Child] = field(default_factory=list)
 
@@ -194,7 +194,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def run(options: argparse.Namespace, stop: threading.Event) -> None:
+def run(options: argparse.Namespace, stop: StopRequest) -> None:
     """Do what the command line says. Raises what main() turns into a sentence."""
     if options.check:
         with tempfile.TemporaryDirectory(prefix="meshboard-") as scratch:
@@ -227,7 +227,7 @@ def _choose_port(wanted: int) -> int:
 def main(arguments: Sequence[str]) -> int:
     """Return 0 when all went well or somebody stopped it, else 1 with a sentence that says why."""
     options = parse(arguments)
-    stop = threading.Event()
+    stop = StopRequest()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     try:
