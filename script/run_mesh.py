@@ -38,6 +38,10 @@ class AlreadyRunning(Exception):
     """Another `script/server` uses the same state; the text says where."""
 
 
+class NoState(Exception):
+    """The folder of the state can't be used; the text says why."""
+
+
 @dataclass(slots=True)
 class Meshboard:
     """The processes of one Meshboard, whose state is in `var` and whose dashboard listens on `port`."""
@@ -121,9 +125,18 @@ def running(board: Meshboard) -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone(var: Path) -> Iterator[Callable[[str], None]]:
-    """Hold the state in `var` for this process; yields how to leave one's address. Raises AlreadyRunning."""
-    var.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (var / "server.lock").open("a+", encoding="utf-8") as lock:
+    """Hold the state in `var` for this process; yields how to leave one's address.
+
+    Raises AlreadyRunning, or NoState.
+    """
+    try:
+        var.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock_file = (var / "server.lock").open("a+", encoding="utf-8")
+    except OSError as exc:
+        raise NoState(
+            f"can't keep state in {var}: {exc.strerror}; set it right, or name another folder in MESH_VAR"
+        ) from exc
+    with lock_file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -234,7 +247,7 @@ def main(arguments: Sequence[str]) -> int:
         run(options, stop)
     except Stopped:
         return 0 if not options.check else 130
-    except (AlreadyRunning, StartFailed, NoPort, first_call.CallFailed) as exc:
+    except (AlreadyRunning, NoState, StartFailed, NoPort, first_call.CallFailed) as exc:
         print(f"script/server: {exc}", file=sys.stderr, flush=True)
         return 1
     return 0
