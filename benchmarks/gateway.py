@@ -22,14 +22,14 @@ from benchmarks.upstream import MODEL
 
 UNIT = "chats"
 KEY = "sk-bench-0123456789"
-PASS_THROUGH = "aiohttp pass-through"
+LIMIT = "aiohttp pass-through"
 LITELLM = "LiteLLM 1.101.6"
 READY_SECONDS = 15.0
 LITELLM_READY_SECONDS = 60.0
 LOAD_GRACE_SECONDS = 30.0  # a turn that takes so much longer than it should hangs
 GOALS = {
-    False: (Goal(ratio=0.6, of=PASS_THROUGH), Goal(ratio=30, of=LITELLM)),
-    True: (Goal(ratio=0.7, of=PASS_THROUGH), Goal(ratio=50, of=LITELLM)),
+    False: (Goal(ratio=0.6, of=LIMIT), Goal(ratio=30, of=LITELLM)),
+    True: (Goal(ratio=0.7, of=LIMIT), Goal(ratio=50, of=LITELLM)),
 }
 """By whether the answers are streamed."""
 
@@ -73,7 +73,7 @@ def contestants(*, stream: bool, with_peers: bool) -> Iterator[list[Contestant]]
         provider.wait_until_answering(_target(upstream, stream=stream), seconds=READY_SECONDS)
         found = [
             _measured("meshboard", Role.OURS, _node(stack, scratch, upstream), stream=stream),
-            _measured(PASS_THROUGH, Role.LIMIT, _pass_through(stack, scratch, upstream), stream=stream),
+            _measured(LIMIT, Role.LIMIT, _pass_through(stack, scratch, upstream), stream=stream),
         ]
         if with_peers:
             found.append(_peer(stack, scratch, upstream, stream=stream))

@@ -95,7 +95,7 @@ class Crowd:
         begin = time.perf_counter()
         self._until = begin + self._target.seconds
         for _ in range(self._target.connections):
-            await loop.create_connection(lambda: _Client(self), parts.hostname, parts.port)
+            await loop.create_connection(lambda: _Client(self), parts.hostname or "", parts.port or 80)
         await self._over.wait()
         self.tally.seconds = time.perf_counter() - begin
         if self._latencies:

@@ -1,4 +1,4 @@
-"""Interleaved rounds: everybody is measured in turn, again and again, so that a busy minute hits all alike."""
+"""Interleaved rounds: everybody is measured in turn, again and again: a busy minute hits all alike."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class Result:
 
 
 def run(contestants: Sequence[Contestant], *, seconds: float, rounds: int) -> list[Result]:
-    """Measure all for `seconds` altogether; every second round goes backwards, so that none is always first."""
+    """Measure all for `seconds` altogether; every second round goes backwards: none is always first."""
     able = [each for each in contestants if each.measure is not None]
     turn_seconds = seconds / (rounds * max(len(able), 1))
     samples: dict[str, list[Sample]] = {each.name: [] for each in able}

@@ -34,7 +34,8 @@ def _row(result: Result) -> str:
 def _verdict(goal: Goal, results: Sequence[Result]) -> str:
     ours = results[0]
     if not goal.of:
-        return f"{_mark(ours.rate >= goal.rate)} {ours.rate:,.0f}/s, goal {goal.rate:,.0f}/s"
+        by_cpu = f"by CPU time {1e6 / ours.cpu_us:,.0f}/s" if ours.cpu_us else "not measured"
+        return f"{_mark(ours.rate >= goal.rate)} {ours.rate:,.0f}/s ({by_cpu}), goal {goal.rate:,.0f}/s"
     other = next(result for result in results if result.name == goal.of)
     if not other.rate or not ours.rate:
         return f"not known: {goal.of} was not measured, goal {goal.ratio:g} x"

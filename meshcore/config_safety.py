@@ -6,11 +6,10 @@ Beyond loopback a node wants API keys and a mesh secret, and it speaks plain htt
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from urllib.parse import urlsplit
 
 from meshcore.config_reader import Reader
 from meshcore.config_sections import NodeConfig, ProviderKind
-from meshcore.config_values import is_loopback
+from meshcore.config_values import is_plain_beyond_loopback
 from meshcore.errors import ConfigError
 
 TRUSTED_NETWORK = "gateway.allow_plain_http = true in a network you trust"
@@ -100,6 +99,5 @@ def _plain_addresses(config: NodeConfig) -> Iterator[tuple[str, str]]:
     addresses += [(f"providers[{n}].base_url", each.base_url) for n, each in enumerate(config.providers, 1)]
     addresses += [(f"peers[{n}].url", each.url) for n, each in enumerate(config.peers, 1)]
     for key, url in addresses:
-        parts = urlsplit(url)
-        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        if is_plain_beyond_loopback(url):
             yield key, url

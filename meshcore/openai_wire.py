@@ -149,8 +149,11 @@ class Usage(msgspec.Struct, frozen=True):
 
 def usage_of(answer: dict[str, Any]) -> Usage | None:
     """Return what a whole answer says it used, None when it says nothing that can be read."""
+    usage = answer.get("usage")
+    if usage is None:
+        return None
     try:
-        return msgspec.convert(answer.get("usage"), Usage | None)
+        return msgspec.convert(usage, Usage)
     except msgspec.ValidationError:
         return None
 

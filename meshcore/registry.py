@@ -68,6 +68,7 @@ class Entry:
     __slots__ = (
         "available",
         "breaker_key",
+        "default_model",
         "descriptor",
         "handler",
         "in_flight",
@@ -106,7 +107,9 @@ class Entry:
     def describe(self, descriptor: CapabilityDescriptor) -> None:
         """Take another descriptor of the same key; what is in flight and known stays."""
         self.descriptor = descriptor
-        self.serves_several = len(offered_models(descriptor.params)) > 1
+        models = offered_models(descriptor.params)
+        self.default_model = models[0] if models else ""  # for who asks for none
+        self.serves_several = len(models) > 1
 
     def load(self) -> float:
         """Return calls in flight as a share of the most that are allowed."""
@@ -199,6 +202,11 @@ class Registry:
         """Note that a peer answered just now; one that is not known stays so."""
         if (peer := self._peers.get(node_id)) is not None:
             peer.heard_at = self._clock()
+
+    def note_draining(self, node_id: str) -> None:
+        """Note that a peer takes no calls for now, until its own next manifest; one not known stays so."""
+        if (peer := self._peers.get(node_id)) is not None:
+            peer.draining = True
 
     def remove_peer(self, node_id: str) -> int:
         """Forget a peer; return how many entries went with it."""

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from meshcore.breaker_terms import Refusal
-from meshcore.capability import Version, asked_model, served_model, version_serves
+from meshcore.capability import Version, asked_model, version_serves
 from meshcore.config_sections import Continuation
 from meshcore.errors import CallError, Code
 from meshcore.registry import Entry
@@ -78,7 +78,7 @@ def choose(
     for entry in entries:
         if question.local_only and not entry.is_local:
             continue
-        model = served_model(entry.descriptor.params, asked)
+        model = asked or entry.default_model
         refusal = _refusal(question, entry, model, now - freshness_seconds, refusal_of)
         if refusal is None:
             ordered.append(rank(entry, model))

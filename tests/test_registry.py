@@ -39,6 +39,16 @@ def test_the_same_manifest_again_changes_nothing() -> None:
     assert registry.update_from_peer_manifest(PeerRecord("node-b"), manifest("llm.chat")) == ([], [], [])
 
 
+def test_who_asks_for_no_model_gets_the_one_that_is_offered_now() -> None:
+    registry = Registry("node-a", clock=ManualClock())
+    entry = registry.register_local(CapabilityDescriptor(name="llm.chat"), serve)
+    first = entry.default_model
+
+    registry.register_local(CapabilityDescriptor(name="llm.chat", params={"models": ["m1", "m2"]}), serve)
+
+    assert (first, entry.default_model, entry.serves_several) == ("", "m1", True)
+
+
 def test_case_31_an_update_keeps_what_is_in_flight_and_known_and_tells_the_truth() -> None:
     registry = Registry("node-a", clock=ManualClock())
     registry.update_from_peer_manifest(PeerRecord("node-b"), manifest("llm.chat", "old"))
@@ -91,6 +101,19 @@ def test_draining_and_record_follow_the_latest_manifest() -> None:
     assert not registry.peers()[0].draining
     assert registry.all_remote()[0].peer is registry.peers()[0]
     assert registry.peers()[0].record.endpoints == ["http://elsewhere"]
+
+
+def test_a_known_peer_drains_from_the_moment_that_somebody_says_so_until_its_next_manifest() -> None:
+    registry = Registry("node-a", clock=ManualClock())
+    registry.update_from_peer_manifest(PeerRecord("node-b"), manifest("llm.chat"))
+
+    registry.note_draining("node-b")
+    registry.note_draining("stranger")
+    told = [(peer.record.node_id_full, peer.draining) for peer in registry.peers()]
+    registry.update_from_peer_manifest(PeerRecord("node-b"), manifest("llm.chat"))
+
+    assert told == [("node-b", True)]
+    assert not registry.peers()[0].draining
 
 
 def test_a_record_that_was_seen_earlier_is_only_that_fresh() -> None:

@@ -24,6 +24,23 @@ from meshcore.splice import Begun, Seam, is_used_up, length_reached, obstacle
 UNCOMMITTED_MAX = 256  # chunks without content that are held back; beyond it the stream is committed as it is
 
 
+class _AtOnce:
+    """Stands for a timeout where nothing is waited for: timers cost more than chunks."""
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *exception: object) -> None:
+        pass
+
+    def expired(self) -> bool:
+        """Return False: there is no time that could pass."""
+        return False
+
+
+_AT_ONCE = _AtOnce()
+
+
 class _Committed(NamedTuple):
     """Who serves the stream."""
 
@@ -67,6 +84,7 @@ class BusStream:
         self._committed: _Committed | None = None
         self._held: deque[Chunk] = deque()  # came before the first content, and that itself
         self._complete = False  # the end, or the finish reason, was seen
+        self._follows = False  # the next chunk came with the last one: there is no wait to be bounded
         self._begun = Begun() if continues else None
         self._seam: Seam | None = None  # set as soon as others go on with what was begun
 
@@ -99,7 +117,8 @@ class BusStream:
         return self
 
     async def __anext__(self) -> Chunk:
-        await self.start()
+        if not self._started:
+            await self.start()
         while not self._held:
             if self._committed is None:
                 raise StopAsyncIteration
@@ -111,7 +130,7 @@ class BusStream:
 
     async def _read(self, lease: Lease, chunks: AsyncIterator[Chunk]) -> None:
         """Hold the next chunk, or let somebody else go on; raises StopAsyncIteration at the end."""
-        in_time = asyncio.timeout(self._journey.deadline - self._clock())
+        in_time = _AT_ONCE if self._follows else asyncio.timeout(self._journey.deadline - self._clock())
         try:
             async with in_time:
                 self._held.append(self._seen(await anext(chunks)))
@@ -162,7 +181,7 @@ class BusStream:
             if self._dispatcher.failed(lease, self._journey, error):
                 return False
             raise self._give_up() from exc
-        self._dispatcher.committed(lease)
+        self._dispatcher.committed(lease, self._journey)
         self._committed = _Committed(lease, chunks)
         self._journey.goes_on_with(lease.entry, now=self._clock())
         self.routed_via = lease.entry.via
@@ -179,7 +198,9 @@ class BusStream:
 
     def _seen(self, chunk: Chunk) -> Chunk:
         self._complete = self._complete or chunk.kind is ChunkKind.FINISH
-        self._journey.count_tokens(chunk.usage)
+        self._follows = chunk.more and self._seam is None  # a seam may leave chunks out
+        if chunk.usage is not None:
+            self._journey.count_tokens(chunk.usage)
         return chunk
 
     def _give_up(self) -> CallError:

@@ -1,6 +1,7 @@
 """Streams in one process: commit, failover before it, breaks after it, cancellation."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -202,6 +203,29 @@ async def test_after_the_first_token_the_callers_deadline_ends_the_stream_withou
     assert [trace.code for trace in pair.a.traces.last(2)] == ["timeout"]
     assert pair.a.health.state("scripted") == "closed"
     assert pair.at_rest()
+
+
+async def test_what_came_in_time_is_given_out_even_when_it_is_read_late() -> None:
+    clock = ManualClock()
+    bus = make_bus("node-a", clock=clock)
+    script = Script()
+
+    async def chunks(request: RouteRequest) -> AsyncIterator[Chunk]:
+        yield parse_chunk(says("one"), more=True)
+        yield parse_chunk(says("two"))
+        await forever()
+
+    bus.register_capability(script.descriptor, script.call, stream=chunks)
+    received = []
+
+    with pytest.raises(CallError) as caught:
+        async with bus.stream(*CHAT, BODY, deadline_seconds=5.0) as stream:
+            async for chunk in stream:
+                received.append(chunk.text)
+                clock.advance(10.0)
+
+    assert received == ["one", "two"]
+    assert caught.value.code == "timeout"
 
 
 async def test_closing_a_stream_closes_what_is_open_upstream_and_counts_as_neither() -> None:

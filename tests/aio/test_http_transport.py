@@ -378,3 +378,12 @@ def test_a_transport_without_secret_is_refused() -> None:
 async def test_closing_twice_is_fine(transport: HttpTransport) -> None:
     await transport.close()
     await transport.close()
+
+
+async def test_a_host_name_that_no_dns_could_hold_is_a_peer_that_is_not_there(
+    transport: HttpTransport,
+) -> None:
+    with pytest.raises(ExchangeError, match=r"node-b can't be reached") as caught:
+        await transport.manifest(peer("http://ex..ample"))
+
+    assert caught.value.code == "partition"

@@ -21,10 +21,11 @@ from meshcore.aio.node import Node, run_node
 from meshcore.aio.stop_requests import StopRequests
 from meshcore.aio.telemetry_feed import TelemetryFeed
 from meshcore.aio.testing import wait_until
+from meshcore.capability import Manifest
 from meshcore.config import parse_config
 from meshcore.config_sections import NodeConfig
 from meshcore.errors import AlreadyRunning
-from meshcore.frames import Desired, DesiredDrain, GoingIdle, Health, Hello
+from meshcore.frames import Desired, DesiredDrain, GoingIdle, Health, Hello, Peers
 from meshcore.testing import START
 
 CHAT = {"model": "mock-model", "messages": [{"role": "user", "content": "many:2"}]}
@@ -70,6 +71,7 @@ def config(
     secret: bool = True,
     provider: str = "",
     dashboard: str = "",
+    join_wait_seconds: int = 60,
     extra: str = "",
 ) -> NodeConfig:
     tables = f'[node]\nid = "{node_id}"\nlisten = "{listen}"\nhome = "{folder}/home"\n'
@@ -78,7 +80,8 @@ def config(
     if provider:
         tables += f'[[providers]]\nname = "alpha"\nbase_url = "{provider}/v1"\nmodels = ["mock-model"]\n'
     if dashboard:
-        tables += f'[dashboard]\nurl = "{dashboard}"\ntoken_env = "T"\njoin_wait_seconds = 60\n'
+        tables += f'[dashboard]\nurl = "{dashboard}"\ntoken_env = "T"\n'
+        tables += f"join_wait_seconds = {join_wait_seconds}\n"
 
     def read_file(path: str) -> str:
         raise FileNotFoundError(path)
@@ -233,6 +236,40 @@ async def test_peers_find_each_other_and_serve_each_other(tmp_path: Path, provid
             await eventually(partial(closed, far))
             assert (await near.chat(CHAT))[0] == 503
             assert await in_flight(far, 0)
+
+
+async def test_a_peer_that_the_dashboard_names_serves_also_when_the_dashboard_is_away_at_the_next_start(
+    tmp_path: Path, provider: str
+) -> None:
+    async with running(config(tmp_path / "b", node_id="node-b", provider=provider)) as far:
+        named = Peers(rev=1, upsert=(Manifest(node_id="node-b", url=far.url),))
+
+        async def served(node: Running) -> bool:
+            return await node.chat(CHAT) == (200, "node-b")
+
+        async with FakeDashboard() as dashboard:
+            settings = config(tmp_path / "a", dashboard=address_of(dashboard), join_wait_seconds=0)
+            async with running(settings) as near:
+                await wait_until(lambda: bool(dashboard.all_of(Health)))
+                await dashboard.say(named)
+                await eventually(partial(served, near))
+                await wait_until((near.home / "peers.json").exists)
+
+        async with running(settings) as again:
+            await eventually(partial(served, again))
+
+
+async def test_a_node_without_a_mesh_secret_hears_of_peers_that_it_cannot_call(
+    tmp_path: Path, provider: str
+) -> None:
+    async with FakeDashboard() as dashboard:
+        settings = config(tmp_path, provider=provider, secret=False, dashboard=address_of(dashboard))
+        async with running(settings) as node:
+            await wait_until(lambda: bool(dashboard.all_of(Health)))
+            await dashboard.say(Peers(rev=1, upsert=(Manifest(node_id="node-b", url="http://127.0.0.1:1"),)))
+            await dashboard.say(Desired(generation=1))
+            await wait_until(lambda: dashboard.all_of(Health)[-1].node.observed_generation == 1)
+            assert await node.chat(CHAT) == (200, "local")
 
 
 async def test_a_node_without_a_mesh_secret_serves_its_clients(tmp_path: Path, provider: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from meshcore.api_keys import ApiKeys
 from meshcore.config_values import is_loopback
@@ -70,18 +70,29 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
     """
     if (request.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
+    content = request.content
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.content.iter_any():
-                body += part
-                if len(body) > max_bytes:
-                    raise _too_large(max_bytes)
+        if content.is_eof():  # it came with the head: there is nothing to wait for
+            body += content.read_nowait()
+        else:
+            await _gather(content, body, max_bytes)
     except web.RequestPayloadError as exc:
         raise BadRequest("body", "expected the encoding that its headers announce") from exc
     except TimeoutError as exc:
         raise web.HTTPRequestTimeout from exc
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
     return bytes(body)
+
+
+async def _gather(content: StreamReader, body: bytearray, max_bytes: int) -> None:
+    """Add what comes until the end, or until it is too much; raises TimeoutError."""
+    async with asyncio.timeout(BODY_SECONDS):
+        async for part in content.iter_any():
+            body += part
+            if len(body) > max_bytes:
+                return
 
 
 def _too_large(max_bytes: int) -> CallError:

@@ -57,6 +57,7 @@ class OpenAiProvider:
             "models": list(self._models),
             "tools": section.tools,
             "vision": section.vision,
+            **({"context_tokens": section.context_tokens} if section.context_tokens else {}),
         }
         if section.continuation is not Continuation.NONE:
             params[CONTINUATION] = section.continuation
@@ -75,6 +76,7 @@ class OpenAiProvider:
         """Open the pool, and ask for the models unless they are configured; a failure of that is logged."""
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # the bus bounds the calls in flight
+            cookie_jar=aiohttp.DummyCookieJar(),  # one client's cookies are no other's business
             timeout=aiohttp.ClientTimeout(sock_connect=self._section.connect_seconds),
             headers=self._headers,
             auto_decompress=True,
@@ -209,12 +211,14 @@ class _Patience:
     def saw(self, chunk: Chunk) -> None:
         """Start the wait for the next token; before the first one, neither role nor comment buys time."""
         self._begun = self._begun or chunk.kind in COMMITTING
-        if self._begun:
+        if self._begun and not chunk.more:
             self.until = min(self._now() + self._between_seconds, self._end)
 
 
 async def _reach_end(response: aiohttp.ClientResponse) -> None:
     """Let the body end, which is due now, so that the connection can be used again."""
+    if response.content.is_eof():
+        return
     with suppress(TimeoutError):
         async with asyncio.timeout(REUSE_SECONDS):
             while await response.content.readany():

@@ -161,6 +161,16 @@ async def test_the_key_goes_to_the_upstream_and_the_trace_with_it() -> None:
     assert server.requests[0].header("traceparent") == "00-aa-bb-01"
 
 
+async def test_a_cookie_that_an_upstream_sets_in_one_call_is_not_sent_with_the_next() -> None:
+    server = ByteServer(http_answer(ANSWER, headers="Connection: close\r\nSet-Cookie: who=alice\r\n"))
+
+    async with server.serve() as url, provider_for(url.replace("127.0.0.1", "localhost")) as provider:
+        await provider.call("llm.chat", chat(), info())
+        await provider.call("llm.chat", chat(), info())
+
+    assert [request.header("Cookie") for request in server.requests] == ["", ""]
+
+
 async def test_without_a_key_none_is_sent() -> None:
     server = ByteServer(http_answer(ANSWER))
 
