@@ -12,9 +12,15 @@ from django.core.management.base import BaseCommand, CommandError
 
 from dashboard.management.shell import whoever_runs_this
 from dashboard.models import Node
+from dashboard.secrets import read_or_make
 from dashboard.services import nodes
 
 PROGRAM = "-m meshcore node --config"
+MESH_SECRET = "mesh_secret"  # noqa: S105 - the name of the file, as the demo's nodes have it
+ALONE = (
+    "To share calls with the others it needs their secret: name its file under [node] as mesh_secret_file,"
+    " or its variable as mesh_secret_env."
+)
 
 
 class Command(BaseCommand):
@@ -47,15 +53,19 @@ class Command(BaseCommand):
         file = f"{node.name}.toml"
         self.stdout.write(f"Node {node.name} is added. Its token, shown this once:\n\n  {secret}\n")
         self.stdout.write(f"Save this as {file}:\n\n{configuration}")
-        self.stdout.write(f"Start it:\n\n  {nodes.TOKEN_VARIABLE}={secret} {_python()} {PROGRAM} {file}")
+        self.stdout.write(f"Start it:\n\n  {nodes.TOKEN_VARIABLE}={secret} {_python()} {PROGRAM} {file}\n")
+        self.stdout.write(ALONE)
 
     def _write(self, folder: Path, options: dict[str, Any]) -> None:
-        token, toml = folder / "node.token", folder / "node.toml"
+        token, toml, mesh_secret = folder / "node.token", folder / "node.toml", _mesh_secret_file()
         with _OwnFile(token) as token_file, _OwnFile(toml) as toml_file:
             node, secret = _add(options)
             token_file.write(secret)
-            toml_file.write(_configuration(node, options, token_file=token.name))
+            toml_file.write(
+                _configuration(node, options, token_file=token.name, mesh_secret_file=str(mesh_secret))
+            )
         self.stdout.write(f"Node {node.name} is added; its token is in {token}, which nobody else can read.")
+        self.stdout.write(f"It joins the mesh with the secret in {mesh_secret}.")
         self.stdout.write(f"Start it:\n\n  {_python()} {PROGRAM} {shlex.quote(str(toml))}")
 
 
@@ -93,13 +103,23 @@ def _add(options: dict[str, Any]) -> tuple[Node, str]:
         raise CommandError(str(exc)) from exc
 
 
-def _configuration(node: Node, options: dict[str, Any], *, token_file: str = "") -> str:
+def _mesh_secret_file() -> Path:
+    """Return the file with the secret that the nodes of this machine share; made when there is none yet."""
+    folder = settings.VAR_DIR / "secrets"
+    read_or_make(folder, MESH_SECRET)
+    return Path(folder / MESH_SECRET)
+
+
+def _configuration(
+    node: Node, options: dict[str, Any], *, token_file: str = "", mesh_secret_file: str = ""
+) -> str:
     return nodes.configuration(
         node=node,
         dashboard_url=options["dashboard"],
         listen=options["listen"],
         upstream=options["upstream"],
         token_file=token_file,
+        mesh_secret_file=mesh_secret_file,
     )
 
 
