@@ -243,10 +243,11 @@ class Runtime:
 
 
 def _crossings(before: Mapping[str, changes.Look], looks: Mapping[str, changes.Look]) -> list[str]:
-    """Return the keys of what looks different; the order on Fleet goes by state."""
+    """Return the keys of what looks different, its breakers, too; the order on Fleet goes by state."""
     crossed = sorted(name for name in looks.keys() & before.keys() if looks[name] != before[name])
     moved = any(looks[name].state is not before[name].state for name in crossed)
-    return [f"node:{name}" for name in crossed] + ["nodes"] * moved
+    keys = [f"{kind}:{name}" for name in crossed for kind in ("node", "providers")]
+    return keys + ["nodes"] * moved
 
 
 def _concerns(pattern: str, key: str) -> bool:

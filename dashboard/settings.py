@@ -24,7 +24,7 @@ ALLOWED_HOSTS = MESH_URL.allowed_hosts
 CSRF_TRUSTED_ORIGINS = [MESH_URL.origin]
 
 INSTALLED_APPS = [  # without Daphne: as an app it would put its `runserver` beside our `serve`
-    "django.contrib.admin",
+    "dashboard.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -6,6 +6,9 @@ stream.
                             event: done | error            exactly one, the last
     GET  /bus/v1/manifest   Manifest
 
+What client and upstream said in their own objects is under `openai` of call and answer: it is neither parsed
+nor encoded again on the way, so that not a byte of it changes.
+
 Everything that says something of the call is in the body, so that the signature covers it. The deadline
 travels as remaining milliseconds, because two nodes share no monotonic clock.
 """
@@ -27,6 +30,7 @@ MANIFEST_PATH = "/bus/v1/manifest"
 ANSWER_MAX_BYTES = 32 << 20  # four times the biggest request
 MANIFEST_MAX_BYTES = 1 << 20
 REMAINING_MAX_MS = 3_600_000.0
+UNTOUCHED = "openai"  # the field of bodies and results that stays as it was sent
 
 _Text = Annotated[str, Meta(max_length=200)]
 
@@ -46,8 +50,17 @@ class WireCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceparent: _Text = ""
 
 
+class _Arrived(WireCall, frozen=True, kw_only=True):
+    """A call whose body's fields are still bytes."""
+
+    body: dict[str, msgspec.Raw]
+
+
 _encode = msgspec.json.Encoder().encode
-_decode_call = msgspec.json.Decoder(WireCall).decode
+_decode_call = msgspec.json.Decoder(_Arrived).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_value = msgspec.json.Decoder().decode
+_MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what bytes of strangers raise
 
 
 def encode_call(request: RouteRequest, *, now: float) -> bytes:
@@ -72,12 +85,13 @@ def decode_call(data: bytes, *, now: float) -> RouteRequest:
     """Return the request in `data`, its deadline by this node's clock; FrameError names a bad field."""
     try:
         call = _decode_call(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        body = _values(call.body)
+    except _MALFORMED as exc:
         raise FrameError(f"call: {exc}") from exc
     return RouteRequest(
         capability=call.capability,
         version_req=call.version,
-        body=call.body,
+        body=body,
         caller=call.caller,
         trace_id=call.trace_id,
         session_id=call.session_id,
@@ -96,9 +110,13 @@ def encode_result(result: dict[str, Any]) -> bytes:
 def decode_result(data: bytes) -> dict[str, Any]:
     """Return the result in `data`; raises FrameError when it is no JSON object."""
     try:
-        return msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        return _values(_decode_fields(data))
+    except _MALFORMED as exc:
         raise FrameError(f"answer: {exc}") from exc
+
+
+def _values(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+    return {name: raw if name == UNTOUCHED else _decode_value(raw) for name, raw in fields.items()}
 
 
 def error_of(result: dict[str, Any]) -> CallError | None:

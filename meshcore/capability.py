@@ -118,11 +118,6 @@ def offered_models(params: Mapping[str, Any]) -> tuple[str, ...]:
     return (default, *(model for model in catalogue if model != default))
 
 
-def served_model(params: Mapping[str, Any], asked: str) -> str:
-    """Return the model that offered params give to who asks for `asked`; "" when none is named."""
-    return asked or next(iter(offered_models(params)), "")
-
-
 def asked_model(params: Mapping[str, Any]) -> str:
     """Return the model that requested params name, or ""."""
     model = params.get("model")

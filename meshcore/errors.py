@@ -157,7 +157,9 @@ class AlreadyRunning(MeshError):
     """Another process holds the lock at `path`; `holder` is its process id, "" when unknown."""
 
     def __init__(self, path: str, *, holder: str = "") -> None:
-        super().__init__(f"{path} is held by {f'process {holder}' if holder else 'another process'}")
+        super().__init__(
+            f"already running: {path} is held by {f'process {holder}' if holder else 'another process'}"
+        )
         self.path = path
         self.holder = holder
 

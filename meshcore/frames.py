@@ -139,7 +139,7 @@ class Health(Frame, frozen=True, kw_only=True, tag="health"):
     version: str = ""
 
 
-class TraceItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="trace"):
+class TraceItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="trace", gc=False):
     """A finished call."""
 
     seq: Number

@@ -2,7 +2,8 @@
 
 A bus body that carries the client's own object under `openai` is sent as that object, with only `model` and
 `stream` set; any other is built from `params` and `input`. The upstream's whole object travels back under
-`openai`, beside what the bus itself reads.
+`openai`, beside what the bus itself reads. Both are `msgspec.Raw`, bytes that nobody on the way rewrites: a
+field that this project doesn't know arrives exactly as it was sent.
 """
 
 from typing import Any, TypeGuard
@@ -15,11 +16,12 @@ from meshcore.openai_wire import INPUT_FIELD, MODEL_MAX_CHARS, Operation
 
 MODELS_MAX = 1000  # of one upstream; the largest public catalogues have a few hundred
 _NOT_SENT = frozenset({"model", "provider"})  # params that route the call
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def upstream_request(operation: Operation, body: dict[str, Any], model: str, *, stream: bool) -> bytes:
     """Return the JSON to send for a bus body; raises BadRequest when the body lacks what is asked."""
-    request = _request_object(operation, body)
+    request = request_object(operation, body)
     if model:
         request["model"] = model
     if stream or "stream" in request:
@@ -27,13 +29,27 @@ def upstream_request(operation: Operation, body: dict[str, Any], model: str, *, 
     return msgspec.json.encode(request)
 
 
-def _request_object(operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+def request_object(operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the request that a bus body stands for, as a new dict; its values may still be `msgspec.Raw`.
+
+    Raises BadRequest when the body lacks what is asked.
+    """
     whole = body.get("openai")
+    if isinstance(whole, msgspec.Raw):
+        whole = _fields_of(whole)
     if isinstance(whole, dict):
         return dict(whole)
     params, asked = body.get("params"), input_of(operation, body)
     extra = {key: value for key, value in (params or {}).items() if key not in _NOT_SENT}
     return {**extra, INPUT_FIELD[operation]: asked}
+
+
+def _fields_of(raw: msgspec.Raw) -> dict[str, msgspec.Raw] | None:
+    """Return an object's fields as they were sent, None when it is no object."""
+    try:
+        return _FIELDS.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def input_of(operation: Operation, body: dict[str, Any]) -> Any:
@@ -55,7 +71,7 @@ def result_of(operation: Operation, raw: bytes) -> dict[str, Any]:
     answer = _object(raw)
     if answer.get("error"):
         raise CallError(Code.INTERNAL_ERROR, f"the provider reported: {error_message(answer['error'])}")
-    result: dict[str, Any] = {"output": _output(operation, answer), "openai": answer}
+    result: dict[str, Any] = {"output": _output(operation, answer), "openai": msgspec.Raw(raw)}
     if isinstance(answer.get("usage"), dict):
         result["usage"] = answer["usage"]
     return result
@@ -78,13 +94,15 @@ def _first_list(answer: dict[str, Any], field: str) -> list[Any]:
     return value
 
 
-def answer_of(operation: Operation, result: dict[str, Any], *, trace_id: str, created: int) -> dict[str, Any]:
+def answer_of(
+    operation: Operation, result: dict[str, Any], *, trace_id: str, created: int
+) -> dict[str, Any] | msgspec.Raw:
     """Return the object to answer a client with: the upstream's own, else one made of the result's output.
 
     `created` is in seconds since 1970, as the wire wants it.
     """
     whole = result.get("openai")
-    if isinstance(whole, dict):
+    if isinstance(whole, dict | msgspec.Raw):
         return whole
     model, output = result.get("model", ""), result.get("output")
     fields = output if isinstance(output, dict) else {}

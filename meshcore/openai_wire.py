@@ -48,18 +48,19 @@ UPSTREAM_PATH: dict[Operation, str] = {
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A checked request: `body` is the client's whole object, parsed once and not changed."""
+    """A checked request: `body` is the client's whole object, `raw` its bytes, which travel on."""
 
     operation: Operation
     body: dict[str, Any]
     model: str
     stream: bool
+    raw: bytes
 
     def as_bus_body(self, model: str, provider: str = "") -> dict[str, Any]:
         """Return the body of a bus call for `model`, pinned to `provider` when one is given."""
         params = {"model": model, "provider": provider} if provider else {"model": model}
         field = INPUT_FIELD[self.operation]
-        return {"params": params, "input": {field: self.body[field]}, "openai": self.body}
+        return {"params": params, "input": {field: self.body[field]}, "openai": msgspec.Raw(self.raw)}
 
 
 def parse_request(operation: Operation, raw: bytes) -> Request:
@@ -77,7 +78,7 @@ def parse_request(operation: Operation, raw: bytes) -> Request:
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise _wrong("stream_options", options, "an object")
-    return Request(operation, body, model, bool(stream))
+    return Request(operation, body, model, bool(stream), raw)
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -148,8 +149,11 @@ class Usage(msgspec.Struct, frozen=True):
 
 def usage_of(answer: dict[str, Any]) -> Usage | None:
     """Return what a whole answer says it used, None when it says nothing that can be read."""
+    usage = answer.get("usage")
+    if usage is None:
+        return None
     try:
-        return msgspec.convert(answer.get("usage"), Usage | None)
+        return msgspec.convert(usage, Usage)
     except msgspec.ValidationError:
         return None
 
@@ -171,7 +175,8 @@ class Chunk(msgspec.Struct, frozen=True):
     """One event of a streamed answer: `data` exactly as received; `text` is the content text in it.
 
     `more`: the next one came with it and follows at once, so whoever sends this may wait and send both
-    together.
+    together. `beyond_text`: there is more answer in it than one choice's text, such as a tool call or
+    reasoning.
     """
 
     data: bytes
@@ -180,6 +185,7 @@ class Chunk(msgspec.Struct, frozen=True):
     finish_reason: str = ""
     usage: Usage | None = None
     more: bool = False
+    beyond_text: bool = False
 
 
 class _Choice(msgspec.Struct):
@@ -210,33 +216,35 @@ def parse_chunk(data: bytes, *, more: bool = False) -> Chunk:
     if event.error is not None:
         raise CallError(Code.INTERNAL_ERROR, f"the provider reported: {error_message(event.error)}")
     usage = None if event.usage is None else usage_of({"usage": event.usage})
-    text, finish_reason, seen = _read_choices(event.choices or [])
+    choices = event.choices or []
+    text, finish_reason, seen, beyond_text = _read_choices(choices)
     kind = seen or (ChunkKind.USAGE if usage else ChunkKind.OTHER)
-    return Chunk(data, kind, text, finish_reason, usage, more)
+    return Chunk(data, kind, text, finish_reason, usage, more, beyond_text or len(choices) > 1)
 
 
-def _read_choices(choices: list[_Choice]) -> tuple[str, str, ChunkKind | None]:
-    """Return content text, finish reason, and what the choices do for the call, None for nothing.
+def _read_choices(choices: list[_Choice]) -> tuple[str, str, ChunkKind | None, bool]:
+    """Return content text, finish reason, what the choices do for the call (None for nothing), and whether
+    there is more answer than text.
 
     All that a delta has beside its role is answer: servers keep inventing names for it.
     """
     text = finish_reason = ""
-    has_role = has_content = False
+    has_role = beyond_text = False
     for choice in choices:
         delta = choice.delta or {"content": choice.text}
         for name, value in delta.items():
             if name == "role":
                 has_role = True
+            elif name == "content" and isinstance(value, str):
+                text += value
             elif value:
-                has_content = True
-        content = delta.get("content")
-        text += content if isinstance(content, str) else ""
+                beyond_text = True
         finish_reason = finish_reason or choice.finish_reason or ""
-    if has_content:
-        return text, finish_reason, ChunkKind.CONTENT
+    if text or beyond_text:
+        return text, finish_reason, ChunkKind.CONTENT, beyond_text
     if finish_reason:
-        return text, finish_reason, ChunkKind.FINISH
-    return text, finish_reason, ChunkKind.ROLE if has_role else None
+        return text, finish_reason, ChunkKind.FINISH, False
+    return text, finish_reason, ChunkKind.ROLE if has_role else None, False
 
 
 class StreamReader:

@@ -68,6 +68,7 @@ class Entry:
     __slots__ = (
         "available",
         "breaker_key",
+        "default_model",
         "descriptor",
         "handler",
         "in_flight",
@@ -106,7 +107,9 @@ class Entry:
     def describe(self, descriptor: CapabilityDescriptor) -> None:
         """Take another descriptor of the same key; what is in flight and known stays."""
         self.descriptor = descriptor
-        self.serves_several = len(offered_models(descriptor.params)) > 1
+        models = offered_models(descriptor.params)
+        self.default_model = models[0] if models else ""  # for who asks for none
+        self.serves_several = len(models) > 1
 
     def load(self) -> float:
         """Return calls in flight as a share of the most that are allowed."""

@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 
 from meshcore.breaker_terms import Refusal
-from meshcore.capability import Version, asked_model, served_model, version_serves
+from meshcore.capability import Version, asked_model, version_serves
+from meshcore.config_sections import Continuation
 from meshcore.errors import CallError, Code
 from meshcore.registry import Entry
+from meshcore.splice import way_to_continue
 from meshcore.trace import Candidate, Reason, Score
 
 LOCAL_LOAD = 0.80  # below it a local entry is taken whatever the scores say
@@ -42,6 +44,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     draining: bool = False  # this node's gate is closed: its own entries are refused
     path: tuple[str, ...] = ()  # nodes that the call has left
     excluded: Collection[Entry] = ()  # already tried
+    continues: bool = False  # an answer that broke off: only who can go on from its text may serve it
 
 
 class Ranked(msgspec.Struct, frozen=True):
@@ -75,7 +78,7 @@ def choose(
     for entry in entries:
         if question.local_only and not entry.is_local:
             continue
-        model = served_model(entry.descriptor.params, asked)
+        model = asked or entry.default_model
         refusal = _refusal(question, entry, model, now - freshness_seconds, refusal_of)
         if refusal is None:
             ordered.append(rank(entry, model))
@@ -156,6 +159,8 @@ def _refusal(
         return refused(entry, Reason.VERSION, f"offers {descriptor.version[0]}.{descriptor.version[1]}")
     if not entry.fits(question.params):
         return refused(entry, Reason.PARAMS)
+    if question.continues and way_to_continue(descriptor.params) is Continuation.NONE:
+        return refused(entry, Reason.PARAMS, "can't go on from a partial answer")
     if question.stream and entry.is_local and entry.stream is None:
         return refused(entry, Reason.PARAMS, "doesn't stream")
     if peer.draining if peer is not None else question.draining:

@@ -6,12 +6,15 @@ One thing is kinder than the standard: `close` still gives out an event whose em
 servers exist that end with `data: [DONE]` and hang up.
 """
 
+import re
+
 import msgspec
 
 from meshcore.errors import FrameError
 
 EVENT_MAX_BYTES = 1 << 20  # a chat chunk has about 300 bytes, one with tool arguments a few thousand
 _BOM = b"\xef\xbb\xbf"
+_PLAIN_EVENT = re.compile(rb"data: ([^\r\n]+)\n\n")
 
 
 class SseEvent(msgspec.Struct, frozen=True):
@@ -42,6 +45,8 @@ class EventDecoder:
             data = data.removeprefix(b"\n")
             self._after_cr = False
         events: list[SseEvent] = []
+        if self._is_between_events():
+            data = self._take_plain(data, events)
         for line in data.splitlines(keepends=True):
             self._take(line, events)
         return events
@@ -53,6 +58,22 @@ class EventDecoder:
             self._take(b"\n", events)
         self._dispatch(events)
         return events
+
+    def _is_between_events(self) -> bool:
+        return not (self._tail or self._data or self._name)
+
+    def _take_plain(self, data: bytes, events: list[SseEvent]) -> bytes:
+        """Take the events at the begin of `data` that are one line of data each; return what follows them.
+
+        Nearly all are: a server that streams tokens sends nothing else.
+        """
+        at = 0
+        while (match := _PLAIN_EVENT.match(data, at)) is not None and match.end() - at <= self._max_bytes:
+            events.append(SseEvent(match[1]))
+            at = match.end()
+        if at:
+            self._at_start = False
+        return data[at:]
 
     def _take(self, piece: bytes, events: list[SseEvent]) -> None:
         line = piece.rstrip(b"\r\n")

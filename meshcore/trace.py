@@ -1,7 +1,8 @@
 """What is remembered of a call: one `RoutingTrace` per outermost call, with every attempt and every refusal.
 
 Prompts and answers are not part of it (bus-and-breaker §1). The structs are the wire format of telemetry,
-too.
+too. They hold nothing that could lead back to them, so the garbage collector needn't walk through the ring:
+that is what `gc=False` says.
 """
 
 import enum
@@ -28,6 +29,10 @@ class Reason(enum.StrEnum):
 
     VERSION = "version"
     PARAMS = "params"
+    UNCONFIGURED = "unconfigured"  # these four are said of entries of an alias's chain (§3)
+    NO_TOOLS = "no_tools"
+    NO_VISION = "no_vision"
+    CONTEXT = "context"
     DRAINING = "draining"
     STALE = "stale"
     BREAKER_OPEN = "breaker_open"
@@ -39,7 +44,7 @@ class Reason(enum.StrEnum):
     HOP = "hop"
 
 
-class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The terms of a candidate's score: value = p50_ms * (1 + load) + 1000 * (1 - success_rate) -
     local_bonus.
     """
@@ -51,11 +56,12 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     local_bonus: float = 0.0
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One provider that was looked at: in what order it stood (`rank` from 1), or why it was refused."""
 
-    node: str
+    node: str  # "": none has it
     provider: str
+    model: str = ""  # that an alias's chain names
     rank: int = 0  # 0: refused
     reason: Reason | None = None
     detail: str = ""  # "41 s left", "12 of 12 in flight"
@@ -63,7 +69,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     score: Score | None = None
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One try: `n` counts from 1; `outcome` is "ok" or "error"; `code` the error's code; `ms` its whole
     duration.
     """
@@ -82,7 +88,31 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     committed: bool = False
 
 
-class RoutingTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Splice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """An answer that broke off and was continued by another provider without the client's noticing.
+
+    `at_ms` after the call's start; `after_chunks` of content had been delivered by then; `reason` is the code
+    of what broke it.
+    """
+
+    at_ms: float
+    after_chunks: int
+    from_node: str
+    from_provider: str
+    to_node: str
+    to_provider: str
+    reason: str = ""
+
+
+class AliasSkip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """An entry of the alias's chain that was passed over, and why."""
+
+    entry: str  # "provider/model"
+    reason: str  # "unconfigured", "breaker_open", "no_tools", …
+    detail: str = ""
+
+
+class RoutingTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One outermost call as its node saw it. Durations in milliseconds, `started_at` aware UTC, `outcome`
     "ok" or "error".
     """
@@ -109,6 +139,8 @@ class RoutingTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     why: Why = Why.LOCAL
     candidates: tuple[Candidate, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    splices: tuple[Splice, ...] = ()
+    alias_skips: tuple[AliasSkip, ...] = ()
 
 
 class TraceRing:

@@ -58,10 +58,10 @@ def wait_for_trace(dashboard_url: str, *, token: str, trace_id: str) -> dict[str
     raise CallFailed(f"the dashboard has no trace {trace_id} after {TRACE_SECONDS:g} s")
 
 
-def is_healthy(dashboard_url: str) -> bool:
-    """Whether the dashboard says that it lives."""
+def says_yes(probe_url: str) -> bool:
+    """Whether a probe, such as /healthz or /readyz, is answered by 200."""
     try:
-        with urllib.request.urlopen(f"{dashboard_url}/healthz", timeout=PROBE_SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(probe_url, timeout=PROBE_SECONDS) as answer:  # noqa: S310
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -1,7 +1,9 @@
 """Child processes that are started, watched and surely ended together.
 
 Each child leads a process group of its own, so that Ctrl-C in the terminal reaches only their parent, which
-then ends the groups one after the other: SIGTERM, some grace, SIGKILL.
+then ends the groups one after the other: SIGTERM, some grace, SIGKILL. A parent that is killed itself can't
+do that: so a child's standard input is a pipe that only its parent holds, and its end is the end of a child
+that was started with `--lifeline`.
 """
 
 import contextlib
@@ -48,7 +50,7 @@ class Child:
             command,
             env=dict(environ),
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # the lifeline: never written to
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -59,8 +61,9 @@ class Child:
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101  # for mypy: it is a pipe
-        with self._process.stdout as lines:
+        assert self._process.stdin is not None  # noqa: S101  # for mypy: both are pipes
+        assert self._process.stdout is not None  # noqa: S101
+        with self._process.stdin, self._process.stdout as lines:
             for line in lines:
                 self._take(line.rstrip("\n"))
 

@@ -27,7 +27,7 @@ from script.processes import Child, StartFailed, Stopped, stop_all
 ROOT = Path(__file__).resolve().parent.parent
 STEP_SECONDS = 120.0  # for a migration or the like; a slow disk's first one takes 10
 READY_SECONDS = 60.0
-HEALTHY_SECONDS = 10.0
+PROBE_SECONDS = 20.0  # from a process that listens to one that takes calls
 POLL_SECONDS = 0.1
 TOKEN = re.compile(r"\bmsh_[A-Za-z0-9]{8}_[A-Za-z0-9_-]{43}\b")
 PROMPT = "Is the mesh alive?"
@@ -69,21 +69,26 @@ class Meshboard:
         return output
 
     def open(self, *, demo: bool) -> None:
-        """Start the dashboard, and the demo mesh when asked; return when they are ready."""
-        dashboard = self.start("dashboard", "serve", "--host", LOOPBACK, "--port", str(self.port))
+        """Start the dashboard, and the demo mesh when asked; return when all take calls."""
+        dashboard = self.start(
+            "dashboard", "serve", "--host", LOOPBACK, "--port", str(self.port), "--lifeline"
+        )
         dashboard.wait_until_ready(self.stop, seconds=READY_SECONDS)
-        self._wait_until_healthy()
+        self._wait_for(f"{self.url}/healthz")
         if demo:
-            mesh = self.start("demo", "demo", "--dashboard", self.url, "--var", str(self.var))
+            mesh = self.start("demo", "demo", "--dashboard", self.url, "--var", str(self.var), "--lifeline")
             mesh.wait_until_ready(self.stop, seconds=READY_SECONDS)
+            for node in self.mesh()["nodes"]:
+                self._wait_for(f"{node['url']}/readyz")  # it joins when the dashboard has answered its hello
 
-    def _wait_until_healthy(self) -> None:
-        give_up_at = time.monotonic() + HEALTHY_SECONDS
-        while not first_call.is_healthy(self.url):
+    def _wait_for(self, probe_url: str) -> None:
+        give_up_at = time.monotonic() + PROBE_SECONDS
+        while not first_call.says_yes(probe_url):
+            self._look_after_children()
             if self.stop.wait(POLL_SECONDS):
                 raise Stopped
             if time.monotonic() > give_up_at:
-                raise StartFailed(f"{self.url}/healthz was not well within {HEALTHY_SECONDS:g} s")
+                raise StartFailed(f"{probe_url} did not say yes within {PROBE_SECONDS:g} s")
 
     def mesh(self) -> dict[str, Any]:
         """What the demo says of itself: `control_url`, and `nodes` with `id` and `url`, which may be none."""
@@ -97,9 +102,12 @@ class Meshboard:
     def watch(self) -> None:
         """Return when a stop is asked for. Raises StartFailed when a child ends by itself."""
         while not self.stop.wait(POLL_SECONDS):
-            for child in self.children:
-                if child.exit_code is not None:
-                    raise StartFailed(f"{child.name} ended by itself with exit code {child.exit_code}")
+            self._look_after_children()
+
+    def _look_after_children(self) -> None:
+        for child in self.children:
+            if child.exit_code is not None:
+                raise StartFailed(f"{child.name} ended by itself with exit code {child.exit_code}")
 
 
 @contextlib.contextmanager

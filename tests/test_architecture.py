@@ -50,7 +50,7 @@ PARTS: dict[str, set[str]] = {
     "dashboard.apps": {"*"},
     "dashboard.checks": {"*"},
 }
-FACES = {f"dashboard.{face}" for face in ("edge", "api", "web", "live", "admin", "management")}
+FACES = {f"dashboard.{face}" for face in ("edge", "api", "web", "live", "admin", "admin_site", "management")}
 BEHIND_A_FACE = {
     PURE,
     "dashboard.services",

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from meshcore.bus_wire import (
@@ -88,6 +89,28 @@ def test_a_result_arrives_as_it_was_sent() -> None:
     result = {"output": {"message": {"content": "grün"}}, "usage": None}
 
     assert decode_result(encode_result(result)) == result
+
+
+def test_what_client_and_upstream_said_crosses_the_mesh_byte_for_byte() -> None:
+    said = b'{ "a" : 1.50, "b":"\\u00fc", "a":1e2 }'
+    request = RouteRequest("llm.chat", (1, 0), {"params": {}, "openai": msgspec.Raw(said)})
+
+    arrived = decode_call(encode_call(request, now=0.0), now=0.0)
+    answered = decode_result(encode_result({"output": {}, "openai": msgspec.Raw(said)}))
+
+    assert (arrived.body["params"], bytes(arrived.body["openai"])) == ({}, said)
+    assert (answered["output"], bytes(answered["openai"])) == ({}, said)
+
+
+DEEP = b"[" * 100_000
+
+
+@pytest.mark.parametrize("body", [b'{"a":%s' % DEEP, b'{"openai":%s' % DEEP, b'{"a":"\xff"}'])
+def test_a_body_of_a_hostile_depth_or_encoding_is_refused(body: bytes) -> None:
+    with pytest.raises(FrameError, match="call"):
+        decode_call(b'{"capability":"a","version":[1,0],"body":%s}' % body, now=0.0)
+    with pytest.raises(FrameError, match="answer"):
+        decode_result(body)
 
 
 def test_an_error_result_becomes_the_error_again() -> None:

@@ -18,7 +18,6 @@ from meshcore.capability import (
     params_match,
     parse_manifest,
     parse_version,
-    served_model,
     version_serves,
 )
 from meshcore.errors import FrameError
@@ -66,9 +65,6 @@ def test_who_offers_no_model_serves_none_by_name() -> None:
 def test_the_default_model_comes_first_and_once() -> None:
     assert offered_models(CHAT.params) == ("llama3", "qwen")
     assert offered_models({"models": ["a", "b"]}) == ("a", "b")
-    assert served_model(CHAT.params, "") == "llama3"
-    assert served_model(CHAT.params, "qwen") == "qwen"
-    assert served_model({}, "") == ""
 
 
 @pytest.mark.parametrize("params", [None, [], "x", 7])

@@ -7,11 +7,12 @@ import pytest
 from meshcore.capability import CallInfo, CapabilityDescriptor, RouteRequest
 from meshcore.errors import CallError, Code, ExchangeError
 from meshcore.journey import Journey
-from meshcore.openai_wire import Usage
+from meshcore.openai_wire import Usage, parse_chunk
 from meshcore.registry import Entry, PeerRecord, Registry
 from meshcore.routing import Choice, rank, refused
+from meshcore.splice import Begun
 from meshcore.testing import START, ManualClock
-from meshcore.trace import Attempt, Reason, RoutingTrace, Why
+from meshcore.trace import Attempt, Reason, RoutingTrace, Splice, Why
 
 
 async def serve(request: RouteRequest, info: CallInfo) -> dict[str, Any]:
@@ -184,3 +185,61 @@ def test_the_answers_own_word_for_its_model_counts_when_it_is_a_text() -> None:
     trip.journey.answered("m-2024", None)
 
     assert (by_attempt, trip.trace().model_served) == ("m", "m-2024")
+
+
+def begun_by(trip: Trip) -> Begun:
+    begun = Begun()
+    begun.saw(parse_chunk(b'{"choices":[{"delta":{"content":"one "}}]}'))
+    trip.fail(trip.local, UNAVAILABLE, committed=True, started_ms=1.0, ttft_ms=2.0)
+    trip.journey.broke_off(begun, UNAVAILABLE)
+    return begun
+
+
+def test_behind_a_break_the_rest_of_the_same_models_answer_is_asked() -> None:
+    trip = Trip()
+    trip.saw(trip.local, trip.remote)
+    assert trip.journey.request_to(trip.remote, "m") is trip.journey.request
+
+    begun_by(trip)
+    question = trip.journey.question(draining=False)
+
+    assert question.continues
+    assert question.params == {"model": "m"}
+
+
+def test_a_break_that_nobody_goes_on_from_is_the_error_whatever_failed_before_and_behind_it() -> None:
+    trip = Trip()
+    trip.saw(trip.local, trip.remote)
+    trip.fail(trip.remote, CallError(Code.TIMEOUT, "too slow"))
+    begun_by(trip)
+    trip.fail(trip.remote, CallError(Code.TIMEOUT, "too slow again"))
+
+    error = trip.journey.surfaced(trip.journey.question(draining=False))
+
+    assert error.code == Code.UNAVAILABLE
+    assert error.message == "the provider is down; the answer can't be continued: no other provider can"
+    assert len(error.attempts) == 3
+    trace = trip.trace(error)
+    assert (trace.routed_via, trace.provider, trace.ttft_ms, trace.splices) == ("local", "mine", 3.0, ())
+
+
+def test_who_goes_on_is_told_as_a_splice() -> None:
+    trip = Trip()
+    trip.saw(trip.local, trip.remote)
+    trip.journey.goes_on_with(trip.local, now=10.1)
+    begun_by(trip)
+    trip.ok(trip.remote)
+
+    trip.journey.goes_on_with(trip.remote, now=10.25)
+
+    (splice,) = trip.trace().splices
+    assert splice == Splice(
+        at_ms=250.0,
+        after_chunks=1,
+        from_node="node-a",
+        from_provider="mine",
+        to_node="node-b",
+        to_provider="",
+        reason="unavailable",
+    )
+    assert trip.trace().routed_via == "node-b"

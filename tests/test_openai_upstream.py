@@ -28,6 +28,25 @@ def test_the_clients_own_object_is_sent_with_the_model_that_serves() -> None:
     assert whole["model"] == "mesh/fast"
 
 
+def test_every_field_of_the_client_but_the_models_is_sent_byte_for_byte() -> None:
+    whole = (
+        b'{"model":"asked", "x_unknown": {"a": 1.50, "b": "\\u00fc"}, "messages":[{ "role":"user" }], "n":1}'
+    )
+
+    request = upstream_request(Operation.CHAT, {"openai": msgspec.Raw(whole)}, "m", stream=False)
+
+    assert request == (
+        b'{"model":"m","x_unknown":{"a": 1.50, "b": "\\u00fc"},"messages":[{ "role":"user" }],"n":1}'
+    )
+
+
+@pytest.mark.parametrize("whole", [b"7", b"[]", b"{", b'{"a":' + b"[" * 100_000])
+def test_a_clients_object_that_is_none_is_built_from_params_and_input(whole: bytes) -> None:
+    body = {"input": {"messages": MESSAGES}, "openai": msgspec.Raw(whole)}
+
+    assert sent(Operation.CHAT, body, "m", stream=False) == {"model": "m", "messages": MESSAGES}
+
+
 @pytest.mark.parametrize("asked", [{}, {"stream": False}, {"stream": True}])
 def test_whether_to_stream_is_the_callers_decision_not_the_clients(asked: dict[str, Any]) -> None:
     body = {"openai": {"messages": MESSAGES, **asked}}
@@ -74,11 +93,11 @@ def test_a_call_that_asks_nothing_is_refused(body: dict[str, Any]) -> None:
 def test_an_answer_becomes_a_result_that_carries_it_whole(
     operation: Operation, answer: dict[str, Any], output: dict[str, Any]
 ) -> None:
-    answer = answer | {"x_unknown": 7, "usage": {"total_tokens": 3}}
+    raw = msgspec.json.encode(answer | {"x_unknown": 7, "usage": {"total_tokens": 3}})
 
-    result = result_of(operation, msgspec.json.encode(answer))
+    result = result_of(operation, raw)
 
-    assert result == {"output": output, "openai": answer, "usage": {"total_tokens": 3}}
+    assert result == {"output": output, "openai": msgspec.Raw(raw), "usage": {"total_tokens": 3}}
 
 
 def test_an_answer_without_usage_gives_a_result_without() -> None:
@@ -130,9 +149,8 @@ def test_what_is_no_list_of_models_is_refused(raw: bytes) -> None:
         models_of(raw)
 
 
-def test_a_client_gets_the_upstreams_own_object() -> None:
-    whole = {"choices": [], "x_unknown": 7}
-
+@pytest.mark.parametrize("whole", [{"choices": [], "x_unknown": 7}, msgspec.Raw(b'{"choices": []}')])
+def test_a_client_gets_the_upstreams_own_object(whole: Any) -> None:
     assert answer_of(Operation.CHAT, {"openai": whole, "output": {}}, trace_id="t", created=0) is whole
 
 

@@ -51,14 +51,14 @@ def test_a_chat_request_gives_model_and_stream_and_keeps_the_body_whole() -> Non
     assert request.body == CHAT | {"stream": True, "x_unknown": {"a": [1, 2.5]}, "seed": 2**70}
 
 
-def test_a_request_becomes_a_bus_body_that_shares_the_clients_object() -> None:
-    request = parse_request(Operation.CHAT, chat())
+def test_a_request_becomes_a_bus_body_that_carries_the_clients_bytes() -> None:
+    raw = chat().replace(b":", b" : ")
 
-    body = request.as_bus_body("llama3")
+    body = parse_request(Operation.CHAT, raw).as_bus_body("llama3")
 
     assert body["params"] == {"model": "llama3"}
     assert body["input"] == {"messages": CHAT["messages"]}
-    assert body["openai"] is request.body
+    assert bytes(body["openai"]) == raw
 
 
 def test_a_pinned_request_names_its_provider() -> None:
@@ -232,6 +232,22 @@ def test_a_chunk_gives_its_text_its_finish_reason_and_its_usage() -> None:
     assert parse_chunk(FINISH).finish_reason == "stop"
     assert parse_chunk(USAGE).usage == Usage(3, 5, 8)
     assert parse_chunk(delta(content=[{"type": "text"}])).text == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "beyond"),
+    [
+        (delta(role="assistant", content="hi"), False),
+        (delta(content="hi", refusal=None, tool_calls=[]), False),
+        (delta(content="hi", reasoning="hm"), True),
+        (delta(content="", tool_calls=[{"index": 0}]), True),
+        (delta(content=["hi"]), True),
+        (b'{"choices":[{"delta":{"content":"a"}},{"delta":{"content":"b"}}]}', True),
+        (b'{"choices":[{"text":"hi"}]}', False),
+    ],
+)
+def test_a_chunk_knows_whether_there_is_more_in_it_than_one_text(data: bytes, beyond: bool) -> None:
+    assert parse_chunk(data).beyond_text is beyond
 
 
 def test_the_texts_of_several_choices_are_joined_in_their_order() -> None:

@@ -39,6 +39,16 @@ def test_the_same_manifest_again_changes_nothing() -> None:
     assert registry.update_from_peer_manifest(PeerRecord("node-b"), manifest("llm.chat")) == ([], [], [])
 
 
+def test_who_asks_for_no_model_gets_the_one_that_is_offered_now() -> None:
+    registry = Registry("node-a", clock=ManualClock())
+    entry = registry.register_local(CapabilityDescriptor(name="llm.chat"), serve)
+    first = entry.default_model
+
+    registry.register_local(CapabilityDescriptor(name="llm.chat", params={"models": ["m1", "m2"]}), serve)
+
+    assert (first, entry.default_model, entry.serves_several) == ("", "m1", True)
+
+
 def test_case_31_an_update_keeps_what_is_in_flight_and_known_and_tells_the_truth() -> None:
     registry = Registry("node-a", clock=ManualClock())
     registry.update_from_peer_manifest(PeerRecord("node-b"), manifest("llm.chat", "old"))

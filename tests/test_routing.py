@@ -248,3 +248,15 @@ def test_who_does_not_stream_is_refused_a_stream() -> None:
     ask = Question(capability="llm.chat", version=(1, 0), stream=True)
 
     assert mesh.choose(ask).refused[0].detail == "doesn't stream"
+
+
+def test_only_who_can_go_on_from_a_text_is_asked_for_the_rest_of_an_answer() -> None:
+    mesh = Mesh()
+    mesh.remote("node-b", params={"continuation": "none"})
+    mesh.remote("node-c", params={"continuation": "prefill"})
+    ask = Question(capability="llm.chat", version=(1, 0), continues=True)
+
+    choice = mesh.choose(ask)
+
+    assert [ranked.entry.node_id for ranked in choice.ordered] == ["node-c"]
+    assert choice.refused[0].detail == "can't go on from a partial answer"

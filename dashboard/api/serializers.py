@@ -166,6 +166,8 @@ class TraceStorySerializer(TraceSerializer):
 
     candidates = serializers.SerializerMethodField()
     attempts = serializers.SerializerMethodField()
+    splices = serializers.SerializerMethodField()
+    alias_skips = serializers.SerializerMethodField()
     message = serializers.SerializerMethodField()
 
     @extend_schema_field(serializers.ListField(child=serializers.DictField()))
@@ -177,6 +179,16 @@ class TraceStorySerializer(TraceSerializer):
     def get_attempts(self, trace: Trace) -> Any:
         """Return what was tried."""
         return self.context["story"].attempts
+
+    @extend_schema_field(serializers.ListField(child=serializers.DictField()))
+    def get_splices(self, trace: Trace) -> Any:
+        """Return where another provider went on with a broken answer."""
+        return self.context["story"].splices
+
+    @extend_schema_field(serializers.ListField(child=serializers.DictField()))
+    def get_alias_skips(self, trace: Trace) -> Any:
+        """Return which entries of the alias were passed over."""
+        return self.context["story"].alias_skips
 
     def get_message(self, trace: Trace) -> str:
         """Return the error's text."""

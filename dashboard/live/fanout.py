@@ -22,6 +22,12 @@ logger = logging.getLogger(__name__)
 MAX_SEATS = 500  # open pages in a process; one more is told to try later
 MAX_MESSAGE_CHARS = 500_000  # the socket's bound is 1 MiB; beyond this the page fetches its rows instead
 NODE_PAGE = "node:"
+LIST_KEYS = {
+    "fleet": frozenset({"nodes"}),
+    "providers": frozenset({"nodes", "providers"}),
+    "traces": frozenset({"traces"}),
+    "audit": frozenset({"audit"}),
+}
 
 
 class Cells(Protocol):
@@ -152,7 +158,7 @@ def list_keys_of(page: str) -> frozenset[str]:
     if page.startswith(NODE_PAGE):
         name = page.removeprefix(NODE_PAGE)
         return frozenset({f"providers:{name}", "drains", "traces"})
-    return frozenset({"fleet": {"nodes"}, "traces": {"traces"}, "audit": {"audit"}}[page])
+    return LIST_KEYS[page]
 
 
 def _concerns(pages: Sequence[str], page: str) -> bool:

@@ -47,8 +47,9 @@ class Transition(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["node", "-at"], name="transition_by_node")
-        ]  # selectors.providers.history
+            models.Index(fields=["node", "-at"], name="transition_by_node"),  # selectors.providers.history
+            models.Index(fields=["-at"], name="transition_by_time"),  # selectors.providers.last_changes
+        ]
 
     def __str__(self) -> str:
         return f"{self.node} {self.key} {self.from_state} -> {self.to_state}"

@@ -46,11 +46,13 @@ class Trace(models.Model):
 
 
 class TraceDetail(models.Model):
-    """What only the trace's own page shows: candidates with reasons and scores, attempts, error text."""
+    """What only the trace's own page shows; the lists are the node's own words, structs of meshcore.trace."""
 
     trace = models.OneToOneField(Trace, on_delete=models.CASCADE, primary_key=True, related_name="detail")
     candidates = models.JSONField(default=list)
     attempts = models.JSONField(default=list)
+    splices = models.JSONField(default=list)
+    alias_skips = models.JSONField(default=list)
     message = models.TextField(blank=True, default="")
 
     def __str__(self) -> str:

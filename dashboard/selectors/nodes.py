@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from dashboard.models import Drain, Node, NodeLink, ProviderHealth, Trace, Transition
+from dashboard.models import Node, NodeLink, ProviderHealth, Trace, Transition
 from dashboard.selectors import drains, providers, traffic
+from dashboard.selectors.drains import DrainStory
 from dashboard.selectors.presence import (
     ATTENTION,
     ATTENTION_REST,
@@ -85,7 +86,7 @@ class Past:
     """What a node's page tells beside the present."""
 
     transitions: list[Transition]
-    drains: list[Drain]
+    drains: list[DrainStory]
     traces: list[Trace]
 
 
@@ -122,7 +123,7 @@ def past_of(*, node: Node) -> Past:
     """Return a node's history for its page; four queries."""
     return Past(
         transitions=providers.history(node=node),
-        drains=drains.last_of(node=node),
+        drains=drains.stories_of(node=node),
         traces=list(Trace.objects.select_related("node").filter(node=node).order_by("-id")[:RECENT_TRACES]),
     )
 
@@ -135,10 +136,10 @@ def _presences(
     every_seconds: float,
 ) -> dict[str, Presence]:
     """Judge twice: a peer's open breaker makes no node degraded when that peer is known to be away."""
-    calm = {node.name: _presence(node, 0, now=now, every_seconds=every_seconds) for node in nodes}
+    calm = {node.name: presence_of(node, 0, now=now, every_seconds=every_seconds) for node in nodes}
     absent = _absent(calm)
     return {
-        node.name: _presence(
+        node.name: presence_of(
             node,
             len(providers.unexplained(breakers.get(node.pk, ()), absent=absent)),
             now=now,
@@ -148,7 +149,8 @@ def _presences(
     }
 
 
-def _presence(node: Node, breakers_open: int, *, now: datetime, every_seconds: float) -> Presence:
+def presence_of(node: Node, breakers_open: int, *, now: datetime, every_seconds: float) -> Presence:
+    """Return whether a node, selected with its link, is there."""
     link: NodeLink | None = getattr(node, "link", None)
     return presence(
         reported=node.state,

@@ -43,6 +43,8 @@ class Story:
     trace: Trace
     candidates: list[dict[str, Any]]
     attempts: list[dict[str, Any]]
+    splices: list[dict[str, Any]]
+    alias_skips: list[dict[str, Any]]
     message: str
 
 
@@ -67,6 +69,8 @@ def story(*, trace_pk: int) -> Story | None:
         trace=trace,
         candidates=detail.candidates if detail else [],
         attempts=detail.attempts if detail else [],
+        splices=detail.splices if detail else [],
+        alias_skips=detail.alias_skips if detail else [],
         message=detail.message if detail else "",
     )
 

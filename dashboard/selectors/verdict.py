@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dashboard.models import ProviderHealth
-from dashboard.selectors import providers
+from dashboard.selectors import providers, testimony
+from dashboard.selectors.matrix import Matrix
 from dashboard.selectors.nodes import CLOCK_SKEW_SECONDS, Gathered, NodeNow
 from dashboard.selectors.presence import Composite
 from meshcore.breaker import BreakerState
-
-NAMES_MAX = 3  # names in a sentence; the rest is a number
 
 
 class Tone(enum.StrEnum):
@@ -41,6 +40,23 @@ def of(mesh: Gathered) -> Verdict:
     if not found:
         return _all_well(mesh.nodes)
     return replace(found[0], others=len(found) - 1)
+
+
+def of_providers(found: Matrix) -> Verdict:
+    """Return what is worst among the providers now, asked for or not."""
+    down = [key for key, finding in found.findings.items() if finding.down]
+    doubted = [key for key, finding in found.findings.items() if finding.doubt]
+    if down:
+        return Verdict(tone=Tone.BAD, sentence=found.findings[down[0]].about(down[0]), others=len(down) - 1)
+    if doubted:
+        nodes = found.findings[doubted[0]].doubt
+        sentence = f"{doubted[0]} is in doubt on {nodes} node{'s' if nodes > 1 else ''}"
+        return Verdict(tone=Tone.WARN, sentence=sentence, others=len(doubted) - 1)
+    if found.states:
+        many = len(found.findings)
+        return Verdict(tone=Tone.OK, sentence="No breaker is open", detail=f"{many} providers and models")
+    sentence = "No node is heard that told of its providers" if found.findings else "No provider yet"
+    return Verdict(tone=Tone.NONE, sentence=sentence)
 
 
 def notices(mesh: Gathered) -> list[str]:
@@ -171,10 +187,7 @@ def _where(seen: list[NodeNow], having: list[NodeNow]) -> str:
 
 
 def _names(nodes: list[NodeNow]) -> str:
-    names = [node.name for node in nodes]
-    if len(names) > NAMES_MAX:
-        names = [*names[:NAMES_MAX], f"{len(names) - NAMES_MAX} more"]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return testimony.names([node.name for node in nodes])
 
 
 def _is(nodes: list[NodeNow]) -> str:

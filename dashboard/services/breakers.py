@@ -19,9 +19,13 @@ _TROUBLED = frozenset(state.value for state in TROUBLED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """What an update changed; troubled counts the breakers that keep calls away because of failures."""
+    """What an update changed; troubled counts the breakers that keep calls away because of failures.
+
+    `listed`: one came, went or changed its state, so lists of breakers may have other rows or another order.
+    """
 
     any: bool = False
+    listed: bool = False
     troubled_before: int = 0
     troubled_after: int = 0
 
@@ -43,9 +47,14 @@ def update(*, node: Node, reports: Sequence[BreakerReport], full: bool, now: dat
     kept = {} if full else stored
     return Moved(
         any=bool(news or gone),
+        listed=bool(gone) or any(_moves(stored.get(row.key), row) for row in news),
         troubled_before=_troubled(stored.values()),
         troubled_after=_troubled({**kept, **rows}.values()),
     )
+
+
+def _moves(stored: ProviderHealth | None, said: ProviderHealth) -> bool:
+    return stored is None or stored.state != said.state
 
 
 def _row(node: Node, report: BreakerReport, now: datetime) -> ProviderHealth:

@@ -80,6 +80,8 @@ def _keys(
         keys.append(f"node:{node.name}")
     if moved.any:
         keys.append(f"providers:{node.name}")
+    if moved.listed:
+        keys.append("providers")
     if _composite(before, moved.troubled_before, now) is not _composite(
         {**after, "last_heard_at": now}, moved.troubled_after, now
     ):

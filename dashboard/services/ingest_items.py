@@ -117,6 +117,8 @@ def _trace(trace: RoutingTrace, *, node_id: int, now: datetime) -> tuple[Trace, 
     detail = TraceDetail(
         candidates=[columns.plain(candidate) for candidate in trace.candidates],
         attempts=[columns.plain(attempt) for attempt in trace.attempts],
+        splices=[columns.plain(splice) for splice in trace.splices],
+        alias_skips=[columns.plain(skip) for skip in trace.alias_skips],
         message=trace.message,
     )
     return row, detail

@@ -32,6 +32,7 @@ FORM = re.compile(r"msh_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
 PREFIX_ALPHABET = string.ascii_lowercase + string.digits
 PREFIX_CHARACTERS = 8
 SECRET_BYTES = 32
+EXPIRES_SECONDS_MAX = 10 * 365 * 86_400  # ten years; who wants longer gives none
 NAME_MAX_CHARACTERS = 100
 NO_DIGEST = "0" * 64  # compared with where there is no row, so that both answers take the same time
 USE_NOTED_EVERY = timedelta(minutes=1)
@@ -205,8 +206,10 @@ def _checked_networks(networks: Iterable[str]) -> list[str]:
 def _expiry(expires_seconds: float | None, now: datetime) -> datetime | None:
     if expires_seconds is None:
         return None
-    if expires_seconds <= 0:
-        raise InvalidToken(f"expires_seconds={expires_seconds!r}: expected a number above 0")
+    if not 0 < expires_seconds <= EXPIRES_SECONDS_MAX:
+        raise InvalidToken(
+            f"expires_seconds={expires_seconds!r}: expected a number above 0, at most {EXPIRES_SECONDS_MAX}"
+        )
     return now + timedelta(seconds=expires_seconds)
 
 

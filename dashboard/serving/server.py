@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 GRACE_SECONDS = 1.5  # for closing handshakes and for requests in work
 CANCEL_SECONDS = 0.3  # for what was cancelled to notice
 EXIT_SECONDS = 4.5  # the process is gone by then, come what may (dashboard.md: under 5 s)
+READ_BYTES = 4096  # of the lifeline, which says nothing but its end
 DISCONNECT_SECONDS = 10.0  # an application may take this long to end after its client left
 
 Application = Callable[..., Any]
@@ -37,7 +38,10 @@ Lifetime = Callable[[], AbstractAsyncContextManager[object]]
 
 
 class MeshServer(Server):
-    """Serves `application` on one listening socket, inside `lifetime`."""
+    """Serves `application` on one listening socket, inside `lifetime`.
+
+    With `lifeline`, the descriptor of a pipe, it stops when the other end is closed, as by a signal.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class MeshServer(Server):
         lifetime: Lifetime,
         on_ready: Callable[[], None],
         limits: Limits | None = None,
+        lifeline: int | None = None,
     ) -> None:
         super().__init__(
             application,
@@ -60,6 +65,7 @@ class MeshServer(Server):
         self._listener = listener
         self._lifetime = lifetime()
         self._on_ready = on_ready
+        self._lifeline = lifeline
         self._port: Any = None
         self._stopping = False
 
@@ -72,6 +78,8 @@ class MeshServer(Server):
         self.ws_factory = self._make_socket_factory()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._ask_to_stop)
+        if self._lifeline is not None:
+            loop.add_reader(self._lifeline, self._read_lifeline, loop, self._lifeline)
         loop.run_until_complete(self._start())
         reactor.callLater(1, self.application_checker)
         reactor.callLater(2, self.timeout_checker)
@@ -102,6 +110,11 @@ class MeshServer(Server):
         if not self._stopping:
             self._stopping = True
             reactor.callWhenRunning(reactor.stop)
+
+    def _read_lifeline(self, loop: asyncio.AbstractEventLoop, lifeline: int) -> None:
+        if not os.read(lifeline, READ_BYTES):
+            loop.remove_reader(lifeline)
+            self._ask_to_stop()
 
     async def _stop(self) -> None:
         _leave_in_time()
@@ -142,6 +155,7 @@ class MeshServer(Server):
         is_socket = isinstance(protocol, BoundedSocket)
         inbox = protocol.inbox(self.limits) if is_socket else asyncio.Queue()
         scope.setdefault("asgi", {"version": "3.0"})
+        scope["root_path"] = ""  # Daphne takes it from a header that any client can send
         run = self.application(scope=scope, receive=inbox.get, send=partial(self.handle_reply, protocol))
         details["application_instance"] = asyncio.ensure_future(run)
         return inbox

@@ -11,8 +11,12 @@ _PLAIN = re.compile(r"[^A-Za-z0-9-]")
 
 @register.simple_tag
 def cell(what: str, *names: str) -> str:
-    """Return the id of a live cell, such as `c-state-node-a` or `c-breaker-node-a-ollama_2f_llama3`."""
-    return "-".join(["c", what, *map(slug, names)])
+    """Return the id of a live cell, such as `c-state-node-a` or `c-breaker-node-a-ollama_2f_llama3`.
+
+    Of several names the last has no dash left, so that the others end where it seems.
+    """
+    *others, last = map(slug, names)
+    return "-".join(["c", what, *others, last.replace("-", "_2d_") if others else last])
 
 
 @register.filter

@@ -3,22 +3,29 @@
 No style attributes: only presentation attributes and classes, so the strict Content-Security-Policy holds.
 """
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from dashboard.templatetags.journeys import refusal, splice_reasons, where
 from dashboard.templatetags.times import ms
 
 register = template.Library()
 
 SPARK_WIDTH, SPARK_HEIGHT, SPARK_ERRORS = 120, 28, 5  # the errors' bars have the bottom to themselves
 FALL_WIDTH, FALL_LABEL, FALL_NOTE = 760, 200, 170  # the bars get what is left between label and note
+STRIP_STEP, STRIP_HEIGHT = 4, 20
+STRIP_HEIGHTS = {"UNKNOWN": 1, "CALM": 3, "DOUBT": 10, "DOWN": 20}
 LEFT = mark_safe('preserveAspectRatio="xMinYMid"')
+STRETCHED = mark_safe('preserveAspectRatio="none"')
 FALL_ROW, FALL_BAR, FALL_TOP = 30, 14, 12
+AXIS_HEIGHT, SPLICE_HEIGHT = 22, 18
 
 
 @register.simple_tag
@@ -63,6 +70,19 @@ def _error_marks(bad: Sequence[int]) -> SafeString:
     return format_html_join("", '<rect class="err" x="{}" y="{}" width="3" height="4" rx="1"/>', marks)
 
 
+@register.simple_tag
+def day_strip(slots: Sequence[enum.IntEnum], words: str) -> SafeString:
+    """Return how bad each quarter of an hour was, the oldest left: by colour and by height."""
+    bars, at = [], 0
+    for level, group in groupby(slots):
+        width = len(list(group))
+        height = STRIP_HEIGHTS[level.name]
+        bars.append((level.name.lower(), at * STRIP_STEP, STRIP_HEIGHT - height, width * STRIP_STEP, height))
+        at += width
+    body = format_html_join("", '<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>', bars)
+    return _svg("strip", at * STRIP_STEP, STRIP_HEIGHT, f"The last 24 hours: {words}", body, fit=STRETCHED)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
     """One row of a waterfall; times in ms from the call's start. `wait_ms`: until the first token."""
@@ -77,22 +97,26 @@ class Bar:
 
 @register.simple_tag
 def waterfall(
-    attempts: Sequence[dict[str, Any]], candidates: Sequence[dict[str, Any]], node: str
+    attempts: Sequence[dict[str, Any]],
+    candidates: Sequence[dict[str, Any]],
+    node: str,
+    splices: Sequence[dict[str, Any]] = (),
 ) -> SafeString:
-    """Return the attempts of a call on one time axis, and below them who was passed over and why."""
+    """Return the attempts of a call on one time axis, who was passed over, and each splice."""
     bars = [*_tried(attempts, node), *_passed_over(candidates, node)]
     longest = max([bar.begin_ms + bar.ms for bar in bars] or [0.0]) or 1.0
-    height = FALL_TOP + FALL_ROW * len(bars) + 22
-    words = "; ".join(f"{bar.label}: {bar.note}" for bar in bars)
+    height = FALL_TOP + FALL_ROW * len(bars) + AXIS_HEIGHT + SPLICE_HEIGHT * bool(splices)
+    words = "; ".join([*(f"{bar.label}: {bar.note}" for bar in bars), *splice_reasons(splices, node)])
     rows = [_row(bar, FALL_TOP + FALL_ROW * i, longest) for i, bar in enumerate(bars)]
-    body = format_html_join("", "{}", [(part,) for part in (*_axis(longest, height), *rows)])
+    marks = _spliced(splices, longest, height)
+    body = format_html_join("", "{}", [(part,) for part in (*_axis(longest, height), *marks, *rows)])
     return _svg("fall", FALL_WIDTH, height, f"Attempts. {words}", body)
 
 
 def _tried(attempts: Sequence[dict[str, Any]], node: str) -> list[Bar]:
     return [
         Bar(
-            label=f"{attempt['n']} · {_who(attempt, node)}",
+            label=f"{attempt['n']} · {where(attempt, node)}",
             note=f"{attempt.get('code') or 'ok'}, {ms(attempt.get('ms', 0.0))} ms",
             kind="ok" if attempt.get("outcome", "ok") == "ok" else "bad",
             begin_ms=attempt.get("started_ms", 0.0),
@@ -105,24 +129,28 @@ def _tried(attempts: Sequence[dict[str, Any]], node: str) -> list[Bar]:
 
 def _passed_over(candidates: Sequence[dict[str, Any]], node: str) -> list[Bar]:
     return [
-        Bar(label=f"– · {_who(each, node)}", note=f"passed over: {refusal(each)}", kind="skip")
+        Bar(label=f"– · {where(each, node)}", note=f"passed over: {refusal(each)}", kind="skip")
         for each in candidates
         if each.get("reason")
     ]
 
 
-@register.filter
-def refusal(candidate: dict[str, Any]) -> str:
-    """Return why a candidate was passed over, for people: "breaker open, 41 s left"."""
-    words = str(candidate.get("reason") or "").replace("_", " ")
-    detail = candidate.get("detail") or ""
-    return f"{words}, {detail}" if words and detail else words or detail
-
-
-def _who(one: dict[str, Any], node: str) -> str:
-    provider = one.get("provider") or "any provider"
-    where = one.get("node") or "local"
-    return f"{provider}, local" if where in ("local", node) else f"{provider} on {where}"
+def _spliced(splices: Sequence[dict[str, Any]], longest: float, height: int) -> list[SafeString]:
+    """Return a line through all rows where another provider went on with the answer."""
+    mark = (
+        '<line class="splice" x1="{0}" y1="4" x2="{0}" y2="{1}"/>'
+        '<text class="tick" x="{0}" y="{2}">{3}</text>'
+    )
+    return [
+        format_html(
+            mark,
+            f"{_x(min(splice.get('at_ms') or 0.0, longest), longest):.1f}",
+            height - AXIS_HEIGHT - SPLICE_HEIGHT + 4,
+            height - AXIS_HEIGHT - 2,
+            f"spliced after {splice.get('after_chunks', '?')} chunks",
+        )
+        for splice in splices
+    ]
 
 
 def _x(milliseconds: float, longest: float) -> float:
@@ -180,13 +208,15 @@ def _tick(milliseconds: float) -> str:
     return f"{milliseconds / 1000:.1f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
 
 
-def _svg(name: str, width: int, height: int, words: str, body: SafeString | str) -> SafeString:
+def _svg(
+    name: str, width: int, height: int, words: str, body: SafeString | str, *, fit: SafeString = LEFT
+) -> SafeString:
     return format_html(
         '<svg class="{}" viewBox="0 0 {} {}" {} role="img" aria-label="{}">{}</svg>',
         name,
         width,
         height,
-        LEFT,
+        fit,
         words,
         body,
     )

@@ -79,6 +79,18 @@ def breaker_pill(
     return _pill(look, word)
 
 
+@register.simple_tag
+def was_pill(state: str) -> SafeString:
+    """Return the pill of a breaker that nobody has heard of lately: never the colour of its last state."""
+    return _pill(Look("none", "history"), f"was {words(state)}")
+
+
+@register.simple_tag
+def cooling_pill(until_at: datetime, now: datetime) -> SafeString:
+    """Return the pill of a breaker that keeps calls away after a rate limit."""
+    return _pill(Look("warn", "snowflake"), format_html("cooling {}", until(until_at, now)))
+
+
 @register.filter
 def words(value: str) -> str:
     """Return a stored word as people write it: "gate_closed" is "gate closed"."""

@@ -1,10 +1,12 @@
 """What a list's address asks for: filters and cursor, checked, so that a typo is no silent empty list."""
 
+import re
 from collections.abc import Collection, Mapping
 
 from dashboard.selectors.keyset import Cursor
 
 KEY_MAX = 2**63 - 1
+KEY = re.compile(r"[0-9]{1,19}")  # longer ones are no keys, and Python refuses to read the longest
 PAUSE = "pause"
 
 
@@ -42,6 +44,6 @@ def _key(query: Mapping[str, str], name: str) -> int | None:
     value = query.get(name, "")
     if not value:
         return None
-    if not (value.isascii() and value.isdigit()) or int(value[:20]) > KEY_MAX:
+    if not KEY.fullmatch(value) or int(value) > KEY_MAX:
         raise BadQuery(f"{name}={value[:40]!r}: expected a key from the list's own links.")
     return int(value)

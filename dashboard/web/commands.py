@@ -23,6 +23,11 @@ def nodes() -> str:
     return f"curl {TOKEN} {_url('nodes')}"
 
 
+def node(name: str) -> str:
+    """Return the command that reads one node with its breakers as JSON."""
+    return f"curl {TOKEN} {_url(f'nodes/{name}')}"
+
+
 def traces() -> str:
     """Return the command that reads the newest traces as JSON."""
     return f"curl {TOKEN} {_url('traces')}"

@@ -1,6 +1,7 @@
 """Routing traces: the list, and the story of one."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -94,14 +95,31 @@ def _told(story: traces.Story) -> dict[str, Any]:
     trace = story.trace
     return {
         "trace": trace,
+        "story": story,
+        "models": _models(trace),
         "candidates": story.candidates,
         "attempts": story.attempts,
+        "splices": story.splices,
+        "alias_skips": story.alias_skips,
         "message": story.message,
+        "elsewhere": _elsewhere(trace),
         "title": _title(trace),
         "outcome_words": _outcome(trace),
         "why": WHY.get(Why(trace.why), "") if trace.why in set(Why) else "",
         "command": commands.trace(trace.pk),
     }
+
+
+def _models(trace: Trace) -> str:
+    """Return the way from the name that was asked for to the model that answered."""
+    steps = (trace.alias, trace.model_asked, trace.model_served)
+    return " → ".join(dict.fromkeys(step for step in steps if step)) or "default"
+
+
+def _elsewhere(trace: Trace) -> str:
+    """Return the filter of the list that finds the same error; "" when there was none."""
+    wanted = {"code": trace.code, "provider": trace.provider}
+    return urlencode({key: value for key, value in wanted.items() if value}) if trace.code else ""
 
 
 def _title(trace: Trace) -> str:

@@ -1,8 +1,10 @@
 """A streamed call: fails over until the first content, then belongs to whoever sent it (bus-and-breaker §1).
 
-NEW ──── start ────► COMMITTED ──── last chunk ────► ENDED
- │                       │  broke: a strike, and CallError
- └── nobody answered ────┴──────────────────────────► ENDED
+                   ┌─────────────────────────┐ another goes on with the answer
+                   ▼                         │
+NEW ──── start ────► COMMITTED ── broke: a strike ── nobody can: CallError ──► ENDED
+ │                       └────────────── last chunk ─────────────────────────► ENDED
+ └── nobody answered: CallError ─────────────────────────────────────────────► ENDED
 """
 
 import asyncio
@@ -14,11 +16,29 @@ from typing import NamedTuple, Self
 from meshcore.aio.dispatch import Dispatcher, Lease
 from meshcore.aio.exchange import Exchange
 from meshcore.clock import Clock
-from meshcore.errors import CallError, Code
+from meshcore.errors import CallError, Code, is_retryable
 from meshcore.journey import Journey
 from meshcore.openai_wire import COMMITTING, Chunk, ChunkKind
+from meshcore.splice import Begun, Seam, is_used_up, length_reached, obstacle
 
 UNCOMMITTED_MAX = 256  # chunks without content that are held back; beyond it the stream is committed as it is
+
+
+class _AtOnce:
+    """Stands for a timeout where nothing is waited for: timers cost more than chunks."""
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *exception: object) -> None:
+        pass
+
+    def expired(self) -> bool:
+        """Return False: there is no time that could pass."""
+        return False
+
+
+_AT_ONCE = _AtOnce()
 
 
 class _Committed(NamedTuple):
@@ -32,8 +52,8 @@ class BusStream:
     """The chunks of one call, in order, as their provider sent them; for one task at a time.
 
     Iterate it inside `async with`, or call `aclose`, which closes what is open upstream. After `start`,
-    `routed_via`, `model` and `attempts` say who serves it; a break after that raises CallError with
-    everything that was tried.
+    `routed_via`, `provider`, `model` and `attempts` say who serves it; a break after that raises CallError
+    with everything that was tried.
     """
 
     def __init__(
@@ -46,9 +66,11 @@ class BusStream:
         draining: bool,
         refusal: CallError | None,
         finished: Callable[[Journey, CallError | None], None],
+        continues: bool = False,
     ) -> None:
         self.trace_id = journey.request.trace_id
         self.routed_via = "local"
+        self.provider = ""
         self.model = ""
         self._journey = journey
         self._dispatcher = dispatcher
@@ -62,6 +84,9 @@ class BusStream:
         self._committed: _Committed | None = None
         self._held: deque[Chunk] = deque()  # came before the first content, and that itself
         self._complete = False  # the end, or the finish reason, was seen
+        self._follows = False  # the next chunk came with the last one: there is no wait to be bounded
+        self._begun = Begun() if continues else None
+        self._seam: Seam | None = None  # set as soon as others go on with what was begun
 
     @property
     def attempts(self) -> int:
@@ -76,10 +101,8 @@ class BusStream:
         if self._refusal is not None:
             self._end(self._refusal)
             raise self._refusal
-        while (lease := self._dispatcher.next(self._journey, draining=self._draining)) is not None:
-            if await self._try(lease):
-                return
-        raise self._give_up()
+        if not await self._is_served():
+            raise self._give_up()
 
     async def aclose(self) -> None:
         """Stop: close what is open upstream and give back slot and permit. Fine at any time and twice."""
@@ -94,16 +117,23 @@ class BusStream:
         return self
 
     async def __anext__(self) -> Chunk:
-        await self.start()
-        if self._held:
-            return self._held.popleft()
-        if self._committed is None:
-            raise StopAsyncIteration
-        lease, chunks = self._committed
-        in_time = asyncio.timeout(self._journey.deadline - self._clock())
+        if not self._started:
+            await self.start()
+        while not self._held:
+            if self._committed is None:
+                raise StopAsyncIteration
+            await self._read(*self._committed)
+        chunk = self._held.popleft()
+        if self._begun is not None:
+            self._begun.saw(chunk)
+        return chunk
+
+    async def _read(self, lease: Lease, chunks: AsyncIterator[Chunk]) -> None:
+        """Hold the next chunk, or let somebody else go on; raises StopAsyncIteration at the end."""
+        in_time = _AT_ONCE if self._follows else asyncio.timeout(self._journey.deadline - self._clock())
         try:
             async with in_time:
-                return self._seen(await anext(chunks))
+                self._held.append(self._seen(await anext(chunks)))
         except StopAsyncIteration:
             self._settle(lease, None)
             raise
@@ -116,7 +146,7 @@ class BusStream:
                 late = CallError(Code.TIMEOUT, "the call's deadline passed before the stream's end")
                 self._settle(lease, late)
                 raise self._journey.broken(late) from exc
-            raise self._broke(lease, exc) from exc
+            await self._recover(lease, exc)
 
     async def __aenter__(self) -> Self:
         return self
@@ -126,12 +156,19 @@ class BusStream:
     ) -> None:
         await self.aclose()
 
+    async def _is_served(self) -> bool:
+        """Return whether one of the candidates gave content."""
+        while (lease := self._dispatcher.next(self._journey, draining=self._draining)) is not None:
+            if await self._try(lease):
+                return True
+        return False
+
     async def _try(self, lease: Lease) -> bool:
         """Return whether this attempt gave content; raises CallError when no other may be made."""
         chunks: AsyncIterator[Chunk] | None = None
         try:
             async with asyncio.timeout(lease.timeout_seconds):
-                chunks = self._exchange.open(lease, self._journey)
+                chunks = self._open(lease)
                 await self._hold_until_content(chunks)
         except asyncio.CancelledError:
             await _close(chunks)
@@ -144,9 +181,11 @@ class BusStream:
             if self._dispatcher.failed(lease, self._journey, error):
                 return False
             raise self._give_up() from exc
-        self._dispatcher.committed(lease)
+        self._dispatcher.committed(lease, self._journey)
         self._committed = _Committed(lease, chunks)
+        self._journey.goes_on_with(lease.entry, now=self._clock())
         self.routed_via = lease.entry.via
+        self.provider = lease.entry.descriptor.provider
         self.model = lease.model
         return True
 
@@ -159,7 +198,9 @@ class BusStream:
 
     def _seen(self, chunk: Chunk) -> Chunk:
         self._complete = self._complete or chunk.kind is ChunkKind.FINISH
-        self._journey.count_tokens(chunk.usage)
+        self._follows = chunk.more and self._seam is None  # a seam may leave chunks out
+        if chunk.usage is not None:
+            self._journey.count_tokens(chunk.usage)
         return chunk
 
     def _give_up(self) -> CallError:
@@ -168,13 +209,29 @@ class BusStream:
         self._end(error)
         return error
 
-    def _broke(self, lease: Lease, exc: Exception) -> CallError:
-        """Strike who broke the committed stream; return the error to raise."""
+    async def _recover(self, lease: Lease, exc: Exception) -> None:
+        """Strike who broke the committed stream, and let another go on; raises CallError when none can."""
         error = self._exchange.failure(lease, self._journey, exc)
+        self._committed = None
         self._dispatcher.failed(lease, self._journey, error)
-        error = self._journey.broken(error)
-        self._end(error)
-        return error
+        begun, request = self._begun, self._journey.request
+        why_not = obstacle(request, begun) if begun is not None else ""
+        if begun is None or why_not or not is_retryable(error.code):
+            error = self._journey.broken(error, why_not)
+            self._end(error)
+            raise error from exc
+        if is_used_up(request, begun):
+            self._end(None)
+            self._held.append(length_reached(begun))
+            return
+        self._seam = Seam(begun)
+        self._journey.broke_off(begun, error)
+        if not await self._is_served():
+            raise self._give_up() from exc
+
+    def _open(self, lease: Lease) -> AsyncIterator[Chunk]:
+        chunks = self._exchange.open(lease, self._journey)
+        return chunks if self._seam is None else _joined(chunks, self._seam)
 
     def _settle(self, lease: Lease, error: CallError | None) -> None:
         """End an attempt without blame: it went well, or the caller left or ran out of time."""
@@ -189,6 +246,16 @@ class BusStream:
         self._committed = None
         self._held.clear()
         self._finished(self._journey, error)
+
+
+async def _joined(chunks: AsyncIterator[Chunk], seam: Seam) -> AsyncGenerator[Chunk, None]:
+    """Yield the rest of an answer as if who began it had sent it."""
+    try:
+        async for chunk in chunks:
+            if (joined := seam.join(chunk)) is not None:
+                yield joined
+    finally:
+        await _close(chunks)
 
 
 async def _close(chunks: AsyncIterator[Chunk] | None) -> None:

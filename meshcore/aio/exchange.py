@@ -44,13 +44,13 @@ class Exchange:
         return result
 
     def open(self, lease: Lease, journey: Journey) -> AsyncIterator[Chunk]:
-        """Return the chunks of one attempt at a stream; raises CallError."""
+        """Return the chunks of one attempt at a stream, or at the rest of one; raises CallError."""
         entry = lease.entry
         if entry.peer is not None:
             return self._reach().stream(entry.peer.record, self._forwarded(lease, journey))
         if entry.stream is None:
             raise CallError(Code.NOT_IMPLEMENTED, f"{_who(lease)} doesn't stream")
-        return entry.stream(journey.request, _info(lease, journey))
+        return entry.stream(journey.request_to(entry, lease.model), _info(lease, journey))
 
     def failure(self, lease: Lease, journey: Journey, exc: Exception) -> CallError:
         """Return the error that an exception means; of an unexpected one only its type is told."""
@@ -69,7 +69,7 @@ class Exchange:
             return await self._reach().call(entry.peer.record, self._forwarded(lease, journey))
         if entry.handler is None:
             raise CallError(Code.NOT_IMPLEMENTED, f"{_who(lease)} has no handler")
-        return await entry.handler(journey.request, _info(lease, journey))
+        return await entry.handler(journey.request_to(entry, lease.model), _info(lease, journey))
 
     def _reach(self) -> Transport:
         if self._transport is None:
@@ -77,7 +77,7 @@ class Exchange:
         return self._transport
 
     def _forwarded(self, lease: Lease, journey: Journey) -> RouteRequest:
-        request = journey.request
+        request = journey.request_to(lease.entry, lease.model)
         seconds = lease.timeout_seconds
         seconds -= min(ANSWER_MARGIN_SHARE * seconds, ANSWER_MARGIN_MAX_SECONDS)
         until = journey.deadline if request.stream else lease.started + seconds

@@ -5,6 +5,7 @@ does not know is counted as "other". Prompts, users and keys are never labels.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -48,29 +49,33 @@ class NodeMetrics:
         def histogram(name: str, what: str) -> Histogram:
             return Histogram(name, what, ("capability",), buckets=DURATION_SECONDS, registry=self._registry)
 
-        self._calls = counter("mesh_calls", "Calls of clients.", "capability", "outcome", "reason")
-        self._attempts = counter(
-            "mesh_route_attempts", "Tries for clients.", "capability", "outcome", "reason"
-        )
+        # Looked up by labels once, for every call touches them; closed sets of labels bound the caches, too.
+        reasons = ("capability", "outcome", "reason")
+        self._calls = cache(counter("mesh_calls", "Calls of clients.", *reasons).labels)
+        self._attempts = cache(counter("mesh_route_attempts", "Tries for clients.", *reasons).labels)
         self._failovers = counter(
             "mesh_failovers", "Tries after a failed one.", "from_node", "to_node", "reason"
         )
         self._transitions = counter(
             "mesh_provider_breaker_transitions", "Changes of breakers.", "node", "provider", "to"
         )
-        self._duration = histogram("mesh_call_duration_seconds", "Whole duration of clients' calls.")
-        self._first_token = histogram("mesh_time_to_first_token_seconds", "Until the first token.")
+        self._duration = cache(
+            histogram("mesh_call_duration_seconds", "Whole duration of clients' calls.").labels
+        )
+        self._first_token = cache(
+            histogram("mesh_time_to_first_token_seconds", "Until the first token.").labels
+        )
 
     def on_trace(self, trace: RoutingTrace) -> None:
         """Count a finished call of a client."""
         capability = trace.capability if trace.capability in _CAPABILITIES else OTHER
-        self._calls.labels(capability, trace.outcome, _reason(trace.code)).inc()
-        self._duration.labels(capability).observe(trace.duration_ms / 1000)
+        self._calls(capability, trace.outcome, _reason(trace.code)).inc()
+        self._duration(capability).observe(trace.duration_ms / 1000)
         if trace.ttft_ms is not None:
-            self._first_token.labels(capability).observe(trace.ttft_ms / 1000)
+            self._first_token(capability).observe(trace.ttft_ms / 1000)
         previous = None
         for attempt in trace.attempts:
-            self._attempts.labels(capability, attempt.outcome, _reason(attempt.code)).inc()
+            self._attempts(capability, attempt.outcome, _reason(attempt.code)).inc()
             if previous is not None:
                 self._failovers.labels(previous.node, attempt.node, _reason(previous.code)).inc()
             previous = attempt

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from meshcore.aio.alias_file import AliasFile
 from meshcore.aio.bus import BusSettings, CapabilityBus
 from meshcore.aio.bus_endpoint import BusEndpoint
 from meshcore.aio.drain_marker import DrainController
@@ -28,7 +29,9 @@ from meshcore.aio.peers import PeerPoller
 from meshcore.aio.peers_file import PeersFile
 from meshcore.aio.providers.from_config import provider_from
 from meshcore.aio.reporting import Reporting
+from meshcore.aio.standing_orders import StandingOrders
 from meshcore.aio.stop_requests import StopRequests
+from meshcore.alias import AliasBook
 from meshcore.api_keys import ApiKeys
 from meshcore.capability import Manifest
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
@@ -44,21 +47,38 @@ FINISH_SECONDS = 20.0  # for work in flight when the node stops: within the 30 s
 BREAKER_TICK_SECONDS = 0.2  # what time alone does to breakers is told at most so late
 
 
-async def run_node(config: NodeConfig, *, announce: Callable[[str], None], lifeline: bool = False) -> None:
+async def run_node(
+    config: NodeConfig,
+    *,
+    announce: Callable[[str], None],
+    lifeline: bool = False,
+    alias_file: AliasFile | None = None,
+) -> None:
     """Run a node until it is told to stop; `announce` gets its URL once it listens.
+
+    Its aliases follow `alias_file`, when there is one.
 
     Raises AlreadyRunning when another process has its home, OSError when it can't listen or write.
     """
     requests = StopRequests()
     with held_lock(Path(config.node.home) / "lock"), requests.listening(lifeline=lifeline):
-        await Node(config).run(requests, announce)
+        await Node(config, alias_file=alias_file).run(requests, announce)
 
 
 class Node:
     """A node's parts. It needs a running loop, and its home for itself."""
 
-    def __init__(self, config: NodeConfig, *, clock: Clock = monotonic, utcnow: UtcNow = utcnow) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        *,
+        alias_file: AliasFile | None = None,
+        clock: Clock = monotonic,
+        utcnow: UtcNow = utcnow,
+    ) -> None:
         self._config = config
+        self._alias_file = alias_file
+        self._aliases = AliasBook(config.aliases)
         self._url = config.node.advertise or f"http://{config.node.listen}"
         instance_id = secrets.token_hex(16)
         self._health = ProviderHealthCache(
@@ -67,10 +87,12 @@ class Node:
             clock=clock,
             utcnow=utcnow,
         )
+        self._orders = StandingOrders(self._health, self._aliases, utcnow=utcnow)
         self._controller = DrainController(
             home=config.node.home,
             on_status=self._on_status,
             on_step=self._on_step,
+            on_desired=self._orders.obey,
             policy=_drain_policy(config),
             instance_id=instance_id,
             clock=clock,
@@ -93,6 +115,7 @@ class Node:
             self._health.add_transition_listener(self._reporting.on_transition)
         for provider in self._providers:
             self._bus.register_provider(provider)
+        self._orders.obey(self._controller.desired)
 
     async def run(self, requests: StopRequests, announce: Callable[[str], None]) -> None:
         """Live until `requests.stop`; everything is closed when this returns."""
@@ -103,7 +126,7 @@ class Node:
             url = await self._gateway.start(listen.host, listen.port)
             stack.push_async_callback(self._gateway.stop)
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work) for work in self._works()]
+                tasks = [group.create_task(work) for work in self._works(requests)]
                 announce(url)
                 logger.info("%s listens on %s", self._config.node.id, url)
                 await requests.stop.wait()
@@ -121,8 +144,10 @@ class Node:
             stack.push_async_callback(provider.close)
         await asyncio.gather(*(provider.start() for provider in self._providers))
 
-    def _works(self) -> Iterator[Coroutine[Any, Any, None]]:
+    def _works(self, requests: StopRequests) -> Iterator[Coroutine[Any, Any, None]]:
         """Yield what goes on for as long as the node lives."""
+        if self._alias_file is not None:
+            yield self._alias_file.follow(self._aliases, requests.hangup)
         yield self._controller.watch()
         yield self._advance_breakers()
         yield self._probe()
@@ -191,7 +216,9 @@ class Node:
                 max_attempts=settings.max_attempts,
                 freshness_seconds=settings.freshness_seconds,
                 deadline_seconds=settings.deadline_seconds,
+                on_broken_stream=self._config.runs.on_broken_stream,
             ),
+            aliases=self._aliases,
             on_trace=self._on_trace,
         )
         bus.draining = lambda: not self._controller.accepts()

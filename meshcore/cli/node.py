@@ -2,11 +2,13 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from meshcore.aio.alias_file import AliasFile
 from meshcore.aio.logs import set_up_logs
 from meshcore.aio.node import run_node
 from meshcore.config import parse_config
@@ -29,7 +31,9 @@ def main(argv: Sequence[str]) -> int:
     if options.check:
         print(f"{options.config}: good")
         return 0
-    return _run(config, lifeline=options.lifeline)
+    path = options.config.absolute()
+    alias_file = AliasFile(path, lambda: load_config(path, os.environ).aliases)
+    return _run(config, alias_file, lifeline=options.lifeline)
 
 
 def load_config(path: Path, environ: Mapping[str, str]) -> NodeConfig:
@@ -38,8 +42,13 @@ def load_config(path: Path, environ: Mapping[str, str]) -> NodeConfig:
     try:
         text = read_file(str(path))
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: can't be read: {exc}") from exc
+        raise ConfigError(f"{path}: can't be read: {_why(exc)}") from exc
     return parse_config(text, path=str(path), environ=environ, read_file=read_file)
+
+
+def _why(exc: OSError | UnicodeDecodeError) -> str:
+    """Return the reason alone; the sentence has the path already."""
+    return getattr(exc, "strerror", None) or str(exc)
 
 
 def read_file(path: str) -> str:
@@ -63,15 +72,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(config: NodeConfig, *, lifeline: bool) -> int:
+def _run(config: NodeConfig, alias_file: AliasFile, *, lifeline: bool) -> int:
     set_up_logs()
     try:
-        asyncio.run(run_node(config, announce=_announce, lifeline=lifeline))
-    except (AlreadyRunning, OSError) as exc:
+        asyncio.run(run_node(config, announce=_announce, lifeline=lifeline, alias_file=alias_file))
+    except AlreadyRunning as exc:
         print(f"node: {exc}", file=sys.stderr)
         return FAILED
+    except OSError as exc:
+        where = f"{exc.filename}: " if exc.filename else ""
+        print(f"node: {where}{_why(exc)}", file=sys.stderr)
+        return FAILED
+    finally:
+        gc.unfreeze()
     return 0
 
 
 def _announce(url: str) -> None:
+    gc.freeze()  # what is there now stays: collections, which stop every call, needn't look at it again
     print(f"ready {url}", flush=True)

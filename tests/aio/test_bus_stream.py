@@ -1,17 +1,21 @@
 """Streams in one process: commit, failover before it, breaks after it, cancellation."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from meshcore.aio.bus import CapabilityBus
+from meshcore.aio.bus import BusSettings, BusStream, CapabilityBus
 from meshcore.aio.bus_stream import UNCOMMITTED_MAX
 from meshcore.aio.testing import wait_until
 from meshcore.aio.transport import InMemoryTransport
 from meshcore.capability import CapabilityDescriptor, RouteRequest
+from meshcore.config_sections import OnBrokenStream
 from meshcore.errors import CallError
 from meshcore.openai_wire import Chunk, ChunkKind, parse_chunk
 from meshcore.testing import ManualClock
+from meshcore.trace import RoutingTrace
 from tests.aio.bus_mesh import (
     BODY,
     CHAT,
@@ -201,6 +205,29 @@ async def test_after_the_first_token_the_callers_deadline_ends_the_stream_withou
     assert pair.at_rest()
 
 
+async def test_what_came_in_time_is_given_out_even_when_it_is_read_late() -> None:
+    clock = ManualClock()
+    bus = make_bus("node-a", clock=clock)
+    script = Script()
+
+    async def chunks(request: RouteRequest) -> AsyncIterator[Chunk]:
+        yield parse_chunk(says("one"), more=True)
+        yield parse_chunk(says("two"))
+        await forever()
+
+    bus.register_capability(script.descriptor, script.call, stream=chunks)
+    received = []
+
+    with pytest.raises(CallError) as caught:
+        async with bus.stream(*CHAT, BODY, deadline_seconds=5.0) as stream:
+            async for chunk in stream:
+                received.append(chunk.text)
+                clock.advance(10.0)
+
+    assert received == ["one", "two"]
+    assert caught.value.code == "timeout"
+
+
 async def test_closing_a_stream_closes_what_is_open_upstream_and_counts_as_neither() -> None:
     local = Script(says("begun"), forever)
     pair = Pair(local, Script())
@@ -346,3 +373,237 @@ async def test_a_provider_whose_stream_is_no_generator_serves_too() -> None:
     bus.register_capability(script.descriptor, script.call, stream=Plain)
 
     assert [chunk.text async for chunk in bus.stream(*CHAT, BODY)] == ["one", "two"]
+
+
+# Going on with an answer that broke
+
+PREFILL = {"model": "m", "continuation": "prefill"}
+
+
+def said(text: str, answer: str) -> bytes:
+    """Return a content chunk of an answer that has an id."""
+    return b'{"id":"%s","choices":[{"delta":{"content":"%s"}}]}' % (answer.encode(), text.encode())
+
+
+def ends(answer: str) -> bytes:
+    return b'{"id":"%s","choices":[{"delta":{},"finish_reason":"stop"}]}' % answer.encode()
+
+
+class Trio:
+    """node-a with a provider that breaks, and two others that can go on: one of its own, one of node-b."""
+
+    def __init__(self, broken: Script, own: Script | None, peers: Script | None, **settings: Any) -> None:
+        transport = InMemoryTransport()
+        self.a = make_bus("node-a", transport, settings=BusSettings(**settings))
+        self.b = make_bus("node-b", transport)
+        for script, bus in ((broken, self.a), (own, self.a), (peers, self.b)):
+            if script is not None:
+                script.offer_to(bus)
+        introduce(self.a, self.b)
+
+    async def read(self, body: dict[str, Any] = BODY) -> tuple[list[bytes], BusStream]:
+        async with self.a.stream(*CHAT, body) as stream:
+            return [chunk.data async for chunk in stream], stream
+
+    async def error(self, body: dict[str, Any] = BODY) -> tuple[list[bytes], CallError]:
+        received = []
+        with pytest.raises(CallError) as caught:
+            async with self.a.stream(*CHAT, body) as stream:
+                async for chunk in stream:
+                    received.append(chunk.data)
+        return received, caught.value
+
+    def trace(self) -> RoutingTrace:
+        return self.a.traces.last(1)[0]
+
+    def at_rest(self) -> bool:
+        return is_at_rest(self.a, self.b)
+
+
+def breaking(*steps: Any) -> Script:
+    return Script(*steps, fails("unavailable", "cut off"), provider="breaks")
+
+
+def able(*steps: Any, provider: str = "able", params: dict[str, Any] = PREFILL, **fields: Any) -> Script:
+    return Script(*steps, provider=provider, params=params, **fields)
+
+
+async def test_another_provider_goes_on_where_the_answer_broke() -> None:
+    able_one = able(ROLE, said("three ", "2"), ends("2"))
+    trio = Trio(breaking(said("one ", "1"), said("two ", "1")), able_one, None)
+
+    chunks, stream = await trio.read()
+
+    assert chunks == [said("one ", "1"), said("two ", "1"), said("three ", "1"), ends("1")]
+    assert able_one.requests[0].body["openai"]["messages"][-1] == {
+        "role": "assistant",
+        "content": "one two ",
+    }
+    assert (stream.routed_via, stream.attempts) == ("local", 2)
+    assert trio.at_rest()
+
+
+async def test_the_trace_shows_the_splice_and_both_attempts() -> None:
+    trio = Trio(breaking(said("one ", "1")), able(said("two ", "2"), ends("2"), USAGE), None)
+
+    await trio.read()
+
+    trace = trio.trace()
+    (splice,) = trace.splices
+    assert (splice.from_node, splice.from_provider) == ("node-a", "breaks")
+    assert (splice.to_node, splice.to_provider) == ("node-a", "able")
+    assert (splice.after_chunks, splice.reason) == (1, "unavailable")
+    assert [(each.outcome, each.committed) for each in trace.attempts] == [("error", True), ("ok", True)]
+    assert splice.at_ms >= trace.attempts[1].started_ms
+    assert (trace.outcome, trace.provider, trace.why) == ("ok", "able", "failover")
+    assert (trace.tokens_in, trace.tokens_out) == (2, 3)
+    first = trace.attempts[0]
+    assert trace.ttft_ms == first.started_ms + (first.ttft_ms or 0)
+    state = trio.a.health.get_state("breaks")
+    assert state is not None
+    assert state.consecutive_failures == 1
+
+
+async def test_a_peers_provider_goes_on_and_is_the_one_that_was_meant() -> None:
+    unable = Script(said("never", "3"), provider="unable")
+    trio = Trio(breaking(said("one ", "1")), None, able(ROLE, said("two ", "2"), ends("2")))
+    unable.offer_to(trio.b)
+    introduce(trio.a, trio.b)
+
+    chunks, stream = await trio.read()
+
+    assert chunks == [said("one ", "1"), said("two ", "1"), ends("1")]
+    assert unable.calls == 0
+    assert stream.routed_via == trio.trace().routed_via == "node-b"
+    assert [splice.to_node for splice in trio.trace().splices] == ["node-b"]
+    assert trio.at_rest()
+
+
+async def test_a_peers_answer_that_breaks_is_continued_too() -> None:
+    trio = Trio(fails_at_once := Script(fails("unavailable")), None, breaking(said("one ", "1")))
+    able(said("two ", "2"), ends("2")).offer_to(trio.b)
+    introduce(trio.a, trio.b)
+
+    chunks, _ = await trio.read()
+
+    assert fails_at_once.calls == 1
+    assert chunks == [said("one ", "1"), said("two ", "1"), ends("1")]
+    assert [(each.from_node, each.to_provider) for each in trio.trace().splices] == [("node-b", "able")]
+
+
+async def test_who_goes_on_may_break_and_be_continued_in_turn() -> None:
+    first, second = breaking(said("one ", "1")), able(said("two ", "2"), fails("timeout"), provider="second")
+    third = able(said("three ", "3"), ends("3"), params=PREFILL | {"continuation": "vllm"})
+    trio = Trio(first, second, third)
+
+    chunks, stream = await trio.read()
+
+    assert chunks == [said("one ", "1"), said("two ", "1"), said("three ", "1"), ends("1")]
+    assert third.requests[0].body["openai"]["messages"][-1]["content"] == "one two "
+    assert third.requests[0].body["openai"]["continue_final_message"] is True
+    assert [(each.after_chunks, each.reason) for each in trio.trace().splices] == [
+        (1, "unavailable"),
+        (2, "timeout"),
+    ]
+    assert stream.attempts == 3
+    assert trio.at_rest()
+
+
+async def test_who_fails_to_go_on_is_replaced_and_nothing_of_it_is_seen() -> None:
+    first, second = breaking(said("one ", "1")), able(said("", "2"), fails("unavailable"), provider="second")
+    trio = Trio(first, second, able(said("two ", "3"), ends("3")))
+
+    chunks, _ = await trio.read()
+
+    assert chunks == [said("one ", "1"), said("two ", "1"), ends("1")]
+    assert len(trio.trace().splices) == 1
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        (None, None),
+        (able(said("no", "2"), params={"model": "m"}), None),
+        (able(said("no", "2"), params=PREFILL | {"continuation": "none"}), None),
+        (able(said("no", "2"), params=PREFILL | {"model": "another"}), None),
+        (able(fails("unavailable"), provider="one"), able(fails("unavailable"))),
+        (able(fails("bad_request")), None),
+    ],
+)
+async def test_when_nobody_can_go_on_the_break_is_the_error(others: tuple[Script, Script]) -> None:
+    trio = Trio(breaking(said("one ", "1")), *others)
+
+    received, error = await trio.error()
+
+    assert received == [said("one ", "1")]
+    assert (error.code, error.attempts[0]["provider"]) == ("unavailable", "breaks")
+    assert error.message == "cut off; the answer can't be continued: no other provider can"
+    assert (trio.trace().outcome, trio.trace().splices) == ("error", ())
+    assert trio.trace().provider == "breaks"
+    assert trio.at_rest()
+
+
+async def test_a_request_that_rules_it_out_says_why() -> None:
+    other = able(said("never", "2"))
+    trio = Trio(breaking(said("one ", "1")), other, None)
+
+    _, error = await trio.error({**BODY, "openai": {"messages": BODY["input"]["messages"], "n": 2}})
+
+    assert error.message == "cut off; the answer can't be continued: the request asks for several choices"
+    assert other.calls == 0
+
+
+@pytest.mark.parametrize("setting", [OnBrokenStream.FAIL, OnBrokenStream.RESTART])
+async def test_a_node_may_be_told_not_to_continue(setting: OnBrokenStream) -> None:
+    other = able(said("never", "2"))
+    trio = Trio(breaking(said("one ", "1")), other, None, on_broken_stream=setting)
+
+    received, error = await trio.error()
+
+    assert (received, error.message, other.calls) == ([said("one ", "1")], "cut off", 0)
+
+
+async def test_a_break_that_is_the_requests_own_fault_is_not_continued() -> None:
+    other = able(said("never", "2"))
+    trio = Trio(Script(said("one ", "1"), fails("bad_request"), provider="breaks"), other, None)
+
+    _, error = await trio.error()
+
+    assert (error.code, other.calls) == ("bad_request", 0)
+
+
+async def test_an_answer_that_broke_at_its_limit_of_tokens_has_its_length() -> None:
+    other = able(said("never", "2"))
+    trio = Trio(breaking(said("one ", "1"), said("two ", "1")), other, None)
+
+    chunks, _ = await trio.read({**BODY, "openai": {"messages": BODY["input"]["messages"], "max_tokens": 2}})
+
+    last = parse_chunk(chunks[-1])
+    assert (len(chunks), last.finish_reason) == (3, "length")
+    assert (trio.trace().outcome, other.calls) == ("ok", 0)
+    assert trio.at_rest()
+
+
+async def test_a_reader_cancelled_while_somebody_is_asked_to_go_on_leaves_nothing_behind() -> None:
+    other = able(forever)
+    trio = Trio(breaking(said("one ", "1")), other, None)
+
+    reader = asyncio.create_task(trio.read())
+    await wait_until(lambda: other.running == 1)
+    reader.cancel()
+    await asyncio.wait([reader])
+
+    assert reader.cancelled()
+    assert (other.running, trio.trace().code) == (0, "cancelled")
+    assert trio.at_rest()
+
+
+async def test_a_callee_leaves_it_to_its_caller_to_find_who_goes_on() -> None:
+    other = able(said("never", "2"))
+    trio = Trio(breaking(said("one ", "1")), other, None)
+
+    stream = trio.a.handle_stream(RouteRequest(*CHAT, BODY, stream=True))
+    with pytest.raises(CallError):
+        [chunk async for chunk in stream]
+
+    assert other.calls == 0

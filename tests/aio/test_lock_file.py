@@ -31,10 +31,10 @@ def test_another_process_is_refused_by_name_until_the_holder_ends(tmp_path: Path
             pass
 
         holder.kill()
-    assert str(refusal.value) == f"{lock} is held by process {holder.pid}"
+    assert str(refusal.value) == f"already running: {lock} is held by process {holder.pid}"
     with held_lock(lock):
         assert lock.exists()
 
 
 def test_an_unknown_holder_is_another_process() -> None:
-    assert str(AlreadyRunning("/home/lock")) == "/home/lock is held by another process"
+    assert str(AlreadyRunning("/home/lock")) == "already running: /home/lock is held by another process"

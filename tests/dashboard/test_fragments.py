@@ -17,7 +17,11 @@ from meshcore.drain import NodeState
 from tests.dashboard.web import example_mesh, factory
 
 NOW = datetime(2026, 3, 5, 14, 21, 7, tzinfo=UTC)
-PAGES = {"fleet": "/", **{f"node:node-{x}": f"/nodes/node-{x}/" for x in "abcdef"}}
+PAGES = {
+    "fleet": "/",
+    "providers": "/providers/",
+    **{f"node:node-{x}": f"/nodes/node-{x}/" for x in "abcdef"},
+}
 OOB = ' hx-swap-oob="true"'
 FORBIDDEN = {
     *(
@@ -167,6 +171,9 @@ def test_a_change_of_a_provider_renders_its_breaker_on_the_page_of_the_node() ->
         ("node:node-a", "traces", {"c-figures-node-a"}),
         ("fleet", "nodes", {"c-verdict", "c-totals", "c-notices"}),
         ("fleet", "audit", set()),
+        ("providers", "heard", {f"c-heard-node-{x}" for x in "abcde"}),
+        ("providers", "node:node-b", set()),
+        ("providers", "nodes", set()),
         ("fleet", "node:nowhere", {"c-verdict", "c-totals", "c-notices"}),
         ("node:node-a", "node:node-b", set()),
         ("node:node-a", "nodes", set()),
@@ -195,10 +202,11 @@ def test_a_page_without_cells_renders_nothing(page: str) -> None:
     ("key", "pages"),
     [
         ("node:node-a", ("fleet", "node:node-a")),
-        ("providers:node-a", ("fleet", "node:node-a")),
+        ("providers:node-a", ("fleet", "node:node-a", "providers")),
+        ("providers", ()),
         ("nodes", ("fleet",)),
         ("traces", ("fleet", "node:")),
-        ("heard", ("fleet", "node:")),
+        ("heard", ("fleet", "node:", "providers")),
         ("audit", ()),
         ("node:", ()),
         ("", ()),
@@ -208,11 +216,27 @@ def test_a_key_names_its_pages(key: str, pages: tuple[str, ...]) -> None:
     assert fragments.pages_of(key) == pages
 
 
-@pytest.mark.parametrize("page", ["fleet", "node:node-b"])
-def test_rendering_everything_takes_three_queries(
-    page: str, django_assert_num_queries: DjangoAssertNumQueries
+def test_a_change_of_a_provider_renders_the_column_of_its_node_and_what_all_rows_amount_to() -> None:
+    cells = set(Cells(fragments.render("providers", "providers:node-b", NOW)).found)
+
+    assert {"c-verdict", "c-tally", "c-finding-ollama", "c-strip-groq", "c-error-vllm"} < cells
+    assert {f"c-breaker-node-b-{name}" for name in ("ollama", "groq", "vllm", "openrouter")} < cells
+    assert not [name for name in cells if name.startswith("c-breaker-node-a-")]
+    assert cells < set(pushed("providers").found)
+
+
+def test_a_breaker_of_a_node_that_fell_silent_is_pushed_without_its_colour() -> None:
+    later = Cells(fragments.render("providers", "providers:node-b", NOW + timedelta(seconds=60))).found
+
+    assert "was open" in later["c-breaker-node-b-ollama"]
+    assert "pill none" in later["c-breaker-node-b-ollama"]
+
+
+@pytest.mark.parametrize(("page", "queries"), [("fleet", 3), ("node:node-b", 3), ("providers", 4)])
+def test_rendering_everything_takes_a_fixed_number_of_queries(
+    page: str, queries: int, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(queries):
         fragments.render_all(page, NOW)
 
 

@@ -258,8 +258,8 @@ async def test_a_silent_node_becomes_stale_and_unreachable_without_a_write() -> 
         rt.on_change("", ears)
 
         clock.now = NOW + timedelta(seconds=5.5)
-        await ears.until("node:node-a")
-        assert ears.keys == ["node:node-a"]  # the same state, faded: the order stays
+        await ears.until("providers:node-a")
+        assert ears.keys == ["node:node-a", "providers:node-a"]  # the same state, faded: the order stays
 
         clock.now = NOW + timedelta(seconds=6.5)
         await ears.until("nodes")

@@ -68,13 +68,13 @@ def chunks(count: int) -> str:
 
 
 class Reader(threading.Thread):
-    """Reads a stream of a node to its end; `text` has what came so far, `ended_at` is wall clock seconds."""
+    """Reads a stream of a node to its end; `text` has what came so far, `heard_at` when (wall clock)."""
 
     def __init__(self, node: Node, content: str) -> None:
         super().__init__(daemon=True)
         self.text = ""
         self.routed_via = ""
-        self.ended_at = 0.0
+        self.heard_at = 0.0
         self._node = node
         self._content = content
 
@@ -87,7 +87,7 @@ class Reader(threading.Thread):
             self.routed_via = answer.headers["X-Mesh-Routed-Via"]
             for chunk in answer.parse():
                 self.text += (chunk.choices[0].delta.content or "") if chunk.choices else ""
-        self.ended_at = time.time()
+                self.heard_at = time.time()
 
 
 class Traffic:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from playwright.sync_api import Browser, StorageState
@@ -13,7 +14,13 @@ from tests.e2e.room import Room
 from tests.e2e.window import Window, running_chromium
 
 OpenWindow = Callable[[str], Window]
-Measured = Callable[[str, float], None]
+
+
+class Measured(Protocol):
+    """Takes down how much of something there was."""
+
+    def __call__(self, what: str, amount: float, unit: str = "s") -> None:
+        """Write it where whoever runs the tests can read it."""
 
 
 @pytest.fixture
@@ -44,6 +51,14 @@ def room(enrolled: tuple[Path, Enrolment], tmp_path_factory: pytest.TempPathFact
     finally:
         mesh.end()
         shutil.rmtree(mesh.folder)
+
+
+@pytest.fixture(autouse=True)
+def _logs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Print what the processes of a room logged behind each test, so that a failure shows it."""
+    yield
+    if "room" in request.fixturenames:
+        request.getfixturevalue("room").mesh.print_logs()
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +92,10 @@ def window(chromium: Browser, room: Room, signed_in: dict[str, StorageState]) ->
 
 @pytest.fixture
 def measured(record_property: Callable[[str, object], None]) -> Measured:
-    """Takes down how long something took; nothing is judged by it, because the machine may be busy."""
+    """Takes down what something took; no test is judged by its seconds, because the machine may be busy."""
 
-    def take_down(what: str, seconds: float) -> None:
-        record_property(what, f"{seconds:.3f} s")
-        print(f"measured: {what}: {seconds:.3f} s")
+    def take_down(what: str, amount: float, unit: str = "s") -> None:
+        record_property(what, f"{amount:.3f} {unit}")
+        print(f"measured: {what}: {amount:.3f} {unit}")
 
     return take_down

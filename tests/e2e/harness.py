@@ -136,11 +136,16 @@ class Process:
         assert self._popen is not None
         return self._popen.wait(seconds)
 
+    def ask_to_end(self) -> None:
+        """Ask it to end, if it was ever started."""
+        if self._popen is not None:
+            self.signal(signal.SIGTERM)
+
     def end(self) -> None:
         """End it in any case: asked first, killed after a grace."""
         if self._popen is None:
             return
-        self.signal(signal.SIGTERM)
+        self.ask_to_end()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(GRACE_SECONDS)
         self.kill()
@@ -279,7 +284,14 @@ class Mesh:
     def end(self) -> None:
         """End everything, and print what it logged."""
         for process in reversed(self._processes):
+            process.ask_to_end()
+        for process in self._processes:
             process.end()
+        self.print_logs()
+
+    def print_logs(self) -> None:
+        """Print the end of what each has logged."""
+        for process in self._processes:
             print(f"--- {process.name}\n{process.log()}")
 
     def _keep(self, process: AnyProcess) -> AnyProcess:

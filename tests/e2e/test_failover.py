@@ -137,7 +137,7 @@ def test_an_upstream_answers_whole_and_streamed(mesh: Mesh, upstream: Upstream) 
     url = upstream.url or endpoint_of_a_node(mesh)
     near = mesh.node("node-near", env={"UPSTREAM_KEY": upstream.key})
     provider = f'[[providers]]\nname = "far"\nbase_url = "{url}"\napi_key_env = "UPSTREAM_KEY"\n'
-    mesh.configure(near, providers={}, extra=provider)
+    mesh.configure(near, providers={}, extra=f"{provider}[gateway]\nallow_plain_http = true\n")
     near.start_and_wait()
     model = upstream.model or get_json(f"{near.url}/v1/models")["data"][0]["id"]
 

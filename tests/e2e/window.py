@@ -79,7 +79,7 @@ class Window:
     def close(self) -> None:
         """Close it, and fail if a page complained."""
         self.context.close()
-        assert self.complaints == []
+        assert not self.complaints, self.complaints
 
     def _on_console(self, message: ConsoleMessage) -> None:
         bad = message.type in ("error", "warning") or "Content Security Policy" in message.text

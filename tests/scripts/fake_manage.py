@@ -6,6 +6,7 @@ FAKE in the environment makes one of them misbehave.
 import json
 import os
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ class Server(BaseHTTPRequestHandler):
     """Dashboard and node in one: their paths differ."""
 
     def do_GET(self) -> None:
-        if self.path == "/healthz":
+        if self.path in ("/healthz", "/readyz"):
             self.answer({})
         elif self.path == "/v1/models":
             self.answer({"data": [{"id": "llama"}]})
@@ -56,6 +57,12 @@ def listen(port: int) -> None:
         server.serve_forever()
 
 
+def follow() -> None:
+    """End with the parent."""
+    sys.stdin.read()
+    os._exit(0)
+
+
 def main(command: str, arguments: list[str]) -> None:
     with (Path(__file__).parent / "steps").open("a") as steps:
         print(command, *arguments, file=steps)
@@ -67,6 +74,8 @@ def main(command: str, arguments: list[str]) -> None:
         print("sign in as operator with correct-horse")
     if command == "add_token":
         print("token:", TOKEN)
+    if "--lifeline" in arguments:
+        threading.Thread(target=follow, daemon=True).start()
     if command == "serve":
         listen(int(arguments[arguments.index("--port") + 1]))
     if command == "demo":

@@ -109,12 +109,12 @@ def test_a_trace_that_never_comes_is_an_error(far_side: FarSide, monkeypatch: py
         first_call.wait_for_trace(far_side.url, token="msh", trace_id="t-1")
 
 
-@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
-def test_a_dashboard_is_healthy_when_it_says_so(far_side: FarSide, status: int, healthy: bool) -> None:
+@pytest.mark.parametrize(("status", "yes"), [(200, True), (503, False)])
+def test_a_probe_says_yes_by_200_alone(far_side: FarSide, status: int, yes: bool) -> None:
     far_side.answers = {"/healthz": [(status, {})]}
 
-    assert first_call.is_healthy(far_side.url) is healthy
+    assert first_call.says_yes(f"{far_side.url}/healthz") is yes
 
 
-def test_a_dashboard_that_is_not_there_is_not_healthy() -> None:
-    assert not first_call.is_healthy("http://127.0.0.1:9")
+def test_nobody_says_yes_where_nobody_listens() -> None:
+    assert not first_call.says_yes("http://127.0.0.1:9/healthz")

@@ -75,6 +75,14 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
     raise AssertionError(f"{text!r} never came: {read}")
 
 
+def until_refused(port: int) -> None:
+    """Connect until nobody listens; returns after 10 s of answers."""
+    give_up_at = time.monotonic() + 10
+    while time.monotonic() < give_up_at:
+        socket.create_connection(("127.0.0.1", port)).close()
+        time.sleep(0.05)
+
+
 def steps(checkout: Path) -> list[str]:
     """The commands that manage.py was given, in order."""
     return [line.split()[0] for line in (checkout / "steps").read_text().splitlines()]
@@ -180,6 +188,17 @@ def test_when_a_part_ends_by_itself_the_rest_is_stopped(run: Run, checkout: Path
     code, output = ended(server)
     assert code == 1
     assert "script/server: demo ended by itself with exit code -9" in output
+
+
+def test_a_server_that_is_killed_leaves_nothing_running(run: Run) -> None:
+    server = run("--port", "19000")
+    url = dashboard_url(read_until(server, "correct-horse"))
+
+    server.kill()
+
+    ended(server)  # its output ends with the last process that holds it
+    with pytest.raises(ConnectionRefusedError):
+        until_refused(int(url.rpartition(":")[2]))
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,16 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from dashboard.management.shell import whoever_runs_this
 from dashboard.models import Node
 from dashboard.secrets import read_or_make
 from dashboard.services import nodes
+from meshcore.config import parse_config
+from meshcore.errors import ConfigError
 
+EDITABLE = {"MESH_GATEWAY_ALLOW_PLAIN_HTTP": "true"}  # the file's owner decides that; the node insists on it
 PROGRAM = "-m meshcore node --config"
 MESH_SECRET = "mesh_secret"  # noqa: S105 - the name of the file, as the demo's nodes have it
 ALONE = (
@@ -35,7 +39,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--upstream", default="http://127.0.0.1:11434/v1", help="any OpenAI-compatible URL"
         )
-        parser.add_argument("--listen", default="127.0.0.1:8110", help="HOST:PORT where the node answers")
+        parser.add_argument("--listen", default="127.0.0.1:8120", help="HOST:PORT where the node answers")
         parser.add_argument("--dashboard", default=settings.MESH_URL.origin, help="URL of this dashboard")
         parser.add_argument(
             "--folder", type=Path, help="write node.toml and node.token there, readable by you alone"
@@ -44,8 +48,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         """Add the node and say how to start it."""
         if options["folder"] is None:
-            node, secret = _add(options)
-            self._tell(node, secret, _configuration(node, options))
+            self._tell(*_add(options))
         else:
             self._write(options["folder"], options)
 
@@ -59,11 +62,11 @@ class Command(BaseCommand):
     def _write(self, folder: Path, options: dict[str, Any]) -> None:
         token, toml, mesh_secret = folder / "node.token", folder / "node.toml", _mesh_secret_file()
         with _OwnFile(token) as token_file, _OwnFile(toml) as toml_file:
-            node, secret = _add(options)
-            token_file.write(secret)
-            toml_file.write(
-                _configuration(node, options, token_file=token.name, mesh_secret_file=str(mesh_secret))
+            node, secret, configuration = _add(
+                options, token_file=token.name, mesh_secret_file=str(mesh_secret)
             )
+            token_file.write(secret)
+            toml_file.write(configuration)
         self.stdout.write(f"Node {node.name} is added; its token is in {token}, which nobody else can read.")
         self.stdout.write(f"It joins the mesh with the secret in {mesh_secret}.")
         self.stdout.write(f"Start it:\n\n  {_python()} {PROGRAM} {shlex.quote(str(toml))}")
@@ -96,11 +99,23 @@ class _OwnFile:
             self._path.unlink()
 
 
-def _add(options: dict[str, Any]) -> tuple[Node, str]:
+@transaction.atomic
+def _add(
+    options: dict[str, Any], *, token_file: str = "", mesh_secret_file: str = ""
+) -> tuple[Node, str, str]:
+    """Return the node, its token's secret and its configuration; adds nothing that could not start."""
     try:
-        return nodes.add(name=options["name"], community=options["community"], actor=whoever_runs_this())
-    except nodes.InvalidNode as exc:
+        node, secret = nodes.add(
+            name=options["name"], community=options["community"], actor=whoever_runs_this()
+        )
+        configuration = _configuration(
+            node, options, token_file=token_file, mesh_secret_file=mesh_secret_file
+        )
+        environ = {nodes.TOKEN_VARIABLE: secret, **EDITABLE}
+        parse_config(configuration, path="its node.toml", environ=environ, read_file=lambda _: secret)
+    except (nodes.InvalidNode, ConfigError) as exc:
         raise CommandError(str(exc)) from exc
+    return node, secret, configuration
 
 
 def _mesh_secret_file() -> Path:

@@ -19,7 +19,11 @@ class Command(BaseCommand):
         """Say what can be asked for."""
         parser.add_argument("name", help="what the audit trail calls its holder")
         parser.add_argument(
-            "--scope", action="append", required=True, choices=list(Scope), help="may be given several times"
+            "--scope",
+            action="append",
+            required=True,
+            choices=[scope.value for scope in Scope],
+            help="may be given several times",
         )
         parser.add_argument("--node", help="with nodes:push: the node that it is for")
         parser.add_argument("--network", action="append", default=[], help="only from there, as 10.0.0.0/8")

@@ -47,6 +47,9 @@ class Command(BaseCommand):
         """Add the command's options."""
         parser.add_argument("--dashboard", metavar="URL", default=settings.MESH_URL.origin)
         parser.add_argument("--var", metavar="DIR", type=Path, default=settings.VAR_DIR)
+        parser.add_argument(
+            "--lifeline", action="store_true", help="stop when standard input ends, as `serve` does"
+        )
         parser.add_argument("--set", metavar="TARGET=SETTING", action="append", help="turn a switch and end")
         parser.add_argument("--show", action="store_true", help="say how everything stands and end")
 
@@ -59,15 +62,16 @@ class Command(BaseCommand):
             elif options["show"]:
                 self.stdout.write(json.dumps(remote.show(var / "demo"), indent=2))
             else:
-                self._run(var, options["dashboard"].rstrip("/"))
+                self._run(var, options["dashboard"].rstrip("/"), lifeline=options["lifeline"])
         except (AlreadyRunning, ChildError, OSError, SwitchError, remote.DemoAway) as exc:
             raise CommandError(str(exc)) from exc
 
-    def _run(self, var: Path, dashboard_url: str) -> None:
+    def _run(self, var: Path, dashboard_url: str, *, lifeline: bool) -> None:
         with held_lock(var / "demo" / "lock"):  # before any port or token of a running demo is touched
             plan = make_plan(var, dashboard_url)
             connections.close_all()  # the database was only needed for the tokens
-            asyncio.run(run_demo(plan, code=settings.BASE_DIR, announce=self._announce))
+            demo = run_demo(plan, code=settings.BASE_DIR, announce=self._announce, lifeline=lifeline)
+            asyncio.run(demo)
 
     def _announce(self, url: str) -> None:
         self.stdout.write(f"ready {url}")

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,29 +15,31 @@ from meshcore.aio.demo.mesh import DemoMesh
 from meshcore.aio.demo.plan import NODES, Plan
 from meshcore.aio.demo.ports import HOST
 from meshcore.aio.demo.traffic import Traffic
+from meshcore.aio.stop_requests import StopRequests
 
 CLOSE_SECONDS = 0.5  # for requests to the page while the demo ends
 
 
-async def run_demo(plan: Plan, *, code: Path, announce: Callable[[str], None]) -> None:
+async def run_demo(
+    plan: Plan, *, code: Path, announce: Callable[[str], None], lifeline: bool = False
+) -> None:
     """Run the demo until SIGTERM or SIGINT; `announce` gets the address of its page once all is up.
 
     While it runs, `mesh.json` in the plan's folder says where everything is; no other demo may run there.
-    Raises OSError or ChildError when it can't be started. All of its processes have ended when this returns.
+    With `lifeline` the end of standard input, a pipe, stops it too. Raises OSError or ChildError when it
+    can't be started. All of its processes have ended when this returns.
     """
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    whole = asyncio.create_task(_run_until_cancelled(plan, code, announce))
-    stop = asyncio.create_task(stopped.wait())
-    try:
-        await asyncio.wait({whole, stop}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stop.cancel()
-        whole.cancel()
-    with suppress(asyncio.CancelledError):
-        await whole
+    requests = StopRequests()
+    with requests.listening(lifeline=lifeline):
+        whole = asyncio.create_task(_run_until_cancelled(plan, code, announce))
+        stop = asyncio.create_task(requests.stop.wait())
+        try:
+            await asyncio.wait({whole, stop}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            whole.cancel()
+        with suppress(asyncio.CancelledError):
+            await whole
 
 
 async def _run_until_cancelled(plan: Plan, code: Path, announce: Callable[[str], None]) -> None:

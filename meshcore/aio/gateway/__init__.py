@@ -1,6 +1,7 @@
 """The node's HTTP endpoint. Only this package knows aiohttp's server.
 
-server.py           listens, bounds connections, puts the routes together
+server.py           listens, puts the routes together
+connection.py       bounds of a connection, and the refusal of what is no HTTP
 client_routes.py    the OpenAI wire for clients
 peer_routes.py      the bus for other nodes
 operator_routes.py  health, readiness, metrics

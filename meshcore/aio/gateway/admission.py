@@ -2,12 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from meshcore.aio.drain_marker import DrainController
 from meshcore.drain import NodeState, Work, WorkKind
 from meshcore.errors import CallError, Code
 
 CLOSED_RETRY_SECONDS = 5.0  # a drain is given back by people or a deploy; asking more often helps nobody
+
+
+class Admitted(NamedTuple):
+    """A call that goes on; `edge`: it may only be passed on, to a peer."""
+
+    work: Work
+    edge: bool
 
 
 class Admission:
@@ -20,8 +28,8 @@ class Admission:
         self._streams = 0
 
     @contextmanager
-    def admitted(self, kind: WorkKind, work_id: str) -> Iterator[bool]:
-        """Count a call in while the context lasts; gives whether it may only be passed on, to a peer.
+    def admitted(self, kind: WorkKind, work_id: str) -> Iterator[Admitted]:
+        """Count a call in while the context lasts.
 
         Behind a closed gate work in flight can only fall, because nothing happens between gate and count.
         Raises CallError when the gate is closed, or when there are too many streams.
@@ -29,20 +37,20 @@ class Admission:
         is_stream = kind is WorkKind.STREAM
         if is_stream and self._streams >= self._max_streams:
             raise CallError(Code.CAPACITY_EXCEEDED, f"{self._node_id} has {self._max_streams} streams open")
-        work, edge = self._enter(kind, work_id)
+        admitted = self._enter(kind, work_id)
         self._streams += is_stream
         try:
-            yield edge
+            yield admitted
         finally:
             self._streams -= is_stream
-            work.close()
+            admitted.work.close()
 
-    def _enter(self, kind: WorkKind, work_id: str) -> tuple[Work, bool]:
+    def _enter(self, kind: WorkKind, work_id: str) -> Admitted:
         ledger = self._controller.ledger
         if self._controller.accepts():
-            return ledger.admit(kind, work_id), False
+            return Admitted(ledger.admit(kind, work_id), edge=False)
         if self._controller.edge_open():
-            return ledger.edge(work_id), True
+            return Admitted(ledger.edge(work_id), edge=True)
         raise self._closed()
 
     def _closed(self) -> CallError:

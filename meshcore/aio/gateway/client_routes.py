@@ -21,7 +21,7 @@ from meshcore.api_keys import ApiKeys
 from meshcore.bus_wire import error_of
 from meshcore.catalogue import can_serve, models_served, wanted
 from meshcore.clock import Clock, UtcNow
-from meshcore.drain import WorkKind
+from meshcore.drain import Work, WorkKind
 from meshcore.errors import CallError
 from meshcore.openai_upstream import answer_of
 from meshcore.openai_wire import Operation, Request, parse_request
@@ -80,9 +80,11 @@ class ClientRoutes:
             request = parse_request(operation, await read_body(http, self._limits.max_body_bytes))
             context = trace_context(http.headers.get(HEADER, ""), self._random)
             kind = WorkKind.STREAM if request.stream else WorkKind.CALL
-            with self._admission.admitted(kind, context.trace_id) as edge:
+            with self._admission.admitted(kind, context.trace_id) as (work, edge):
                 call = self._call(request, caller, context, edge)
-                return await (self._stream(http, call) if request.stream else self._whole(request, call))
+                return await (
+                    self._stream(http, call, work) if request.stream else self._whole(request, call)
+                )
 
         return serve
 
@@ -114,7 +116,7 @@ class ClientRoutes:
         answer = answer_of(request.operation, result, trace_id=result["_trace_id"], created=created)
         return json_answer(answer, headers=headers)
 
-    async def _stream(self, http: web.Request, call: dict[str, Any]) -> web.StreamResponse:
+    async def _stream(self, http: web.Request, call: dict[str, Any], work: Work) -> web.StreamResponse:
         async with self._bus.stream(**call) as stream:
             try:
                 await stream.start()
@@ -122,6 +124,7 @@ class ClientRoutes:
                 via, attempts = stream.routed_via, len(exc.attempts)
                 headers = mesh_headers(trace_id=stream.trace_id, routed_via=via, attempts=attempts)
                 return error_answer(exc, headers)
+            work.provider = stream.provider
             headers = mesh_headers(
                 trace_id=stream.trace_id,
                 routed_via=stream.routed_via,

@@ -10,7 +10,7 @@ from meshcore.aio.bus import CapabilityBus
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.exposition import CONTENT_TYPE, NodeMetrics
 from meshcore.aio.gateway.answers import json_answer
-from meshcore.aio.gateway.requests import caller_of
+from meshcore.aio.gateway.requests import caller_of, is_asked_locally
 from meshcore.api_keys import ApiKeys
 from meshcore.breaker_terms import BreakerState
 from meshcore.clock import UtcNow
@@ -55,7 +55,7 @@ class OperatorRoutes:
         return json_answer({"status": state}, status=503, headers={"Retry-After": READY_RETRY_SECONDS})
 
     async def _show_metrics(self, http: web.Request) -> web.Response:
-        if not is_loopback(http.remote):
+        if not (is_loopback(http.remote) and is_asked_locally(http)):
             caller_of(http, self._api_keys)
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 

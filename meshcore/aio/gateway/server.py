@@ -1,16 +1,16 @@
-"""Listens for clients, peers and operators, and bounds their connections."""
+"""Listens for clients, peers and operators."""
+
+import asyncio
 
 from aiohttp import web
 
 from meshcore.aio.gateway.answers import openai_errors
 from meshcore.aio.gateway.client_routes import ClientRoutes
+from meshcore.aio.gateway.connection import Connection
 from meshcore.aio.gateway.operator_routes import OperatorRoutes
 from meshcore.aio.gateway.peer_routes import PeerRoutes
 
-HEADER_MAX_BYTES = 16 << 10  # of one header or the request line; a longer one is answered 400
-HEADERS_MAX = 100
-KEEPALIVE_SECONDS = 75.0  # an idle connection is closed, also one that never sent a whole request
-LINGER_SECONDS = 2.0  # a client whose body was refused may still read why
+BACKLOG = 1024  # connections that wait to be accepted: all of `max_streams` may come in one burst
 STOP_SECONDS = 1.0  # for answers in flight when the server stops; the node has waited for them before
 
 
@@ -20,6 +20,7 @@ class Gateway:
     def __init__(self, clients: ClientRoutes, peers: PeerRoutes, operators: OperatorRoutes) -> None:
         self._routes = [*clients.routes(), *peers.routes(), *operators.routes()]
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
 
     def build(self) -> web.Application:
         """Return the application."""
@@ -29,28 +30,25 @@ class Gateway:
 
     async def start(self, host: str, port: int) -> str:
         """Listen, and return the URL; port 0 takes a free one. Raises OSError."""
-        runner = web.AppRunner(
-            self.build(),
-            access_log=None,
-            handler_cancellation=True,  # who leaves cancels the call, and with it what is open upstream
-            shutdown_timeout=STOP_SECONDS,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            lingering_time=LINGER_SECONDS,
-            max_line_size=HEADER_MAX_BYTES,
-            max_field_size=HEADER_MAX_BYTES,
-            max_headers=HEADERS_MAX,
-        )
+        # Who leaves cancels the call, and with it what is open upstream.
+        runner = web.AppRunner(self.build(), handler_cancellation=True, shutdown_timeout=STOP_SECONDS)
         await runner.setup()
+        server = runner.server
+        assert server is not None  # noqa: S101 - set up means that there is one
+        loop = asyncio.get_running_loop()
         try:
-            await web.TCPSite(runner, host, port).start()
+            listener = await loop.create_server(
+                lambda: Connection(server, loop=loop), host, port, backlog=BACKLOG
+            )
         except OSError:
             await runner.cleanup()
             raise
-        self._runner = runner
-        return f"http://{host}:{runner.addresses[0][1]}"
+        self._runner, self._listener = runner, listener
+        return f"http://{host}:{listener.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         """Stop listening and cut off what is still being answered; stopping again does nothing."""
-        if self._runner is not None:
+        if self._listener is not None and self._runner is not None:
+            self._listener.close()
             await self._runner.cleanup()
-            self._runner = None
+            self._runner = self._listener = None

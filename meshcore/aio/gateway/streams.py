@@ -18,17 +18,24 @@ CLIENT_SECONDS = 60.0  # a client that takes nothing for so long is hung up on
 logger = logging.getLogger(__name__)
 
 
-async def begin_stream(request: web.Request, headers: Headers) -> web.StreamResponse:
+class _ReadyStream(web.StreamResponse):
+    """A stream whose first events are there: its head goes out with them, in one system call."""
+
+    _send_headers_immediately = False
+
+
+async def begin_stream(
+    request: web.Request, headers: Headers, kind: type[web.StreamResponse] = web.StreamResponse
+) -> web.StreamResponse:
     """Send the head of an event stream."""
-    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", **headers}
-    response = web.StreamResponse(headers=headers)
+    response = kind(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", **headers})
     await response.prepare(request)
     return response
 
 
 async def answer_stream(request: web.Request, stream: BusStream, headers: Headers) -> web.StreamResponse:
     """Send a committed stream to its client, each chunk's data exactly as its provider sent it."""
-    response = await begin_stream(request, headers)
+    response = await begin_stream(request, headers, _ReadyStream)
     waiting: list[
         bytes
     ] = []  # chunks that came together are sent together: a system call costs more than a chunk
@@ -41,15 +48,21 @@ async def answer_stream(request: web.Request, stream: BusStream, headers: Header
         waiting.append(DONE_EVENT)
     except CallError as exc:
         waiting.append(encode(msgspec.json.encode(call_error_body(exc))))
-    await send(request, response, b"".join(waiting))
+    await send(request, response, b"".join(waiting), last=True)
     return response
 
 
-async def send(request: web.Request, response: web.StreamResponse, events: bytes) -> None:
-    """Send events; ConnectionError when the client is gone, or is hung up on because it takes nothing."""
+async def send(
+    request: web.Request, response: web.StreamResponse, events: bytes, *, last: bool = False
+) -> None:
+    """Send events, with the end of the stream behind the last ones.
+
+    ConnectionError when the client is gone, or is hung up on because it takes nothing.
+    """
+    write = response.write_eof if last else response.write
     try:
         async with asyncio.timeout(CLIENT_SECONDS):
-            await response.write(events)
+            await write(events)
     except TimeoutError:
         logger.info("hung up on a client that took nothing for %.0f s", CLIENT_SECONDS)
         if request.transport is not None:

@@ -15,11 +15,12 @@ import aiohttp
 
 from meshcore.capability import CallInfo, CapabilityDescriptor
 from meshcore.clock import Clock, UtcNow
-from meshcore.config_sections import ProviderSection
+from meshcore.config_sections import Continuation, ProviderSection
 from meshcore.errors import CallError, Code, FrameError
 from meshcore.openai_errors import upstream_error
 from meshcore.openai_upstream import models_of, result_of, upstream_request
 from meshcore.openai_wire import COMMITTING, UPSTREAM_PATH, Chunk, Operation, StreamReader
+from meshcore.splice import CONTINUATION
 
 ANSWER_MAX_BYTES = 32 << 20  # four times the biggest request
 ERROR_MAX_BYTES = 64 << 10  # of an error's body; only its message is read
@@ -51,12 +52,15 @@ class OpenAiProvider:
     def descriptors(self) -> list[CapabilityDescriptor]:
         """Return every operation with the models that are known; none before an upstream's list was read."""
         section = self._section
-        params = {
+        params: dict[str, Any] = {
             "model": self._models[0] if self._models else "",
             "models": list(self._models),
             "tools": section.tools,
             "vision": section.vision,
+            **({"context_tokens": section.context_tokens} if section.context_tokens else {}),
         }
+        if section.continuation is not Continuation.NONE:
+            params[CONTINUATION] = section.continuation
         return [
             CapabilityDescriptor(
                 name=operation,
@@ -72,6 +76,7 @@ class OpenAiProvider:
         """Open the pool, and ask for the models unless they are configured; a failure of that is logged."""
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # the bus bounds the calls in flight
+            cookie_jar=aiohttp.DummyCookieJar(),  # one client's cookies are no other's business
             timeout=aiohttp.ClientTimeout(sock_connect=self._section.connect_seconds),
             headers=self._headers,
             auto_decompress=True,
@@ -206,12 +211,14 @@ class _Patience:
     def saw(self, chunk: Chunk) -> None:
         """Start the wait for the next token; before the first one, neither role nor comment buys time."""
         self._begun = self._begun or chunk.kind in COMMITTING
-        if self._begun:
+        if self._begun and not chunk.more:
             self.until = min(self._now() + self._between_seconds, self._end)
 
 
 async def _reach_end(response: aiohttp.ClientResponse) -> None:
     """Let the body end, which is due now, so that the connection can be used again."""
+    if response.content.is_eof():
+        return
     with suppress(TimeoutError):
         async with asyncio.timeout(REUSE_SECONDS):
             while await response.content.readany():

@@ -29,7 +29,8 @@ plan = Plan(
     token_files={node: Path(file) for node, file in given["token_files"].items()},
     ports=given["ports"],
 )
-asyncio.run(run_demo(plan, code=Path.cwd(), announce=lambda url: print(f"ready {url}", flush=True)))
+announce = lambda url: print(f"ready {url}", flush=True)
+asyncio.run(run_demo(plan, code=Path.cwd(), announce=announce, lifeline=True))
 """
 
 
@@ -42,7 +43,9 @@ def demo(plan: Plan) -> Iterator[subprocess.Popen[str]]:
         "ports": dict(plan.ports),
     }
     argv = [sys.executable, "-c", RUN, json.dumps(given)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True) as demo:
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as demo:
         yield demo
         demo.kill()
 
@@ -82,6 +85,16 @@ def test_the_nodes_of_a_demo_that_was_killed_end_by_themselves(demo: subprocess.
     demo.kill()
 
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def test_a_demo_ends_with_its_lifeline(demo: subprocess.Popen[str], plan: Plan) -> None:
+    ready_url(demo)
+    assert demo.stdin is not None
+
+    demo.stdin.close()
+
+    assert demo.wait(timeout=30) == 0
+    assert not mesh_file(plan.folder).exists()
 
 
 def test_a_demo_can_be_stopped_while_it_starts(demo: subprocess.Popen[str], plan: Plan) -> None:

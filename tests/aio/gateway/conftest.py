@@ -16,6 +16,7 @@ from meshcore.aio.bus_endpoint import BusEndpoint
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.exposition import NodeMetrics
 from meshcore.aio.gateway import ClientLimits, ClientRoutes, Gateway, OperatorRoutes, PeerRoutes
+from meshcore.aio.health import ProviderHealthCache
 from meshcore.aio.http_transport import HttpTransport
 from meshcore.aio.mock_ai import MockAi
 from meshcore.aio.providers import OpenAiProvider
@@ -77,12 +78,13 @@ def start_node(stack: AsyncExitStack, tmp_path: Path) -> StartNode:
         api_keys: tuple[str, ...] = (),
         limits: ClientLimits | None = None,
         policy: DrainPolicy | None = None,
+        health: ProviderHealthCache | None = None,
     ) -> Node:
         limits = limits or ClientLimits()
         transport = HttpTransport(SECRET)
         stack.push_async_callback(transport.close)
         traces: list[RoutingTrace] = []
-        bus = CapabilityBus(node_id, transport=transport, on_trace=traces.append)
+        bus = CapabilityBus(node_id, transport=transport, on_trace=traces.append, health=health)
         for provider in providers:
             bus.register_provider(provider)
         controller = DrainController(

@@ -26,7 +26,7 @@ def test_a_call_counts_while_it_lasts(tmp_path: Path, clock: ManualClock) -> Non
     gate = controller(tmp_path, clock)
     admission = Admission("node-a", gate, max_streams=1)
 
-    with admission.admitted(WorkKind.CALL, "t1") as edge:
+    with admission.admitted(WorkKind.CALL, "t1") as (_, edge):
         assert not edge
         assert gate.readout().in_flight.calls == 1
 
@@ -62,7 +62,7 @@ def test_a_draining_node_passes_calls_on_until_its_grace_is_over(tmp_path: Path,
     admission = Admission("node-a", gate, max_streams=1)
     gate.enter()
 
-    with admission.admitted(WorkKind.CALL, "t1") as edge:
+    with admission.admitted(WorkKind.CALL, "t1") as (_, edge):
         assert edge
         assert (gate.readout().in_flight.total, gate.readout().edge) == (0, 1)
     clock.advance(30.0)

@@ -76,6 +76,17 @@ async def test_a_chat_is_streamed_and_says_where_it_comes_from(node: Any, client
     assert raw.headers["X-Mesh-Trace-Id"] == node.traces[0].trace_id
 
 
+async def test_whoever_waits_for_a_stream_can_see_who_serves_it(node: Any, client_of: ClientOf) -> None:
+    stream = await client_of(node).chat.completions.create(
+        model="mock-model", messages=user("slow:3x1 hang:after=1"), stream=True
+    )
+
+    async with stream:
+        work = node.controller.ledger.active_work()
+
+    assert [(each.kind, each.provider) for each in work] == [("stream", "alpha")]
+
+
 async def test_completions_and_embeddings_are_served_the_same_way(node: Any, client_of: ClientOf) -> None:
     client = client_of(node)
 

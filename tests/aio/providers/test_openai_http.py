@@ -19,7 +19,7 @@ from meshcore.aio.providers.openai_http import OpenAiProvider
 from meshcore.aio.testing import STREAM_HEAD, ByteServer, Step, http_answer, wait_until
 from meshcore.capability import CallInfo
 from meshcore.clock import monotonic
-from meshcore.config_sections import ProviderSection
+from meshcore.config_sections import Continuation, ProviderSection
 from meshcore.errors import CallError, Code
 from meshcore.mock_script import Faults
 from meshcore.openai_wire import ChunkKind
@@ -95,7 +95,7 @@ async def test_a_call_gives_the_upstreams_whole_answer_and_the_model_that_served
     result = await provider.call("llm.chat", chat(x_unknown=[1]), info())
 
     assert result["output"]["message"]["content"] == "chunk-1 chunk-2 "
-    assert result["openai"]["object"] == "chat.completion"
+    assert msgspec.json.decode(result["openai"])["object"] == "chat.completion"
     assert result["model"] == "m1"
     assert mock.calls.last is not None
     assert mock.calls.last["body"] == chat(x_unknown=[1])["openai"] | {"model": "m1"}
@@ -159,6 +159,16 @@ async def test_the_key_goes_to_the_upstream_and_the_trace_with_it() -> None:
     assert server.requests[0].head.startswith("POST /v1/chat/completions ")
     assert server.requests[0].header("Authorization") == "Bearer sk-secret"
     assert server.requests[0].header("traceparent") == "00-aa-bb-01"
+
+
+async def test_a_cookie_that_an_upstream_sets_in_one_call_is_not_sent_with_the_next() -> None:
+    server = ByteServer(http_answer(ANSWER, headers="Connection: close\r\nSet-Cookie: who=alice\r\n"))
+
+    async with server.serve() as url, provider_for(url.replace("127.0.0.1", "localhost")) as provider:
+        await provider.call("llm.chat", chat(), info())
+        await provider.call("llm.chat", chat(), info())
+
+    assert [request.header("Cookie") for request in server.requests] == ["", ""]
 
 
 async def test_without_a_key_none_is_sent() -> None:
@@ -441,6 +451,13 @@ async def test_configured_models_are_offered_with_every_operation() -> None:
     assert [descriptor.name for descriptor in offered] == ["llm.chat", "llm.completion", "llm.embedding"]
     assert offered[0].params == {"model": "m1", "models": ["m1", "m2"], "tools": True, "vision": True}
     assert (offered[0].provider, offered[0].max_concurrent, offered[0].timeout_seconds) == ("alpha", 3, 60.0)
+
+
+async def test_only_who_can_go_on_from_a_partial_answer_says_so() -> None:
+    section = ProviderSection(name="alpha", models=("m1",), continuation=Continuation.PREFILL)
+    provider = OpenAiProvider(section, clock=monotonic, utcnow=lambda: NOW)
+
+    assert provider.descriptors()[0].params["continuation"] == "prefill"
 
 
 async def test_models_are_discovered_at_the_start() -> None:

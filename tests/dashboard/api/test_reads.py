@@ -101,12 +101,16 @@ def test_traces_are_filtered(query: str, found: list[str], node: Node, now: date
 def test_one_trace_tells_its_whole_story(node: Node, now: datetime, caller: Make) -> None:
     trace = call(node, now, 1, outcome="error")
     attempts = [{"n": 1, "node": "node-a", "provider": "ollama", "code": "timeout"}]
-    TraceDetail.objects.create(trace=trace, attempts=attempts, candidates=[{"node": "b"}], message="too slow")
+    more = {"splices": [{"after_chunks": 4}], "alias_skips": [{"entry": "groq/x"}]}
+    TraceDetail.objects.create(
+        trace=trace, attempts=attempts, candidates=[{"node": "b"}], message="too slow", **more
+    )
 
     told = caller(Scope.READ).get(f"traces/{trace.pk}").json()
 
     assert (told["id"], told["attempts"], told["message"]) == (str(trace.pk), attempts, "too slow")
     assert told["candidates"] == [{"node": "b"}]
+    assert {key: told[key] for key in more} == more
 
 
 @pytest.mark.parametrize("ident", ["1", "t-1", "²", "9" * 30])

@@ -225,6 +225,7 @@ async def test_a_page_that_nobody_watches_costs_nothing(rt: Runtime, hall: Fanou
     ("page", "keys"),
     [
         ("fleet", {"nodes"}),
+        ("providers", {"nodes", "providers"}),
         ("traces", {"traces"}),
         ("audit", {"audit"}),
         ("node:node-a", {"providers:node-a", "drains", "traces"}),

@@ -71,6 +71,7 @@ def test_a_trace_whose_detail_is_gone_still_has_its_row(calls: list[Trace]) -> N
 
     assert story is not None
     assert (story.attempts, story.candidates, story.message) == ([], [], "")
+    assert (story.splices, story.alias_skips) == ([], [])
 
 
 def test_what_is_not_there_is_none(calls: list[Trace]) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dashboard.models import Node
-from dashboard.selectors import nodes, verdict
+from dashboard.selectors import matrix, nodes, verdict
 from dashboard.selectors.verdict import Tone
 from meshcore.breaker import BreakerState
 from meshcore.drain import NodeState
@@ -23,6 +23,40 @@ def said() -> verdict.Verdict:
 def opened(node: Node, key: str, *, since_seconds: float = 60.0) -> None:
     error, state = "connect timeout", BreakerState.OPEN
     factory.breaker(node, key, now=NOW, state=state, error=error, since_seconds=since_seconds)
+
+
+def said_of_providers() -> tuple[Tone, str, int]:
+    found = verdict.of_providers(matrix.read(now=NOW))
+    return found.tone, found.sentence, found.others
+
+
+def test_of_providers_the_one_that_one_node_alone_sees_down_is_told_first() -> None:
+    mesh = [factory.seen_node(name, now=NOW) for name in ("node-a", "node-b", "node-c")]
+    opened(mesh[1], "ollama")
+    opened(mesh[0], "groq")
+    opened(mesh[1], "groq")
+    opened(mesh[2], "groq")
+
+    assert said_of_providers() == (Tone.BAD, "Only node-b sees ollama down: path, not provider", 1)
+
+
+@pytest.mark.parametrize(("nodes", "words"), [(1, "on 1 node"), (2, "on 2 nodes")])
+def test_of_providers_a_strike_is_doubt(nodes: int, words: str) -> None:
+    for n in range(nodes):
+        node = factory.seen_node(f"node-{n}", now=NOW)
+        factory.breaker(node, "groq", now=NOW, state=BreakerState.SUSPECT, strikes=1)
+
+    assert said_of_providers() == (Tone.WARN, f"groq is in doubt {words}", 0)
+
+
+def test_of_providers_nothing_open_is_well_only_while_somebody_is_heard() -> None:
+    assert said_of_providers() == (Tone.NONE, "No provider yet", 0)
+
+    node = factory.seen_node("node-a", now=NOW)
+    assert said_of_providers() == (Tone.OK, "No breaker is open", 0)
+
+    factory.silent_for(node, 60, now=NOW)
+    assert said_of_providers() == (Tone.NONE, "No node is heard that told of its providers", 0)
 
 
 def test_without_nodes_there_is_nothing_to_judge() -> None:

@@ -48,7 +48,7 @@ def test_a_report_is_a_row_with_ends_instead_of_countdowns(node: Node, now: date
         now,
     )
     assert (row.open_until, row.cooling_until) == (now + timedelta(seconds=60), now + timedelta(seconds=5))
-    assert moved == Moved(any=True, troubled_before=0, troubled_after=1)
+    assert moved == Moved(any=True, listed=True, troubled_before=0, troubled_after=1)
 
 
 def test_a_frame_that_says_nothing_of_breakers_costs_nothing(node: Node, now: datetime) -> None:
@@ -76,7 +76,9 @@ def test_rows_are_written_only_when_they_changed(node: Node, now: datetime) -> N
 def test_an_end_that_moved_is_news(node: Node, now: datetime) -> None:
     update(node, now, opened(now))
 
-    assert update(node, now, opened(now, 90.0)).any
+    moved = update(node, now, opened(now, 90.0))
+
+    assert (moved.any, moved.listed) == (True, False)
     assert ProviderHealth.objects.get().open_until == now + timedelta(seconds=90)
 
 
@@ -85,9 +87,16 @@ def test_recovery_is_news_and_takes_the_trouble_away(node: Node, now: datetime) 
 
     moved = update(node, now, closed())
 
-    assert moved == Moved(any=True, troubled_before=1, troubled_after=0)
+    assert moved == Moved(any=True, listed=True, troubled_before=1, troubled_after=0)
     assert ProviderHealth.objects.get(key="alpha").open_until is None
     assert ProviderHealth.objects.count() == 2
+
+
+def test_a_strike_is_news_and_no_other_list(node: Node, now: datetime) -> None:
+    update(node, now, closed())
+    suspect = BreakerReport(key="alpha", state=BreakerState.CLOSED, last_error="one of two")
+
+    assert update(node, now, suspect) == Moved(any=True)
 
 
 def test_what_a_full_report_does_not_name_is_gone(node: Node, now: datetime) -> None:
@@ -95,7 +104,7 @@ def test_what_a_full_report_does_not_name_is_gone(node: Node, now: datetime) -> 
 
     moved = update(node, now, closed("beta"), full=True)
 
-    assert moved == Moved(any=True, troubled_before=1, troubled_after=0)
+    assert moved == Moved(any=True, listed=True, troubled_before=1, troubled_after=0)
     assert [row.key for row in ProviderHealth.objects.all()] == ["beta"]
 
 

@@ -147,7 +147,7 @@ def test_a_breaker_that_opens_is_announced_and_moves_the_node(connected: Node, n
     opened = BreakerReport(key="alpha", state=BreakerState.OPEN, strikes=2, seconds_remaining=60.0)
     apply(connected, frame(now, no=2, breakers=(opened,)), now)
 
-    assert new_keys() == ["node:node-a", "providers:node-a", "nodes"]
+    assert new_keys() == ["node:node-a", "providers:node-a", "providers", "nodes"]
     assert ProviderHealth.objects.get().open_until == now + timedelta(seconds=60)
 
 

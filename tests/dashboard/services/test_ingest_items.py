@@ -72,6 +72,25 @@ def test_a_call_is_a_thin_row_and_its_detail() -> None:
     assert detail.message == "m"
 
 
+def test_splices_and_passed_over_aliases_stand_beside_the_call() -> None:
+    splice = {
+        "at_ms": 914.0,
+        "after_chunks": 42,
+        "from_node": "node-a",
+        "from_provider": "alpha",
+        "to_node": "node-b",
+        "to_provider": "beta",
+        "reason": "partition",
+    }
+    skip = {"entry": "gamma/large", "reason": "no_tools"}
+
+    found = sort_out(trace(splices=[splice], alias_skips=[skip]), trace(2))
+
+    spliced, plain = (kept.trace[1] for kept in found.kept if kept.trace)
+    assert (spliced.splices, spliced.alias_skips) == ([splice], [skip])
+    assert (plain.splices, plain.alias_skips) == ([], [])
+
+
 def test_each_kind_is_kept_as_what_it_is() -> None:
     step = {"kind": "drain_step", "seq": 4, "at": AT, "generation": 1, "step": "drained"}
 

@@ -141,6 +141,8 @@ def test_tokens_that_can_not_be_checked_let_nobody_in(now: datetime) -> None:
         ({"networks": ["10.0.0.1/8"]}, "networks"),
         ({"networks": ["here"]}, "networks"),
         ({"expires_seconds": 0}, "expires_seconds"),
+        ({"expires_seconds": 1e300}, "at most 315360000"),
+        ({"expires_seconds": float("nan")}, "expires_seconds=nan"),
     ],
 )
 def test_a_token_that_makes_no_sense_is_not_made(wish: dict[str, Any], named: str, now: datetime) -> None:

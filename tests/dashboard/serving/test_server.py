@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
-from tests.dashboard.served import ROOT, Served, environment, manage, serving
+from tests.dashboard.served import ROOT, Served, serving
 
 MIB = 1024 * 1024
 MAY_GROW_MIB = 8.0  # what a process's memory moves by itself; the bodies sent below are far larger
@@ -74,6 +74,12 @@ def test_pages_static_files_and_health_are_served(served: Served) -> None:
     assert headers["Server"] == "meshboard"
 
     assert ask(served, "GET", "/healthz")[0] == 200
+
+
+def test_a_client_does_not_say_where_our_links_begin(served: Served) -> None:
+    _, headers, _ = ask(served, "GET", "/audit/", headers={"Daphne-Root-Path": "/evil"})
+
+    assert headers["Location"] == "/login/?next=/audit/"
 
 
 def test_a_body_that_is_announced_too_large_is_refused_while_nothing_of_it_came(served: Served) -> None:
@@ -161,26 +167,6 @@ def test_it_stops_in_time_with_a_half_sent_request_and_an_idle_connection(
         assert "Traceback" not in served.stderr
 
 
-@pytest.fixture
-def signed_in(migrated: Path) -> str:
-    """The cookie of somebody who may look, in the server's database."""
-    made = manage("shell", "--command", SIGN_IN, env=environment(migrated))
-    assert made.returncode == 0, made.stderr
-    return made.stdout.strip().splitlines()[-1]
-
-
-SIGN_IN = """
-from django.conf import settings
-from django.contrib.auth.models import Group, User
-from django.test import Client
-user, _ = User.objects.get_or_create(username="bob")
-user.groups.add(Group.objects.get(name="viewer"))
-client = Client()
-client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-print(settings.SESSION_COOKIE_NAME + "=" + client.cookies[settings.SESSION_COOKIE_NAME].value)
-"""
-
-
 def open_page(served: Served, cookie: str) -> ClientConnection:
     url = f"ws://127.0.0.1:{served.port}/live?page=fleet"
     return connect_websocket(url, origin=served.url, additional_headers={"Cookie": cookie}, open_timeout=30)
@@ -230,6 +216,20 @@ def test_a_message_beyond_the_bound_closes_the_websocket(served: Served, signed_
 
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1009
+
+
+@pytest.mark.parametrize("header", ["Origin: null", "Host: here:port"])
+def test_a_handshake_that_makes_no_sense_is_refused_and_leaves_no_trace(served: Served, header: str) -> None:
+    name, _, value = header.partition(": ")
+    head = "".join(
+        f"{key}: {told}\r\n" for key, told in {"Host": "here", **upgrade(served), name: value}.items()
+    )
+    with connect(served) as client:
+        client.sendall(f"GET /live?page=fleet HTTP/1.1\r\n{head}\r\n".encode())
+
+        assert client.recv(13) == b"HTTP/1.1 400 "
+    assert ask(served, "GET", "/healthz")[0] == 200
+    assert "Traceback" not in served.stderr
 
 
 def test_a_code_that_servers_need_arrives(served: Served, signed_in: str) -> None:

@@ -11,6 +11,10 @@ def test_an_id_says_what_and_whose() -> None:
     assert cell("breaker", "node-a", "ollama/llama3.1") == "c-breaker-node-a-ollama_2f_llama3_2e_1"
 
 
+def test_two_names_are_not_taken_for_two_others() -> None:
+    assert cell("breaker", "node", "a-groq") != cell("breaker", "node-a", "groq")
+
+
 def test_different_names_have_different_ids() -> None:
     names = ["a.b", "a_b", "a-b", "a/b", "a:b", "a_2e_b"]
 

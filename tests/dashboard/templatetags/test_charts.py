@@ -5,8 +5,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from dashboard.selectors.strips import Level
 from dashboard.templatetags import charts
-from tests.dashboard.web.factory import CANDIDATES, FAILED_OVER
+from tests.dashboard.web.factory import CANDIDATES, FAILED_OVER, SPLICE, SPLICED
 
 
 def parsed(svg: str) -> ElementTree.Element:
@@ -60,7 +61,7 @@ def test_attempts_stand_one_behind_the_other_on_one_axis() -> None:
 def test_who_was_passed_over_is_told_with_the_reason() -> None:
     svg = charts.waterfall(FAILED_OVER, CANDIDATES, "node-b")
 
-    assert len(list(parsed(svg).iterfind("line[@class='skip']"))) == 2
+    assert len(list(parsed(svg).iterfind("line[@class='skip']"))) == 4
     assert "passed over: breaker open, 41 s left" in svg
     assert "groq, local" in svg
     assert "ollama on node-a" in svg
@@ -79,17 +80,35 @@ def test_a_call_of_no_time_and_a_call_without_attempts_can_be_drawn() -> None:
     assert parsed(charts.waterfall([], [], "node-a")).get("aria-label") == "Attempts. "
 
 
-@pytest.mark.parametrize(
-    ("candidate", "words"),
-    [
-        ({"reason": "breaker_open", "detail": "41 s left"}, "breaker open, 41 s left"),
-        ({"reason": "draining"}, "draining"),
-        ({"detail": "odd"}, "odd"),
-        ({}, ""),
-    ],
-)
-def test_a_refusal_in_words(candidate: dict[str, str], words: str) -> None:
-    assert charts.refusal(candidate) == words
+def test_a_splice_is_a_line_at_its_moment_with_its_words() -> None:
+    svg = charts.waterfall(SPLICED, [], "node-b", [SPLICE])
+
+    (line,) = parsed(svg).iterfind("line[@class='splice']")
+    second = rects(svg, "wait")[1]
+    assert float(line.get("x1", "0")) == pytest.approx(second["x"], abs=1)
+    assert "spliced after 42 chunks" in svg
+    assert "vllm on node-c went on from there." in (parsed(svg).get("aria-label") or "")
+
+
+@pytest.mark.parametrize("splice", [{}, {"at_ms": 1e9}, {"at_ms": None, "after_chunks": 3}])
+def test_a_splice_out_of_place_stays_in_the_picture(splice: dict[str, float]) -> None:
+    svg = charts.waterfall(SPLICED, [], "node-b", [splice])
+
+    (line,) = parsed(svg).iterfind("line[@class='splice']")
+    assert charts.FALL_LABEL <= float(line.get("x1", "0")) <= charts.FALL_WIDTH - charts.FALL_NOTE
+
+
+def test_a_day_is_drawn_by_height_and_not_by_colour_alone() -> None:
+    slots = [Level.UNKNOWN, Level.CALM, Level.CALM, Level.DOUBT, Level.DOWN, Level.DOWN]
+
+    svg = charts.day_strip(slots, "opened once")
+
+    bars = [(kind, rects(svg, kind)[0]) for kind in ("unknown", "calm", "doubt", "down")]
+    assert [(bar["x"], bar["width"]) for _, bar in bars] == [(0, 4), (4, 8), (12, 4), (16, 8)]
+    heights = [bar["height"] for _, bar in bars]
+    assert heights == sorted(set(heights))
+    assert {bar["y"] + bar["height"] for _, bar in bars} == {charts.STRIP_HEIGHT}
+    assert parsed(svg).get("aria-label") == "The last 24 hours: opened once"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +116,8 @@ def test_a_refusal_in_words(candidate: dict[str, str], words: str) -> None:
     [
         charts.sparkline((1.0, 2.0), (0, 1)),
         charts.waterfall(FAILED_OVER, CANDIDATES, "node-b"),
+        charts.day_strip([Level.DOWN], '"><script>'),
+        charts.waterfall(SPLICED, [], "node-b", [{"after_chunks": "<script>"}]),
         charts.waterfall([{"n": 1, "provider": "<script>", "code": '"'}], [], "node-a"),
     ],
 )

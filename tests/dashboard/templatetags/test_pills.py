@@ -29,6 +29,21 @@ def test_every_state_of_a_breaker_has_a_look(state: BreakerState) -> None:
     assert state.value.replace("_", " ") in pill
 
 
+@pytest.mark.parametrize("state", BreakerState)
+def test_what_was_not_heard_of_lately_has_the_colour_of_nothing(state: BreakerState) -> None:
+    pill = pills.was_pill(state.value)
+
+    assert 'class="pill none"' in pill
+    assert f"was {state.value.replace('_', ' ')}" in pill
+
+
+def test_cooling_counts_down() -> None:
+    pill = pills.cooling_pill(NOW + timedelta(seconds=12), NOW)
+
+    assert "cooling <time data-until=" in pill
+    assert ">12 s</time>" in pill
+
+
 @pytest.mark.parametrize("outcome", [*Outcome, *DrainStatus])
 def test_every_outcome_has_a_look(outcome: str) -> None:
     assert outcome in pills.OUTCOME_LOOKS

@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import count
 
-from dashboard.models import Node
+from dashboard.models import Node, Trace
 from meshcore.breaker import BreakerState
 from meshcore.drain import ActiveWork, NodeState
 from tests.dashboard.web.factory import (
     FAILED_OVER,
+    SKIPPED_ALIAS,
+    SPLICE,
+    SPLICED,
     breaker,
     desired_drain,
     minutes,
@@ -108,8 +111,68 @@ def make(*, now: datetime) -> dict[str, Node]:
         to=BreakerState.CLOSED,
         reason="probe answered",
     )
+    _last_day(found, now=now)
+    _peers(found, now=now)
     _traces(found, now=now)
     return found
+
+
+def _last_day(found: dict[str, Node], *, now: datetime) -> None:
+    """Let breakers have opened and closed, some of them on every node."""
+    for key, names, hours, minutes_down in (
+        ("groq", "bc", 3.2, 9),
+        ("groq", "c", 7.0, 40),
+        ("vllm", "bcd", 11.4, 95),
+        ("ollama", "ad", 20.1, 12),
+    ):
+        for letter in names:
+            node, at = found[f"node-{letter}"], now - timedelta(hours=hours)
+            transition(node, key, at=at - timedelta(seconds=4), to=BreakerState.SUSPECT)
+            transition(node, key, at=at, to=BreakerState.OPEN, was=BreakerState.SUSPECT)
+            back = at + timedelta(minutes=minutes_down)
+            transition(node, key, at=back, to=BreakerState.HALF_OPEN, was=BreakerState.OPEN)
+            transition(
+                node, key, at=back + timedelta(minutes=6), to=BreakerState.CLOSED, was=BreakerState.HALF_OPEN
+            )
+
+
+def _peers(found: dict[str, Node], *, now: datetime) -> None:
+    """Let the nodes have called each other; node-e is away."""
+    names = [f"node-{letter}" for letter in "abcd"]
+    for caller in names:
+        for called in [name for name in names if name != caller]:
+            breaker(found[caller], f"node:{called}", now=now)
+    breaker(
+        found["node-c"],
+        "node:node-e",
+        now=now,
+        state=BreakerState.OPEN,
+        strikes=2,
+        open_seconds=20,
+        error="connection refused",
+        since_seconds=128,
+    )
+
+
+def spliced(found: dict[str, Node], *, now: datetime) -> Trace:
+    """Add a call by an alias whose answer another provider ended."""
+    return trace(
+        found["node-b"],
+        at=now - timedelta(seconds=1),
+        attempts=SPLICED,
+        detail={"splices": [SPLICE], "alias_skips": [SKIPPED_ALIAS]},
+        alias="mesh/fast",
+        model_asked="mesh/fast",
+        model_served="qwen-32b",
+        provider="vllm",
+        routed_via="node-c",
+        why="alias",
+        stream=True,
+        hops=2,
+        duration_ms=2324.0,
+        ttft_ms=84.0,
+        tokens_out=118,
+    )
 
 
 def _work() -> tuple[ActiveWork, ...]:

@@ -197,8 +197,15 @@ def trace_key(at: datetime) -> int:
     return (int(at.timestamp() * 1000) << 20) | (next(_counter) & 0x3FFF)
 
 
-def trace(node: Node, *, at: datetime, attempts: list[dict[str, Any]] | None = None, **fields: Any) -> Trace:
-    """Store one call; with `attempts`, the story beside it."""
+def trace(
+    node: Node,
+    *,
+    at: datetime,
+    attempts: list[dict[str, Any]] | None = None,
+    detail: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Trace:
+    """Store one call; with `attempts`, the story beside it, with `detail` in it."""
     pk = trace_key(at)
     row = Trace.objects.create(
         id=pk,
@@ -222,9 +229,55 @@ def trace(node: Node, *, at: datetime, attempts: list[dict[str, Any]] | None = N
     )
     if attempts is not None:
         TraceDetail.objects.create(
-            trace=row, attempts=attempts, candidates=CANDIDATES, message=fields.get("code", "")
+            **{
+                "trace": row,
+                "attempts": attempts,
+                "candidates": CANDIDATES,
+                "message": fields.get("code", ""),
+                **(detail or {}),
+            }
         )
     return row
+
+
+SPLICED: list[dict[str, Any]] = [
+    {
+        "n": 1,
+        "node": "node-b",
+        "provider": "ollama",
+        "model": "llama3.1-8b",
+        "outcome": "error",
+        "code": "partition",
+        "message": "connection closed in mid-answer",
+        "ms": 912.0,
+        "ttft_ms": 84.0,
+        "committed": True,
+    },
+    {
+        "n": 2,
+        "node": "node-c",
+        "provider": "vllm",
+        "model": "qwen-32b",
+        "started_ms": 914.0,
+        "ms": 1410.0,
+        "ttft_ms": 131.0,
+        "committed": True,
+    },
+]
+SPLICE: dict[str, Any] = {
+    "at_ms": 914.0,
+    "after_chunks": 42,
+    "from_node": "node-b",
+    "from_provider": "ollama",
+    "to_node": "node-c",
+    "to_provider": "vllm",
+    "reason": "partition",
+}
+SKIPPED_ALIAS: dict[str, Any] = {
+    "entry": "groq/llama-3.1-70b",
+    "reason": "breaker_open",
+    "detail": "41 s left",
+}
 
 
 FAILED_OVER: list[dict[str, Any]] = [
@@ -271,19 +324,31 @@ CANDIDATES: list[dict[str, Any]] = [
         "seconds_remaining": 41.0,
     },
     {"node": "node-a", "provider": "ollama", "reason": "draining"},
+    {"node": "node-d", "provider": "vllm", "reason": "params"},
+    {"node": "node-d", "provider": "ollama", "reason": "capacity", "detail": "12 of 12 in flight"},
 ]
 
 
-def transition(node: Node, key: str, *, at: datetime, to: BreakerState, reason: str = "") -> Transition:
+def transition(
+    node: Node,
+    key: str,
+    *,
+    at: datetime,
+    to: BreakerState,
+    was: BreakerState = BreakerState.CLOSED,
+    reason: str = "",
+    count: int = 1,
+) -> Transition:
     """Write that a breaker changed."""
     return Transition.objects.create(
         node=node,
         key=key,
         at=at,
         received_at=at,
-        from_state=BreakerState.CLOSED.value,
+        from_state=was.value,
         to_state=to.value,
         reason=reason,
+        count=count,
     )
 
 

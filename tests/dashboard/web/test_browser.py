@@ -46,16 +46,18 @@ def complaints() -> list[str]:
 @pytest.fixture
 def mesh(live_server: LiveServer, alice: User) -> dict[str, str]:
     """The address of each page, and alice's session."""
-    example_mesh.make(now=NOW)
+    spliced = example_mesh.spliced(example_mesh.make(now=NOW), now=NOW).pk
     client = Client()
     client.force_login(alice)
-    story = Trace.objects.filter(hops=2)[0].pk
+    story = Trace.objects.filter(hops=2).exclude(pk=spliced)[0].pk
     return {
         "session": client.cookies[settings.SESSION_COOKIE_NAME].value,
         "fleet": "/",
         "node": "/nodes/node-a/",
         "confirm": "/nodes/node-b/?confirm=drain",
+        "providers": "/providers/",
         "traces": "/traces/",
+        "splice": f"/traces/{spliced}/",
         "trace": f"/traces/{story}/",
         "audit": "/audit/",
         "missing": "/nodes/nowhere/",
@@ -103,7 +105,7 @@ def test_every_page_can_be_read_by_everybody(
     context = open_context(chromium, live_server, mesh, scheme=scheme, width=width)
     page = context.new_page()
     found = {}
-    for name in ("fleet", "node", "confirm", "traces", "trace", "audit", "missing"):
+    for name in ("fleet", "node", "confirm", "providers", "traces", "trace", "splice", "audit", "missing"):
         page.goto(mesh[name])
         found[name] = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
     context.clear_cookies()
@@ -121,7 +123,7 @@ def test_no_page_is_wider_than_the_screen(
     context = open_context(chromium, live_server, mesh, width=width)
     page = context.new_page()
     wide = {}
-    for name in ("fleet", "node", "confirm", "traces", "trace", "audit"):
+    for name in ("fleet", "node", "confirm", "providers", "traces", "trace", "splice", "audit"):
         page.goto(mesh[name])
         wide[name] = page.evaluate("document.documentElement.scrollWidth")
     context.close()
@@ -132,7 +134,7 @@ def test_no_page_is_wider_than_the_screen(
 def test_the_policy_has_nothing_to_complain_of(
     page: Page, mesh: dict[str, str], complaints: list[str]
 ) -> None:
-    for name in ("fleet", "node", "confirm", "traces", "trace", "audit"):
+    for name in ("fleet", "node", "confirm", "providers", "traces", "trace", "splice", "audit"):
         page.goto(mesh[name])
         page.wait_for_load_state("load")
 
@@ -198,6 +200,11 @@ def test_the_keys_move_filter_go_and_help(page: Page) -> None:
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("p")
+    page.wait_for_url("**/providers/")
+    page.keyboard.press("j")
+    expect(page.get_by_role("link", name="ollama", exact=True)).to_be_focused()
     page.keyboard.press("g")
     page.keyboard.press("t")
     page.wait_for_url("**/traces/")

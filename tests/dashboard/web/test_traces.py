@@ -121,6 +121,63 @@ def test_the_story_has_attempts_candidates_and_the_command(viewer: Client) -> No
     assert f"/api/v1/traces/{trace.pk}" in page
 
 
+def test_a_story_says_why_in_sentences_and_refusals_in_words(viewer: Client) -> None:
+    node = factory.seen_node("node-b", now=NOW)
+    trace = factory.trace(node, at=NOW, attempts=factory.FAILED_OVER, hops=2, routed_via="node-c")
+
+    page = read(viewer, f"/traces/{trace.pk}/")
+
+    assert "<li>Local first: the load of ollama, 0.24, is under 0.80.</li>" in page
+    assert "does not offer this model" in page and "12 of 12 in flight" in page
+
+
+def test_a_spliced_answer_is_shown_where_it_was_spliced(viewer: Client) -> None:
+    trace = example_mesh.spliced(example_mesh.make(now=NOW), now=NOW)
+
+    page = read(viewer, f"/traces/{trace.pk}/")
+
+    assert "2 tried, spliced 1 ×" in page and 'class="splice"' in page
+    assert "After 42 chunks local ollama broke off (partition); vllm on node-c went on from there." in page
+    assert "mesh/fast led to qwen-32b, past groq/llama-3.1-70b (breaker open, 41 s left)." in page
+    assert "<dd>mesh/fast → qwen-32b</dd>" in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"model_asked": "", "model_served": ""}, "default"),
+        ({"model_asked": "a", "model_served": "a"}, "a"),
+        ({"alias": "mesh/x", "model_asked": "a", "model_served": "b"}, "mesh/x → a → b"),
+    ],
+)
+def test_the_way_from_the_name_to_the_model(viewer: Client, fields: dict[str, str], words: str) -> None:
+    trace = factory.trace(factory.seen_node("node-a", now=NOW), at=NOW, **fields)
+
+    assert f"<dt>Model</dt><dd>{words}</dd>" in read(viewer, f"/traces/{trace.pk}/")
+
+
+@pytest.mark.parametrize(
+    ("fields", "link"),
+    [
+        ({"outcome": "error", "code": "timeout", "provider": "groq"}, "?code=timeout&amp;provider=groq"),
+        ({"outcome": "error", "code": "timeout", "provider": ""}, '?code=timeout"'),
+    ],
+)
+def test_the_same_error_is_one_click_away(viewer: Client, fields: dict[str, str], link: str) -> None:
+    trace = factory.trace(factory.seen_node("node-a", now=NOW), at=NOW, **fields)
+
+    page = read(viewer, f"/traces/{trace.pk}/")
+
+    assert f'href="/traces/{link}' in page
+    assert "Same error elsewhere" in page
+
+
+def test_a_call_that_went_well_has_no_error_elsewhere(viewer: Client) -> None:
+    trace = factory.trace(factory.seen_node("node-a", now=NOW), at=NOW)
+
+    assert "elsewhere" not in read(viewer, f"/traces/{trace.pk}/")
+
+
 @pytest.mark.parametrize(
     ("fields", "title", "pill"),
     [

@@ -125,3 +125,23 @@ def test_a_name_that_is_taken_leaves_no_files(node: Node, tmp_path: Path) -> Non
 def test_a_name_that_is_none_is_refused_in_one_line() -> None:
     with pytest.raises(CommandError, match="name='Laptop'"):
         run("Laptop")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--listen", "here"), "node.listen = 'here': expected HOST:PORT"),
+        (("--upstream", "ollama"), "base_url = 'ollama': expected http://HOST"),
+        (("--dashboard", "board"), "dashboard.url = 'board': expected http"),
+        (("--listen", "0.0.0.0:8120"), "node.advertise is missing"),
+    ],
+)
+def test_a_node_that_could_not_start_is_not_added(
+    arguments: tuple[str, str], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CommandError, match=re.escape(said)):
+        run("laptop", *arguments, "--folder", str(tmp_path))
+
+    assert not Node.objects.exists()
+    assert not AuditEntry.objects.exists()
+    assert list(tmp_path.iterdir()) == []

@@ -47,11 +47,12 @@ def test_a_node_gets_another_token_of_its_own(node: Node) -> None:
     ("arguments", "said"),
     [
         (("ci",), "--scope"),
-        (("ci", "--scope", "explode"), "explode"),
+        (("ci", "--scope", "explode"), r"'explode' \(choose from 'read', 'audit:read'"),
         (("ci", "--scope", "nodes:push"), "bound to one node"),
         (("ci", "--scope", "nodes:push", "--node", "node-z"), "node-z"),
         (("ci", "--scope", "read", "--network", "here"), "here"),
         (("ci", "--scope", "read", "--expires-seconds", "-1"), "-1"),
+        (("ci", "--scope", "read", "--expires-seconds", "1e300"), "at most"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(arguments: tuple[str, ...], said: str) -> None:

@@ -65,14 +65,15 @@ def test_the_demo_runs_with_its_plan_and_says_where(
 ) -> None:
     plans: list[Plan] = []
 
-    async def run_demo(plan: Plan, *, code: Path, announce: Any) -> None:
+    async def run_demo(plan: Plan, *, code: Path, announce: Any, lifeline: bool) -> None:
         plans.append(plan)
+        assert lifeline
         announce(plan.url("control"))
 
     monkeypatch.setattr(demo, "run_demo", run_demo)
     monkeypatch.setattr(connections, "close_all", lambda: None)  # the test still needs its own
 
-    call_command("demo", "--var", str(tmp_path), "--dashboard", f"{URL}/")
+    call_command("demo", "--var", str(tmp_path), "--dashboard", f"{URL}/", "--lifeline")
 
     assert capsys.readouterr().out == f"ready {plans[0].url('control')}\n"
     assert plans[0].dashboard_url == URL

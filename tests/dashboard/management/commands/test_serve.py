@@ -2,13 +2,16 @@
 
 import http.client
 import re
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.dashboard.served import Served, environment, manage, serving
+from tests.dashboard.served import ROOT, Served, environment, manage, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -38,10 +41,34 @@ def test_a_busy_port_ends_it_with_one_line(served: Served) -> None:
     )
 
 
-def test_a_socket_of_the_parent_is_served_on(migrated: Path) -> None:
+def test_a_second_server_of_the_same_database_is_refused(served: Served) -> None:
+    done = manage("serve", "--port", "0", env=environment(served.var))
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"CommandError: another `serve` uses this database and holds {served.var}/meshboard.sqlite3.lock: "
+        "SQLite takes one dashboard only\n"
+    )
+
+
+def test_it_stops_when_its_lifeline_ends(migrated: Path, tmp_path: Path) -> None:
+    var = shutil.copytree(migrated, tmp_path / "var")
+    command = [sys.executable, str(ROOT / "manage.py"), "serve", "--port", "0", "--lifeline"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment(var), cwd=ROOT, text=True, **pipes) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith("ready ")
+
+        _, complaints = server.communicate(timeout=30)
+
+    assert (server.returncode, complaints) == (0, "")
+
+
+def test_a_socket_of_the_parent_is_served_on(migrated: Path, tmp_path: Path) -> None:
+    var = shutil.copytree(migrated, tmp_path / "var")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()
-        with serving(migrated, "--fd", str(fd), fd=fd) as served:
+        with serving(var, "--fd", str(fd), fd=fd) as served:
             assert served.port == listener.getsockname()[1]
             connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
             connection.request("GET", "/healthz")

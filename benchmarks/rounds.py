@@ -1,0 +1,85 @@
+"""Interleaved rounds: everybody is measured in turn, again and again: a busy minute hits all alike."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import median
+
+
+class Role(StrEnum):
+    """What a contestant is to us."""
+
+    OURS = "ours"
+    LIMIT = "limit"
+    PEER = "peer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One turn: how much was done, in how much time, by how much work of the contestant's process."""
+
+    count: int
+    seconds: float
+    cpu_seconds: float
+    errors: int = 0
+    p99_ms: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """Done per second."""
+        return self.count / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of processor time for each."""
+        return self.cpu_seconds / max(self.count, 1) * 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """Who is measured: `measure(seconds)` is one turn. `failure` says why it couldn't be had at all."""
+
+    name: str
+    role: Role
+    measure: Callable[[float], Sample] | None = None
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The medians of a contestant's turns; `errors` are of all turns."""
+
+    name: str
+    role: Role
+    rate: float = 0.0
+    cpu_us: float = 0.0
+    errors: int = 0
+    p99_ms: float | None = None
+    failure: str = ""
+
+
+def run(contestants: Sequence[Contestant], *, seconds: float, rounds: int) -> list[Result]:
+    """Measure all for `seconds` altogether; every second round goes backwards: none is always first."""
+    able = [each for each in contestants if each.measure is not None]
+    turn_seconds = seconds / (rounds * max(len(able), 1))
+    samples: dict[str, list[Sample]] = {each.name: [] for each in able}
+    for number in range(rounds):
+        for each in able if number % 2 == 0 else reversed(able):
+            if each.measure is not None:
+                samples[each.name].append(each.measure(turn_seconds))
+    return [_result(each, samples) for each in contestants]
+
+
+def _result(contestant: Contestant, samples: Mapping[str, Sequence[Sample]]) -> Result:
+    turns = samples.get(contestant.name, ())
+    if not turns:
+        return Result(name=contestant.name, role=contestant.role, failure=contestant.failure)
+    p99s = [turn.p99_ms for turn in turns if turn.p99_ms is not None]
+    return Result(
+        name=contestant.name,
+        role=contestant.role,
+        rate=median(turn.rate for turn in turns),
+        cpu_us=median(turn.cpu_us for turn in turns),
+        errors=sum(turn.errors for turn in turns),
+        p99_ms=median(p99s) if p99s else None,
+    )

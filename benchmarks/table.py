@@ -1,0 +1,48 @@
+"""The table of a bench: who did how much, then one line for each goal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.rounds import Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """At least `ratio` times the rate of `of`, or at least `rate` a second when `of` is ""."""
+
+    ratio: float = 0.0
+    of: str = ""
+    rate: float = 0.0
+
+
+def render(name: str, unit: str, results: Sequence[Result], goals: Sequence[Goal]) -> str:
+    """Return the whole text; the first result is ours."""
+    heads = f"{'':34} {unit + '/s':>12} {'CPU us each':>12} {'p99 ms':>8}"
+    lines = [name, heads, *map(_row, results), "", *(_verdict(goal, results) for goal in goals)]
+    return "\n".join(lines)
+
+
+def _row(result: Result) -> str:
+    label = f"{result.name} ({result.role})"
+    if result.failure:
+        return f"{label:34} not measured: {result.failure}"
+    p99 = "" if result.p99_ms is None else f"{result.p99_ms:.2f}"
+    errors = f"  {result.errors} ERRORS" if result.errors else ""
+    return f"{label:34} {result.rate:12,.0f} {result.cpu_us:12.2f} {p99:>8}{errors}"
+
+
+def _verdict(goal: Goal, results: Sequence[Result]) -> str:
+    ours = results[0]
+    if not goal.of:
+        by_cpu = f"by CPU time {1e6 / ours.cpu_us:,.0f}/s" if ours.cpu_us else "not measured"
+        return f"{_mark(ours.rate >= goal.rate)} {ours.rate:,.0f}/s ({by_cpu}), goal {goal.rate:,.0f}/s"
+    other = next(result for result in results if result.name == goal.of)
+    if not other.rate or not ours.rate:
+        return f"not known: {goal.of} was not measured, goal {goal.ratio:g} x"
+    ratio, cpu_ratio = ours.rate / other.rate, other.cpu_us / ours.cpu_us
+    text = f"{ratio:.2f} x {goal.of} (by CPU time {cpu_ratio:.2f} x), goal {goal.ratio:g} x"
+    return f"{_mark(ratio >= goal.ratio)} {text}"
+
+
+def _mark(reached: bool) -> str:
+    return "reached    " if reached else "NOT REACHED"
