@@ -14,6 +14,7 @@ from dashboard import runtime
 from dashboard.edge.link_session import LinkSession
 from dashboard.models import Drain, DrainStep, Node, NodeLink, SpoolMark, Trace
 from dashboard.runtime import LaneFull, Runtime
+from dashboard.selectors.peers import Directory, Member
 from dashboard.services import drain, ingest, link, nodes
 from dashboard.services.actor import SYSTEM
 from meshcore import framing
@@ -484,3 +485,17 @@ async def test_a_node_that_has_not_spoken_yet_is_told_of_nobody(mesh: Mesh) -> N
     assert await mesh.a.wire.hear(Peers) == Peers(rev=1, upsert=(manifest("node-b"),))
     assert before == []
     assert told(mesh.b)[0] == Peers(rev=1)
+
+
+async def test_a_node_that_comes_during_the_handshake_is_not_missed(
+    connect: Connect, rt: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = ("default", frozenset({"llm.chat"}))
+    names = ("node-a", "node-b")
+    rt.directory = Directory({name: Member(manifest(name), kind, True, 1) for name in names})
+    monkeypatch.setattr(rt, "on_change", lambda pattern, callback: lambda: None)
+    connection = connect()
+
+    await connection.say(introduction("node-a"))
+
+    assert await connection.wire.hear(Peers) == Peers(rev=1, upsert=(manifest("node-b"),))
