@@ -4,7 +4,6 @@ import json
 import os
 import re
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from script.processes import Child, stop_all
 from script.run_mesh import TOKEN, Meshboard, running
+from script.stop_request import StopRequest
 from tests.e2e.harness import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def board(tmp_path: Path) -> Iterator[Meshboard]:
     """A dashboard with nothing in it."""
-    board = Meshboard(tmp_path / "var", free_port(), threading.Event())
+    board = Meshboard(tmp_path / "var", free_port(), StopRequest())
     with running(board):
         board.step("migrate", "--no-input", "--verbosity=0")
         board.open(demo=False)
@@ -39,7 +39,7 @@ def upstream(tmp_path: Path) -> Iterator[str]:
     """The base URL of a provider that has the model of the README."""
     command = [sys.executable, "-m", "meshcore", "mock-ai", "--port", "0", "--model", "llama3"]
     mock = Child("mock-ai", command, environ=os.environ, cwd=ROOT)
-    yield f"{mock.wait_until_ready(threading.Event(), seconds=SECONDS)}/v1"
+    yield f"{mock.wait_until_ready(StopRequest(), seconds=SECONDS)}/v1"
     stop_all([mock])
 
 
@@ -63,7 +63,7 @@ def test_your_own_provider_answers_and_its_call_is_in_the_dashboard(
 
     shell = Child("README", ["bash", "-euo", "pipefail", "-c", script], environ=environ, cwd=checkout)
     board.children.append(shell)  # with the node that it leaves running
-    output = shell.wait_until_done(threading.Event(), seconds=SECONDS)
+    output = shell.wait_until_done(StopRequest(), seconds=SECONDS)
 
     assert '"chunk-1 chunk-2 ' in output
     assert trace_of(board, "laptop")["outcome"] == "ok"
