@@ -22,7 +22,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 
 from dashboard import hints
-from dashboard.selectors import changes
+from dashboard.selectors import changes, peers
 from dashboard.selectors.presence import health_seconds
 from dashboard.services.housekeeping import JOBS, Job
 from meshcore.clock import UtcNow, utcnow
@@ -35,6 +35,9 @@ T = TypeVar("T")
 POLL_SECONDS = 1.0  # the change feed is read at least this often, hints or not (decision D5)
 HEARD = "heard"  # the key under which the ages of all nodes are announced; in no row of the feed
 HEARD_SECONDS = 2.0  # so an age on a page is always younger than what counts as stale
+PEERS = "peers"  # the key under which it is announced that nodes may know others than before; as HEARD
+PEERS_SECONDS = 0.5  # between two looks at who there is: 10 ms of 1 000 nodes, and many come and go at once
+PEERS_POLL_SECONDS = 10.0  # looked at so often even when nothing was heard: a look may have failed
 READ_ROWS = 500  # changes read at once; under 2 ms on SQLite
 MAX_WAITING = 1000  # calls waiting for one lane; all that call are bounded, so more is a fault and is refused
 CLOSE_SECONDS = 2.0  # what a lane was given may take this long to finish at the end; serve exits within 5 s
@@ -116,6 +119,7 @@ class Runtime:
         self.in_render = self._render.run
         self.links: dict[str, Callable[[], None]] = {}  # node name -> wakes the link to that node
         self.gauges: dict[str, Callable[[], float]] = {}  # what /metrics shows of others, by name
+        self.directory = peers.Directory()  # who may know whom
         self.cursor = 0  # id of the last change that was announced
         self._listeners: list[tuple[str, OnChange]] = []
         self._looks: dict[str, changes.Look] = {}
@@ -134,9 +138,10 @@ class Runtime:
         """Begin at the present end of the change feed; raises what the database raises."""
         self.cursor = await self.in_render(changes.latest_id)
         self._looks = await self.in_render(changes.looks, now=self._now())
+        self.directory = await self.in_render(peers.read, self.directory, now=self._now())
         self._stop_listening = hints.listen(self._on_hint)
         loops = [self._read_changes(), self._watch_looks(), self._tell_ages(), self._tell_others()]
-        loops.append(self._relay.run())
+        loops += [self._keep_directory(), self._relay.run()]
         loops += [self._repeat(job) for job in self._jobs]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
 
@@ -204,6 +209,21 @@ class Runtime:
         keys = _crossings(self._looks, looks)
         self._looks = looks
         self.announce([0] * len(keys), keys)
+
+    async def _keep_directory(self) -> None:
+        moved = asyncio.Event()
+        self.on_change("nodes", lambda ids, keys: moved.set())
+        while True:
+            await _wait(moved, PEERS_POLL_SECONDS)
+            moved.clear()
+            await _survive("reading who there is", self._read_directory())
+            await asyncio.sleep(PEERS_SECONDS)
+
+    async def _read_directory(self) -> None:
+        before = self.directory
+        self.directory = await self.in_render(peers.read, before, now=self._now())
+        if self.directory != before:
+            self.announce([0], [PEERS])
 
     async def _tell_ages(self) -> None:
         while True:

@@ -213,6 +213,12 @@ class Breaker:
         self._circuit.reset()
         self._announce(now, reason, Evidence.OPERATOR, actor)
 
+    def lift(self, *, actor: str, reason: str) -> None:
+        """End an override, if there is one; the circuit's own evidence counts again."""
+        now = self._settled_now()
+        self._override = None
+        self._announce(now, reason, Evidence.OPERATOR, actor)
+
     def advance(self) -> None:
         """Let time do its part up to now, so that its transitions can be taken."""
         self._settled_now()

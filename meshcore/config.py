@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 from meshcore import config_sections as sections
-from meshcore.config_reader import ENTRIES_MAX, Reader
+from meshcore.alias import parse_aliases
+from meshcore.config_reader import Reader
 from meshcore.config_safety import refuse_contradictions, refuse_unsafe
 from meshcore.config_secrets import read_secrets
-from meshcore.config_values import Text, Texts
 from meshcore.errors import ConfigError
 
 SECTIONS = ("node", "dashboard", "runs", "bus", "gateway", "spool", "breaker", "probe")
@@ -24,8 +24,6 @@ OVERRIDE_PREFIXES = tuple(f"MESH_{section.upper()}_" for section in SECTIONS)
 """How the names of those environment variables begin that override a node's settings."""
 
 PEERS_MAX = 128  # each is polled by a task of its own every 10 s
-ALIAS = Text(r"mesh/[a-z0-9][a-z0-9._-]{0,62}", "mesh/NAME with a NAME of 1 to 63 of a-z 0-9 . _ -")
-ALIAS_CHAIN = Texts(Text(r"[a-z0-9][a-z0-9._-]{0,62}/[^\s,]{1,200}", "PROVIDER/MODEL"), 100)
 
 
 def parse_config(
@@ -72,7 +70,7 @@ def _read_sections(reader: Reader, tables: dict[str, Any], folder: str) -> secti
             replace(each, api_key_file=_from_folder(folder, each.api_key_file))
             for each in reader.entries("providers", sections.ProviderSection, tables)
         ),
-        aliases=_aliases(reader, tables.get("aliases", {})),
+        aliases=parse_aliases(tables.get("aliases", {}), source=reader.file),
         peers=reader.entries("peers", sections.PeerSection, tables, at_most=PEERS_MAX),
     )
 
@@ -82,18 +80,6 @@ def _dashboard(reader: Reader, tables: dict[str, Any], folder: str) -> sections.
         return None
     dashboard = reader.section("dashboard", sections.DashboardSection, tables)
     return replace(dashboard, token_file=_from_folder(folder, dashboard.token_file))
-
-
-def _aliases(reader: Reader, table: object) -> dict[str, tuple[str, ...]]:
-    if not isinstance(table, dict) or len(table) > ENTRIES_MAX:
-        raise reader.complaint(
-            "aliases", table, f"a table of at most {ENTRIES_MAX} aliases, written [aliases]"
-        )
-    for name, chain in table.items():
-        reader.value(f"the name of aliases.{name!r}", ALIAS, name)
-        if chain == []:
-            raise reader.complaint(f"aliases.{name!r}", chain, "at least one PROVIDER/MODEL")
-    return {name: reader.value(f"aliases.{name!r}", ALIAS_CHAIN, chain) for name, chain in table.items()}
 
 
 def _from_folder(folder: str, path: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from meshcore.alias import Table
 from meshcore.config_values import Address, Choice, Flag, ListenOn, Number, Text, Texts, Url, Whole
 
 NAME = Text(r"[a-z0-9][a-z0-9._-]{0,62}", "1 to 63 of a-z 0-9 . _ - that begin with a letter or digit")
@@ -153,6 +154,7 @@ class ProviderSection:
     between_tokens_seconds: Annotated[float, Number(DAY_SECONDS)] = 60.0
     tools: Annotated[bool, Flag()] = True
     vision: Annotated[bool, Flag()] = False
+    context_tokens: Annotated[int, Whole(0, 100_000_000)] = 0  # of prompt and answer together; 0: not known
     continuation: Annotated[Continuation, Choice(Continuation)] = Continuation.NONE
 
 
@@ -187,6 +189,6 @@ class NodeConfig:
     breaker: BreakerSection
     probe: ProbeSection
     providers: tuple[ProviderSection, ...]
-    aliases: Mapping[str, tuple[str, ...]]
+    aliases: Table
     peers: tuple[PeerSection, ...]
     secrets: Secrets = field(default_factory=Secrets, repr=False)

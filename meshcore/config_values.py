@@ -233,3 +233,9 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_plain_beyond_loopback(url: str) -> bool:
+    """Return whether what is said to an address can be read on the way there."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")

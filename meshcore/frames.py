@@ -19,6 +19,7 @@ MESSAGE_MAX_BYTES = 1 << 20
 FRAME_MAX_BYTES = 256 << 10
 WINDOW = 4  # telemetry frames without acknowledgement
 BATCH_MAX_ITEMS = 500
+PEERS_FRAME_MAX = 64  # peers named in one frame, said or taken back
 
 Stamp = Annotated[datetime, msgspec.Meta(tz=True)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
@@ -220,6 +221,19 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Peers(Frame, frozen=True, kw_only=True, tag="peers"):
+    """Which other nodes are there: what is another answer than before.
+
+    `rev` counts the frames of a connection; 1 begins anew: what was said before it doesn't count any more.
+    A manifest is the one of the peer's last hello, `draining` its present; one without capabilities was too
+    long: the peer itself says what it offers.
+    """
+
+    rev: Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
+    upsert: Annotated[tuple[Manifest, ...], msgspec.Meta(max_length=PEERS_FRAME_MAX)] = ()
+    remove: Annotated[tuple[str, ...], msgspec.Meta(max_length=PEERS_FRAME_MAX)] = ()
+
+
 class TelemetryAck(Frame, frozen=True, kw_only=True, tag="telemetry_ack"):
     """Committed up to `to`."""
 
@@ -255,4 +269,4 @@ class GoingIdleAck(Frame, frozen=True, kw_only=True, tag="going_idle_ack"):
 
 
 FromNode = Hello | Health | Telemetry | InboundAck | GoingIdle
-FromDashboard = Descriptor | TelemetryAck | Rewind | Desired | Inbound | GoingIdleAck
+FromDashboard = Descriptor | TelemetryAck | Rewind | Desired | Inbound | Peers | GoingIdleAck

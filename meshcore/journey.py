@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from meshcore.capability import RouteRequest, asked_model
+from meshcore.chain import Walk
 from meshcore.errors import CallError, Code, ExchangeError
-from meshcore.openai_wire import Usage
+from meshcore.openai_wire import MODEL_MAX_CHARS, Usage
 from meshcore.registry import Entry
 from meshcore.routing import Choice, Question, Ranked, nobody
 from meshcore.splice import Begun, continuation, way_to_continue
@@ -41,6 +42,7 @@ class Journey:
         started_at: datetime,
         deadline: float,
         local_only: bool,
+        walk: Walk | None = None,
     ) -> None:
         self.request = request
         self.node_id = node_id
@@ -49,6 +51,8 @@ class Journey:
         self.started_at = started_at
         self.deadline = deadline
         self.local_only = local_only
+        self.walk = walk  # along the chain of the alias that was asked for
+        self.stays: Entry | None = None  # where its session sits, when that may be tried
         self.tried: list[Entry] = []
         self.attempts: list[Attempt] = []
         self.model_served = ""  # by the answer's own word; else the attempt's
@@ -79,10 +83,16 @@ class Journey:
             continues=self._break is not None,
         )
 
+    def trying(self, entry: Entry, model: str) -> None:
+        """Remember whom the attempt that begins is made with."""
+        self.tried.append(entry)
+        if self.walk is not None:
+            self.walk.trying(entry, model)
+
     def request_to(self, entry: Entry, model: str) -> RouteRequest:
         """Return what to ask `entry`, which serves `model`: the call itself, or the rest of its answer."""
         if self._break is None:
-            return self.request
+            return self._asked_of(entry, model)
         params, provider = entry.descriptor.params, entry.descriptor.provider
         how = way_to_continue(params)
         return continuation(self.request, self._break.begun, provider=provider, model=model, how=how)
@@ -99,8 +109,8 @@ class Journey:
 
     def refused(self, candidate: Candidate) -> None:
         """Remember one more refusal, once for each candidate and reason."""
-        place = (candidate.node, candidate.provider, candidate.reason)
-        if all((known.node, known.provider, known.reason) != place for known in self._refused):
+        place = _place(candidate)
+        if all(_place(known) != place for known in self._refused):
             self._refused.append(candidate)
 
     def succeeded(self, attempt: Attempt) -> None:
@@ -138,7 +148,9 @@ class Journey:
             return self.broken(self._break.error, "no other provider can")
         if self._first_look is None:
             return CallError(Code.TIMEOUT, "the call's deadline passed before anybody was asked")
-        return self._explained(self._first_error or nobody(question, self._refused))
+        if self._first_error is not None:
+            return self._explained(self._first_error)
+        return self._explained((nobody if self.walk is None else self.walk.nobody)(question, self._refused))
 
     def broken(self, error: CallError, why_not_continued: str = "") -> CallError:
         """Return the error of a stream that broke after it was committed, with everything that was tried."""
@@ -164,6 +176,7 @@ class Journey:
             capability=self.request.capability,
             started_at=self.started_at,
             caller=self.request.caller,
+            alias=self.walk.alias if self.walk is not None else "",
             model_asked=asked_model(self.params),
             model_served=self._served(),
             duration_ms=(now - self.started) * 1000,
@@ -181,6 +194,7 @@ class Journey:
             candidates=self._candidates(),
             attempts=tuple(self.attempts),
             splices=tuple(self._splices),
+            alias_skips=self.walk.skipped(served=error is None) if self.walk is not None else (),
         )
 
     def cancelled(self) -> CallError:
@@ -188,8 +202,8 @@ class Journey:
         return CallError(Code.CANCELLED, "the caller went away")
 
     def answered(self, model: Any, usage: Usage | None) -> None:
-        """Take what the answer says of itself; `model` counts when it is a text."""
-        if isinstance(model, str):
+        """Take what the answer says of itself; `model` counts when it is a name."""
+        if isinstance(model, str) and len(model) <= MODEL_MAX_CHARS:
             self.model_served = model
         self.count_tokens(usage)
 
@@ -209,6 +223,13 @@ class Journey:
     def _served(self) -> str:
         return self.model_served or (self._answer.model if self._answer is not None else "")
 
+    def _asked_of(self, entry: Entry, model: str) -> RouteRequest:
+        """Return the call itself; where an alias led, the model has taken its place."""
+        if self.walk is None:
+            return self.request
+        params = self.walk.params(self.params, entry, model)
+        return msgspec.structs.replace(self.request, body={**self.request.body, "params": params})
+
     def _explained(self, error: CallError) -> CallError:
         return CallError(
             error.code,
@@ -221,6 +242,10 @@ class Journey:
     def _why(self) -> Why:
         if len(self.tried) > 1:
             return Why.FAILOVER
+        if self.tried and self.tried[0] is self.stays:
+            return Why.STICKY
+        if self.tried and self.walk is not None:
+            return Why.ALIAS
         if self.tried and not self.tried[0].is_local:
             own_reasons = {candidate.reason for candidate in self._refused if candidate.node == self.node_id}
             if Reason.DRAINING in own_reasons:
@@ -235,7 +260,17 @@ class Journey:
 
     def _candidates(self) -> tuple[Candidate, ...]:
         ranked = [
-            Candidate(node=r.entry.node_id, provider=r.entry.descriptor.provider, rank=n, score=r.score)
+            Candidate(
+                node=r.entry.node_id,
+                provider=r.entry.descriptor.provider,
+                model=r.model if self.walk is not None else "",
+                rank=n,
+                score=r.score,
+            )
             for n, r in enumerate(self._ranking(), 1)
         ]
         return (*ranked, *self._refused)
+
+
+def _place(candidate: Candidate) -> tuple[str, str, str, Reason | None]:
+    return candidate.node, candidate.provider, candidate.model, candidate.reason

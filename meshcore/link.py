@@ -30,6 +30,7 @@ from meshcore.frames import (
     Inbound,
     InboundAck,
     Limits,
+    Peers,
     Refused,
     Rewind,
     Telemetry,
@@ -270,6 +271,10 @@ class DashboardSide(Side):
     def send_inbound(self, inbound: Inbound) -> None:
         """Say an event."""
         self._say(inbound)
+
+    def send_peers(self, peers: Peers) -> None:
+        """Say which other nodes are there."""
+        self._say(peers)
 
     def acknowledge_idle(self) -> None:
         """Say that the node is shown as idle; raises IllegalMove when it didn't ask."""

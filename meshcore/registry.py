@@ -203,6 +203,11 @@ class Registry:
         if (peer := self._peers.get(node_id)) is not None:
             peer.heard_at = self._clock()
 
+    def note_draining(self, node_id: str) -> None:
+        """Note that a peer takes no calls for now, until its own next manifest; one not known stays so."""
+        if (peer := self._peers.get(node_id)) is not None:
+            peer.draining = True
+
     def remove_peer(self, node_id: str) -> int:
         """Forget a peer; return how many entries went with it."""
         self._peers.pop(node_id, None)

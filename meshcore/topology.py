@@ -1,11 +1,14 @@
 """What a node says of itself and of the mesh as it sees it: its manifest, and a snapshot for people."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from meshcore.alias import AliasBook
 from meshcore.capability import Manifest, Offer
+from meshcore.frames import BreakerReport
 from meshcore.registry import Entry, Peer, Registry
 from meshcore.trace import TraceRing
 
@@ -36,15 +39,31 @@ def manifest_of(
     )
 
 
-def topology_of(registry: Registry, *, node_id: str, now: float, traces: TraceRing) -> dict[str, Any]:
-    """Return peers, capabilities and the last calls as plain data, at the monotonic moment `now`."""
+def topology_of(
+    registry: Registry,
+    *,
+    node_id: str,
+    now: float,
+    observed_at: datetime,
+    draining: bool,
+    traces: TraceRing,
+    breakers: Iterable[BreakerReport],
+    aliases: AliasBook,
+    sessions: int,
+) -> dict[str, Any]:
+    """Return all that the node knows of the mesh, as plain data; `now` in monotonic seconds."""
     entries = registry.all()
     return {
         "our_node_id": node_id,
+        "observed_at": observed_at.isoformat(),
+        "draining": draining,
         "peers": [_peer(peer, now) for peer in registry.peers()],
         "capabilities_local": [_entry(entry) for entry in entries if entry.is_local],
         "capabilities_remote": [_entry(entry) for entry in entries if not entry.is_local],
         "in_flight_total": sum(entry.in_flight for entry in entries),
+        "breakers": [msgspec.to_builtins(report) for report in breakers],
+        "aliases": {name: [str(step) for step in chain] for name, chain in aliases.chains().items()},
+        "sessions": sessions,
         "traces": [msgspec.to_builtins(trace) for trace in traces.last(SNAPSHOT_TRACES)],
     }
 
@@ -82,6 +101,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "version": f"{descriptor.version[0]}.{descriptor.version[1]}",
         "provider": descriptor.provider,
         "local": entry.is_local,
+        "breaker": entry.breaker_key,
         "params": descriptor.params,
         "available": entry.available,
         "in_flight": entry.in_flight,

@@ -29,6 +29,10 @@ class Reason(enum.StrEnum):
 
     VERSION = "version"
     PARAMS = "params"
+    UNCONFIGURED = "unconfigured"  # these four are said of entries of an alias's chain (§3)
+    NO_TOOLS = "no_tools"
+    NO_VISION = "no_vision"
+    CONTEXT = "context"
     DRAINING = "draining"
     STALE = "stale"
     BREAKER_OPEN = "breaker_open"
@@ -55,8 +59,9 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One provider that was looked at: in what order it stood (`rank` from 1), or why it was refused."""
 
-    node: str
+    node: str  # "": none has it
     provider: str
+    model: str = ""  # that an alias's chain names
     rank: int = 0  # 0: refused
     reason: Reason | None = None
     detail: str = ""  # "41 s left", "12 of 12 in flight"

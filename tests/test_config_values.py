@@ -18,6 +18,7 @@ from meshcore.config_values import (
     Url,
     Whole,
     is_loopback,
+    is_plain_beyond_loopback,
 )
 
 
@@ -131,3 +132,11 @@ def test_loopback_is_this_machine_itself(host: str, loopback: bool) -> None:
 
 def test_an_address_reads_as_it_was_written() -> None:
     assert [str(Address("::1", 80)), str(Address("127.0.0.1", 80))] == ["[::1]:80", "127.0.0.1:80"]
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [("http://10.0.0.1", True), ("http://[::1]:1/x", False), ("https://10.0.0.1", False), ("", False)],
+)
+def test_plain_http_is_readable_on_its_way_beyond_loopback(url: str, plain: bool) -> None:
+    assert is_plain_beyond_loopback(url) is plain

@@ -21,6 +21,7 @@ from meshcore.frames import (
     Inbound,
     InboundAck,
     Limits,
+    Peers,
     Refused,
     Rewind,
     Telemetry,
@@ -250,12 +251,14 @@ def test_after_a_rewind_what_was_under_way_is_void_and_the_node_begins_again(pai
     assert len(pair.up()) == 1
 
 
-def test_desired_state_and_events_go_down(pair: Pair) -> None:
+def test_desired_state_events_and_peers_go_down(pair: Pair) -> None:
     pair.opened()
-    said = [Desired(generation=3), Inbound(event={"kind": "cancel"}, bufferId="b1")]
+    peers = Peers(rev=1, upsert=(Manifest(node_id="node-b"),), remove=("node-c",))
+    said = [Desired(generation=3), Inbound(event={"kind": "cancel"}, bufferId="b1"), peers]
 
     pair.dashboard.send_desired(Desired(generation=3))
     pair.dashboard.send_inbound(Inbound(event={"kind": "cancel"}, bufferId="b1"))
+    pair.dashboard.send_peers(peers)
 
     assert pair.down() == said
 

@@ -103,6 +103,19 @@ def test_draining_and_record_follow_the_latest_manifest() -> None:
     assert registry.peers()[0].record.endpoints == ["http://elsewhere"]
 
 
+def test_a_known_peer_drains_from_the_moment_that_somebody_says_so_until_its_next_manifest() -> None:
+    registry = Registry("node-a", clock=ManualClock())
+    registry.update_from_peer_manifest(PeerRecord("node-b"), manifest("llm.chat"))
+
+    registry.note_draining("node-b")
+    registry.note_draining("stranger")
+    told = [(peer.record.node_id_full, peer.draining) for peer in registry.peers()]
+    registry.update_from_peer_manifest(PeerRecord("node-b"), manifest("llm.chat"))
+
+    assert told == [("node-b", True)]
+    assert not registry.peers()[0].draining
+
+
 def test_a_record_that_was_seen_earlier_is_only_that_fresh() -> None:
     clock = ManualClock(1000.0)
     registry = Registry("node-a", clock=clock)

@@ -1,10 +1,14 @@
 """What a node says of itself."""
 
+import json
 from typing import Any
 
+from meshcore.alias import AliasBook
+from meshcore.breaker import BreakerState
 from meshcore.capability import CallInfo, CapabilityDescriptor, Offer, RouteRequest
+from meshcore.frames import BreakerReport
 from meshcore.registry import PeerRecord, Registry
-from meshcore.testing import ManualClock
+from meshcore.testing import START, ManualClock
 from meshcore.topology import manifest_of, topology_of
 from meshcore.trace import TraceRing
 
@@ -54,7 +58,17 @@ def test_a_snapshot_is_plain_data_with_ages() -> None:
     known.all_local()[0].in_flight = 1
     clock.advance(5.0)
 
-    snapshot = topology_of(known, node_id="node-a", now=clock(), traces=TraceRing())
+    snapshot = topology_of(
+        known,
+        node_id="node-a",
+        now=clock(),
+        observed_at=START,
+        draining=False,
+        traces=TraceRing(),
+        breakers=[BreakerReport(key="good", state=BreakerState.OPEN, seconds_remaining=41.0, since=START)],
+        aliases=AliasBook({"mesh/fast": ("good/m", "bad/m")}),
+        sessions=3,
+    )
 
     assert snapshot["peers"] == [
         {
@@ -69,4 +83,9 @@ def test_a_snapshot_is_plain_data_with_ages() -> None:
     ]
     assert [entry["provider"] for entry in snapshot["capabilities_local"]] == ["good", "bad"]
     assert [entry["name"] for entry in snapshot["capabilities_remote"]] == ["rag.query"]
-    assert (snapshot["in_flight_total"], snapshot["traces"]) == (1, [])
+    assert [entry["breaker"] for entry in snapshot["capabilities_local"]] == ["good", "bad"]
+    assert [entry["breaker"] for entry in snapshot["capabilities_remote"]] == ["node:node-b"]
+    assert (snapshot["in_flight_total"], snapshot["sessions"], snapshot["traces"]) == (1, 3, [])
+    assert snapshot["aliases"] == {"mesh/fast": ["good/m", "bad/m"]}
+    assert [(each["key"], each["state"]) for each in snapshot["breakers"]] == [("good", "open")]
+    assert json.loads(json.dumps(snapshot))["observed_at"] == START.isoformat()

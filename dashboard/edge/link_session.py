@@ -5,8 +5,9 @@
     telemetry  -> services.ingest.store   -> acknowledged after the commit, at most a window waits
     going_idle -> services.link.go_idle   -> acknowledged after the commit
     a change of the desired state         -> sent at once, whole
+    other nodes come, go, drain           -> sent as a delta, from the runtime's directory
 
-Three tasks: one stores, one sends desired state, one watches the handshake's time.
+Four tasks: one stores, one sends desired state, one says who else is there, one watches the handshake's time.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from django.db import Error as DatabaseError
 
 from dashboard.models import Node
-from dashboard.runtime import LaneFull, Runtime
+from dashboard.runtime import PEERS, LaneFull, Runtime
 from dashboard.services import drain, health, ingest, link
 from dashboard.services.columns import Unfit
 from dashboard.services.ingest import ConnectionLost
@@ -25,6 +26,7 @@ from dashboard.services.link import HandshakeRefused
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 from meshcore.frames import FromNode, GoingIdle, Health, Hello, Rewind, Telemetry
 from meshcore.link import CloseCode, Closing, DashboardSide, LinkPolicy
+from meshcore.peers import PeerTeller
 from meshcore.pulse import newest
 
 logger = logging.getLogger(__name__)
@@ -63,7 +65,9 @@ class LinkSession:
         self._told = 0  # the generation that was sent last
         self._work = asyncio.Event()
         self._changed = asyncio.Event()
-        self._unsubscribe: Callable[[], None] = lambda: None
+        self._peers = PeerTeller()
+        self._met = asyncio.Event()
+        self._unsubscribe: list[Callable[[], None]] = []
         self._tasks = [asyncio.create_task(self._watch_handshake())]
 
     async def receive(self, message: str | bytes) -> None:
@@ -77,7 +81,8 @@ class LinkSession:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._unsubscribe()
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
         if self._runtime.links.get(self._node.name) == self._wake:
             del self._runtime.links[self._node.name]
         if self._connection_no:
@@ -114,10 +119,14 @@ class LinkSession:
         self._side.send_descriptor(descriptor)
         await self._write()
         self._runtime.links[self._node.name] = self._wake
-        self._unsubscribe = self._runtime.on_change(f"node:{self._node.name}", lambda ids, keys: self._wake())
+        self._unsubscribe = [
+            self._runtime.on_change(f"node:{self._node.name}", lambda ids, keys: self._wake()),
+            self._runtime.on_change(PEERS, lambda ids, keys: self._met.set()),
+        ]
         self._told = descriptor.desired.generation if descriptor.desired else 0
-        self._tasks += [asyncio.create_task(self._store_on()), asyncio.create_task(self._steer())]
+        self._tasks += map(asyncio.create_task, (self._store_on(), self._steer(), self._acquaint()))
         self._wake()  # what changed since the descriptor was made
+        self._met.set()
 
     def _wake(self) -> None:
         self._changed.set()
@@ -183,6 +192,20 @@ class LinkSession:
         await self._write()
         self._told = wanted.generation
         await self._note_sent()
+
+    async def _acquaint(self) -> None:
+        while True:
+            await self._met.wait()
+            self._met.clear()
+            await self._guarded(self._send_peers())
+
+    async def _send_peers(self) -> None:
+        """Say who else is there, as far as that is news; to a node that isn't there itself, nothing."""
+        known = self._runtime.directory.known_to(self._node.name)
+        if known is not None:
+            for frame in self._peers.tell(known):
+                self._side.send_peers(frame)
+            await self._write()
 
     async def _note_sent(self) -> None:
         await self._runtime.in_control(

@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 import msgspec
 
-from dashboard.models import DesiredState, Drain, Node
+from dashboard.models import DesiredState, Drain, DrainStep, Node
 from meshcore.drain import DrainSource, NodeState, Readout
 
-ACKNOWLEDGE_SECONDS = (
-    10.0  # an order older than this without its acknowledgement is worth a word (drain-and-control §2)
-)
+ACKNOWLEDGE_SECONDS = 10.0  # an older order without acknowledgement is worth a word (drain-and-control §2)
 LAST_DRAINS = 5
 
 
@@ -99,3 +98,37 @@ def drain_now(readout: Readout | None) -> DrainNow | None:
 def last_of(*, node: Node) -> list[Drain]:
     """Return the newest drains of a node with their steps; two queries."""
     return list(node.drains.order_by("-id").prefetch_related("steps")[:LAST_DRAINS])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLine:
+    """A step as people read it; what came `times` in a row is one line, from `at` to `last_at`."""
+
+    step: str
+    at: datetime
+    last_at: datetime
+    times: int
+    in_flight: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainStory:
+    """A drain and its steps."""
+
+    drain: Drain
+    steps: list[StepLine]
+
+
+def stories_of(*, node: Node) -> list[DrainStory]:
+    """Return the newest drains of a node as people read them; two queries."""
+    return [DrainStory(drain=drain, steps=_lines(drain)) for drain in last_of(node=node)]
+
+
+def _lines(drain: Drain) -> list[StepLine]:
+    runs = groupby(drain.steps.all(), key=lambda step: (step.step, step.in_flight))
+    return [_line(list(run)) for _, run in runs]
+
+
+def _line(run: list[DrainStep]) -> StepLine:
+    first, last = run[0], run[-1]
+    return StepLine(step=first.step, at=first.at, last_at=last.at, times=len(run), in_flight=first.in_flight)

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from dashboard.models import Drain, Node, NodeLink, ProviderHealth, Trace, Transition
+from dashboard.models import Node, NodeLink, ProviderHealth, Trace, Transition
 from dashboard.selectors import drains, providers, traffic
+from dashboard.selectors.drains import DrainStory
 from dashboard.selectors.presence import (
     ATTENTION,
     ATTENTION_REST,
@@ -85,7 +86,7 @@ class Past:
     """What a node's page tells beside the present."""
 
     transitions: list[Transition]
-    drains: list[Drain]
+    drains: list[DrainStory]
     traces: list[Trace]
 
 
@@ -122,7 +123,7 @@ def past_of(*, node: Node) -> Past:
     """Return a node's history for its page; four queries."""
     return Past(
         transitions=providers.history(node=node),
-        drains=drains.last_of(node=node),
+        drains=drains.stories_of(node=node),
         traces=list(Trace.objects.select_related("node").filter(node=node).order_by("-id")[:RECENT_TRACES]),
     )
 

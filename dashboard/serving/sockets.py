@@ -75,6 +75,11 @@ class BoundedSocket(WebSocketProtocol):
         told = reason.encode()[:REASON_MAX_BYTES].decode(errors="ignore").encode()
         self.sendCloseFrame(code=1000 if code is None else code, reasonUtf8=told or None)
 
+    def onClose(self, was_clean: bool, code: int, reason: str) -> None:
+        """Forget the socket; one whose handshake was refused before `onConnect` was never known."""
+        if hasattr(self, "server"):
+            super().onClose(was_clean, code, reason)
+
     def end(self) -> None:
         """Close at the server's end, because it stops."""
         if self.state == self.STATE_OPEN:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -25,10 +26,13 @@ from meshcore.aio.offering import (
     Service,
     adapt,
     adapt_stream,
-    handlers_of,
+    offer,
 )
+from meshcore.aio.scatter import Scatter
 from meshcore.aio.transport import InMemoryTransport, Transport
+from meshcore.alias import AliasBook
 from meshcore.capability import HOPS_MAX, CapabilityDescriptor, Manifest, RouteRequest, Version
+from meshcore.chain import walk_for
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 from meshcore.config_sections import OnBrokenStream
 from meshcore.errors import CallError, Code
@@ -41,6 +45,7 @@ from meshcore.trace import RoutingTrace, TraceRing
 __all__ = ["BusSettings", "BusStream", "CapabilityBus"]
 
 STAMPS = ("_routed_via", "_trace_id", "_attempts")
+SCATTER_SECONDS = 5.0  # for each provider that is asked at once with others
 DRAINING_RETRY_SECONDS = 1.0  # the caller has other nodes to ask meanwhile
 
 logger = logging.getLogger(__name__)
@@ -71,12 +76,14 @@ class CapabilityBus:
         utcnow: UtcNow = utcnow,
         health: ProviderHealthCache | None = None,
         settings: BusSettings | None = None,
+        aliases: AliasBook | None = None,
         on_trace: Callable[[RoutingTrace], None] | None = None,
     ) -> None:
         self.node_id_full = node_id_full
         self.community_id = community_id
         self.settings = settings or BusSettings()
         self.health = health or ProviderHealthCache(clock=clock, utcnow=utcnow)
+        self.aliases = aliases or AliasBook()
         self.registry = Registry(node_id_full, clock=clock)
         self.traces = TraceRing(self.settings.trace_ring)
         self.draining: Callable[[], bool] = _never
@@ -85,6 +92,7 @@ class CapabilityBus:
         self._on_trace = on_trace
         self._dispatcher = Dispatcher(self.registry, self.health, self.settings, clock=clock)
         self._exchange = Exchange(node_id_full, transport)
+        self._scatter = Scatter(self._dispatcher, self._exchange, clock=clock, finished=self._finished)
         if isinstance(transport, InMemoryTransport):
             transport.attach(self)
 
@@ -171,6 +179,22 @@ class CapabilityBus:
         )
         return self._stream(request, local_only=False, draining=draining)
 
+    async def call_all(
+        self,
+        capability: str,
+        version: Version,
+        body: dict[str, Any],
+        *,
+        timeout_seconds: float = SCATTER_SECONDS,
+        caller: str = "",
+        trace_id: str | None = None,
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """Return (node id, result) of up to 8 providers asked at once; who fails or is late is left out."""
+        trace_id, deadline_ms = trace_id or secrets.token_hex(16), self._deadline_ms(timeout_seconds)
+        request = RouteRequest(capability, version, body, caller, trace_id, None, deadline_ms)
+        begin = partial(self._journey, request, local_only=False)
+        return await self._scatter.call(begin, draining=self.draining())
+
     async def handle_call(self, request: RouteRequest, local_only: bool = False) -> dict[str, Any]:
         """Return the result of a call made elsewhere; `local_only` for every call that comes from a peer."""
         if not local_only:
@@ -197,18 +221,21 @@ class CapabilityBus:
         )
 
     def topology_snapshot(self) -> dict[str, Any]:
-        """Return peers, capabilities and the last calls, as plain data for people."""
-        return topology_of(self.registry, node_id=self.node_id_full, now=self._clock(), traces=self.traces)
+        """Return peers, capabilities, breakers, aliases and the last calls, as plain data for people."""
+        return topology_of(
+            self.registry,
+            node_id=self.node_id_full,
+            now=self._clock(),
+            observed_at=self._utcnow(),
+            draining=self.draining(),
+            traces=self.traces,
+            breakers=self.health.reports(),
+            aliases=self.aliases,
+            sessions=len(self._dispatcher.sessions),
+        )
 
     def _offer(self, provider: Provider) -> None:
-        serve, stream = handlers_of(provider)
-        offered = []
-        for descriptor in provider.descriptors():
-            named = msgspec.structs.replace(descriptor, provider=provider.name)
-            offered.append(self.registry.register_local(named, serve, stream=stream).key)
-        for entry in self.registry.all_local():
-            if entry.descriptor.provider == provider.name and entry.key not in offered:
-                self.registry.deregister_local(entry.key)
+        offer(provider, self.registry)
         self.health.ensure(provider.name)
 
     def _deadline_ms(self, seconds: float | None) -> float:
@@ -226,6 +253,7 @@ class CapabilityBus:
             started_at=self._utcnow(),
             deadline=deadline,
             local_only=local_only,
+            walk=None if local_only else walk_for(request.params(), request.body, self.aliases),
         )
 
     def _refusal(self, request: RouteRequest) -> CallError | None:

@@ -168,7 +168,7 @@ class BusStream:
             if self._dispatcher.failed(lease, self._journey, error):
                 return False
             raise self._give_up() from exc
-        self._dispatcher.committed(lease)
+        self._dispatcher.committed(lease, self._journey)
         self._committed = _Committed(lease, chunks)
         self._journey.goes_on_with(lease.entry, now=self._clock())
         self.routed_via = lease.entry.via

@@ -3,18 +3,22 @@
 Everything here is synchronous, so that from the look at the candidates to the slot nothing comes between.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
 from meshcore.aio.health import ProviderHealthCache
 from meshcore.breaker import BreakerState, Outcome, Permit, Refusal
+from meshcore.capability import asked_model
 from meshcore.clock import Clock
 from meshcore.config_sections import OnBrokenStream
 from meshcore.errors import CallError, Code, ExchangeError, is_retryable, is_strike
 from meshcore.journey import Journey
 from meshcore.registry import Entry, Registry
-from meshcore.routing import choose, refused_by_breaker
+from meshcore.routing import Choice, Question, Ranked, choose, refused_by_breaker
+from meshcore.sticky import Session, Sessions
 from meshcore.trace import Attempt
 
 
@@ -60,6 +64,7 @@ class Dispatcher:
         self._health = health
         self._settings = settings
         self._clock = clock
+        self.sessions = Sessions(clock=clock)
 
     def next(self, journey: Journey, *, draining: bool) -> Lease | None:
         """Return the next attempt, or None when no candidate, no attempt or no time is left."""
@@ -67,25 +72,39 @@ class Dispatcher:
         now = self._clock()
         if len(journey.attempts) >= most or now >= journey.deadline:
             return None
-        choice = choose(
-            journey.question(draining=draining),
-            self._registry.named(journey.request.capability),
-            now=now,
-            freshness_seconds=self._settings.freshness_seconds,
-            refusal_of=self._refusal_of,
-        )
+        choice = self.choose(journey, now, draining=draining, attempts_left=most - len(journey.attempts))
         journey.saw(choice)
         for ranked in choice.ordered:
-            lease = self._take(journey, ranked.entry, ranked.model, now)
-            if isinstance(lease, Lease):
+            if (lease := self.take(journey, ranked, now)) is not None:
                 return lease
-            journey.refused(refused_by_breaker(ranked.entry, lease))
         return None
 
-    def committed(self, lease: Lease) -> None:
+    def choose(self, journey: Journey, now: float, *, draining: bool, attempts_left: int = 1) -> Choice:
+        """Return whom the next attempt may be made with, at the monotonic moment `now`."""
+        question = journey.question(draining=draining)
+        entries = self._registry.named(journey.request.capability)
+        if journey.walk is None:
+            choice = self._look(question, entries, now)
+        else:
+            look = partial(self._look, now=now)
+            choice = journey.walk.choose(question, entries, look, attempts_left=attempts_left)
+        if not journey.request.session_id or journey.attempts:
+            return choice
+        return self._seated(journey, choice)
+
+    def take(self, journey: Journey, ranked: Ranked, now: float) -> Lease | None:
+        """Return an attempt with a candidate; None, and its journey knows why, when its breaker refuses."""
+        lease = self._take(journey, ranked.entry, ranked.model, now)
+        if isinstance(lease, Lease):
+            return lease
+        journey.refused(refused_by_breaker(ranked.entry, lease))
+        return None
+
+    def committed(self, lease: Lease, journey: Journey) -> None:
         """A stream's first content came: that is the success which its permit waited for."""
         lease.ttft_ms = (self._clock() - lease.started) * 1000
         self._health.release(lease.permit, Outcome.SUCCESS)
+        self._bind(lease, journey)
 
     def succeeded(self, lease: Lease, journey: Journey) -> None:
         """The attempt went well, to its end."""
@@ -97,6 +116,7 @@ class Dispatcher:
         attempt = self._attempt(lease, journey, None)
         lease.entry.window.succeeded(attempt.ms if lease.ttft_ms is None else lease.ttft_ms)
         journey.succeeded(attempt)
+        self._bind(lease, journey)
 
     def failed(self, lease: Lease, journey: Journey, error: CallError) -> bool:
         """The attempt failed; return whether another one may be made."""
@@ -129,7 +149,7 @@ class Dispatcher:
         if isinstance(permit, Refusal):
             return permit
         entry.in_flight += 1
-        journey.tried.append(entry)
+        journey.trying(entry, model)
         return Lease(
             entry=entry,
             permit=permit,
@@ -139,6 +159,27 @@ class Dispatcher:
             started=now,
             timeout_seconds=timeout_seconds,
         )
+
+    def _look(self, question: Question, entries: Iterable[Entry], now: float) -> Choice:
+        return choose(
+            question,
+            entries,
+            now=now,
+            freshness_seconds=self._settings.freshness_seconds,
+            refusal_of=self._refusal_of,
+        )
+
+    def _seated(self, journey: Journey, choice: Choice) -> Choice:
+        """Return the choice with the seat of the call's session first."""
+        seat = self.sessions.seat_of(_session(journey), choice.ordered)
+        if seat is None:
+            return choice
+        journey.stays = seat.entry
+        return Choice([seat, *(ranked for ranked in choice.ordered if ranked is not seat)], choice.refused)
+
+    def _bind(self, lease: Lease, journey: Journey) -> None:
+        if journey.request.session_id:
+            self.sessions.bind(_session(journey), lease.entry.key, lease.model)
 
     def _free(self, lease: Lease) -> None:
         lease.entry.in_flight -= 1
@@ -177,3 +218,8 @@ class Dispatcher:
             breaker=lease.before,
             committed=lease.ttft_ms is not None,
         )
+
+
+def _session(journey: Journey) -> Session:
+    request = journey.request
+    return Session(request.capability, asked_model(journey.params), request.session_id or "")

@@ -109,8 +109,9 @@ class DrainController:
     """Closes and opens the node's gate as the marker and the stored desired state ask, and says so.
 
     `on_status` gets each change of state once ("draining", "running", "stopping", …), `on_step` each step of
-    a drain. The gate is closed from the first moment when a drain is stored; `tick` looks at the marker and
-    must run before the first call is accepted, `watch` does so ever after.
+    a drain, `on_desired` each order once it is stored. The gate is closed from the first moment when a drain
+    is stored; `tick` looks at the marker and must run before the first call is accepted, `watch` does so ever
+    after.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class DrainController:
         policy: DrainPolicy = AT_ONCE,
         instance_id: str = "",
         on_step: Callable[[Step], None] = lambda step: None,
+        on_desired: Callable[[Desired], None] = lambda order: None,
         clock: Clock = monotonic,
         utcnow: UtcNow = utcnow,
     ) -> None:
@@ -131,6 +133,7 @@ class DrainController:
         self._home = Path(home)
         self._on_status = on_status
         self._on_step = on_step
+        self._on_desired = on_desired
         self._interval = interval
         self._instance_id = instance_id
         self._clock = clock
@@ -222,6 +225,7 @@ class DrainController:
                 return
             self._held, self._unstored = order, None
         self.tick()
+        self._on_desired(order)
 
     def tick(self) -> None:
         """Look at who asks for a drain now and act on it."""

@@ -69,7 +69,7 @@ class Exchange:
             return await self._reach().call(entry.peer.record, self._forwarded(lease, journey))
         if entry.handler is None:
             raise CallError(Code.NOT_IMPLEMENTED, f"{_who(lease)} has no handler")
-        return await entry.handler(journey.request, _info(lease, journey))
+        return await entry.handler(journey.request_to(entry, lease.model), _info(lease, journey))
 
     def _reach(self) -> Transport:
         if self._transport is None:

@@ -20,6 +20,7 @@ from meshcore.frames import (
     Hello,
     Inbound,
     Limits,
+    Peers,
     Refused,
     Telemetry,
 )
@@ -71,13 +72,16 @@ class FakeDashboard:
         """Return the frames of one kind that came."""
         return [frame for frame in self.heard if isinstance(frame, kind)]
 
-    async def say(self, frame: Inbound | Desired) -> None:
+    async def say(self, frame: Inbound | Desired | Peers) -> None:
         """Send a frame on the present connection."""
         socket, side = self._present()
-        if isinstance(frame, Inbound):
-            side.send_inbound(frame)
-        else:
-            side.send_desired(frame)
+        match frame:
+            case Inbound():
+                side.send_inbound(frame)
+            case Desired():
+                side.send_desired(frame)
+            case Peers():
+                side.send_peers(frame)
         await _write(socket, side)
 
     async def close(self, code: CloseCode) -> None:

@@ -201,6 +201,12 @@ class ProviderHealthCache:
         breaker.reset(actor=actor, reason=reason)
         self._news.tell(breaker)
 
+    def lift(self, key: str, *, actor: str, reason: str) -> None:
+        """End an override, by an operator's word; without one nothing changes."""
+        if (breaker := self._breakers.get(key)) is not None:
+            breaker.lift(actor=actor, reason=reason)
+            self._news.tell(breaker)
+
     def advance(self) -> None:
         """Let time do its part and tell listeners; call it when `next_deadline` has come."""
         for breaker in self._breakers.values():

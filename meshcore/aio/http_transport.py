@@ -33,7 +33,8 @@ CONNECTIONS_MAX = 1000  # open at once to all peers; more calls wait within thei
 SKEWS_MAX = 1000  # peers whose clock offset is remembered; beyond it all are learned again
 ERROR_BODY_MAX_BYTES = 1 << 16
 
-_EXCHANGE_FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
+# A host name that no DNS could hold is a UnicodeError, of the codec.
+_EXCHANGE_FAILURES = (aiohttp.ClientError, TimeoutError, OSError, UnicodeError)
 
 
 class HttpTransport:

@@ -28,6 +28,7 @@ from meshcore.frames import (
     FromDashboard,
     Health,
     Hello,
+    Peers,
     Refused,
     Rewind,
     TelemetryAck,
@@ -44,6 +45,9 @@ REFUSED_SHOWN = 5  # refused items in one log line
 
 OnDesired = Callable[[Desired], Awaitable[None]]
 """Stores the desired state and acts on it; older generations come, too, and are the callee's to ignore."""
+
+OnPeers = Callable[[Peers], None]
+"""Takes note of which other nodes there are."""
 
 
 def link_url(dashboard_url: str) -> str:
@@ -77,6 +81,7 @@ class LinkClient:
         spool: SpoolFile,
         on_desired: OnDesired,
         on_inbound: Handler | None = None,
+        on_peers: OnPeers | None = None,
         reconnect_backoff_s: float = 1.0,
         clock: Clock = real.monotonic,
         random: Callable[[], float] = chance.random,
@@ -85,6 +90,7 @@ class LinkClient:
         self._make_hello = hello
         self._spool = spool
         self._on_desired = on_desired
+        self._on_peers = on_peers
         self._transport = WebSocketRelayTransport(
             link_url(url),
             "",  # the hello names the node
@@ -134,6 +140,8 @@ class LinkClient:
                 await self._greeted(body)
             case Desired():
                 await self._obey(frame)
+            case Peers():
+                self._note_peers(frame)
 
     async def _greeted(self, body: DescriptorBody) -> None:
         log.info("link.up", contract_version=body.contract_version, resume_from=body.resume_from)
@@ -146,6 +154,13 @@ class LinkClient:
             await self._on_desired(desired)
         except Exception:  # not observed, so the dashboard shows it as not acknowledged; the link lives on
             log.exception("link.desired_not_taken", generation=desired.generation)
+
+    def _note_peers(self, peers: Peers) -> None:
+        try:
+            if self._on_peers is not None:
+                self._on_peers(peers)
+        except Exception:  # a node without the others' addresses still serves, and the link lives on
+            log.exception("link.peers_not_taken", rev=peers.rev)
 
     async def _empty_the_spool(self) -> None:
         while True:

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from meshcore.aio.alias_file import AliasFile
 from meshcore.aio.bus import BusSettings, CapabilityBus
 from meshcore.aio.bus_endpoint import BusEndpoint
 from meshcore.aio.drain_marker import DrainController
@@ -25,9 +26,12 @@ from meshcore.aio.health import HealthProbe, ProviderHealthCache
 from meshcore.aio.http_transport import HttpTransport
 from meshcore.aio.lock_file import held_lock
 from meshcore.aio.peers import PeerPoller
+from meshcore.aio.peers_file import PeersFile
 from meshcore.aio.providers.from_config import provider_from
 from meshcore.aio.reporting import Reporting
+from meshcore.aio.standing_orders import StandingOrders
 from meshcore.aio.stop_requests import StopRequests
+from meshcore.alias import AliasBook
 from meshcore.api_keys import ApiKeys
 from meshcore.capability import Manifest
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
@@ -43,21 +47,38 @@ FINISH_SECONDS = 20.0  # for work in flight when the node stops: within the 30 s
 BREAKER_TICK_SECONDS = 0.2  # what time alone does to breakers is told at most so late
 
 
-async def run_node(config: NodeConfig, *, announce: Callable[[str], None], lifeline: bool = False) -> None:
+async def run_node(
+    config: NodeConfig,
+    *,
+    announce: Callable[[str], None],
+    lifeline: bool = False,
+    alias_file: AliasFile | None = None,
+) -> None:
     """Run a node until it is told to stop; `announce` gets its URL once it listens.
+
+    Its aliases follow `alias_file`, when there is one.
 
     Raises AlreadyRunning when another process has its home, OSError when it can't listen or write.
     """
     requests = StopRequests()
     with held_lock(Path(config.node.home) / "lock"), requests.listening(lifeline=lifeline):
-        await Node(config).run(requests, announce)
+        await Node(config, alias_file=alias_file).run(requests, announce)
 
 
 class Node:
     """A node's parts. It needs a running loop, and its home for itself."""
 
-    def __init__(self, config: NodeConfig, *, clock: Clock = monotonic, utcnow: UtcNow = utcnow) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        *,
+        alias_file: AliasFile | None = None,
+        clock: Clock = monotonic,
+        utcnow: UtcNow = utcnow,
+    ) -> None:
         self._config = config
+        self._alias_file = alias_file
+        self._aliases = AliasBook(config.aliases)
         self._url = config.node.advertise or f"http://{config.node.listen}"
         instance_id = secrets.token_hex(16)
         self._health = ProviderHealthCache(
@@ -66,10 +87,12 @@ class Node:
             clock=clock,
             utcnow=utcnow,
         )
+        self._orders = StandingOrders(self._health, self._aliases, utcnow=utcnow)
         self._controller = DrainController(
             home=config.node.home,
             on_status=self._on_status,
             on_step=self._on_step,
+            on_desired=self._orders.obey,
             policy=_drain_policy(config),
             instance_id=instance_id,
             clock=clock,
@@ -77,6 +100,7 @@ class Node:
         )
         self._transport = self._make_transport(clock, utcnow)
         self._bus = self._make_bus(clock, utcnow)
+        self._poller = self._make_poller()
         self._metrics = NodeMetrics(
             config.node.id, version=VERSION, readout=self._controller.readout, breakers=self._health.reports
         )
@@ -91,6 +115,7 @@ class Node:
             self._health.add_transition_listener(self._reporting.on_transition)
         for provider in self._providers:
             self._bus.register_provider(provider)
+        self._orders.obey(self._controller.desired)
 
     async def run(self, requests: StopRequests, announce: Callable[[str], None]) -> None:
         """Live until `requests.stop`; everything is closed when this returns."""
@@ -101,7 +126,7 @@ class Node:
             url = await self._gateway.start(listen.host, listen.port)
             stack.push_async_callback(self._gateway.stop)
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work) for work in self._works()]
+                tasks = [group.create_task(work) for work in self._works(requests)]
                 announce(url)
                 logger.info("%s listens on %s", self._config.node.id, url)
                 await requests.stop.wait()
@@ -119,14 +144,15 @@ class Node:
             stack.push_async_callback(provider.close)
         await asyncio.gather(*(provider.start() for provider in self._providers))
 
-    def _works(self) -> Iterator[Coroutine[Any, Any, None]]:
+    def _works(self, requests: StopRequests) -> Iterator[Coroutine[Any, Any, None]]:
         """Yield what goes on for as long as the node lives."""
+        if self._alias_file is not None:
+            yield self._alias_file.follow(self._aliases, requests.hangup)
         yield self._controller.watch()
         yield self._advance_breakers()
         yield self._probe()
-        if self._transport is not None:
-            peers = {peer.id: peer.url for peer in self._config.peers}
-            yield PeerPoller(self._bus, self._transport, peers).run()
+        if self._poller is not None:
+            yield self._poller.run()
         if self._reporting is not None:
             yield self._reporting.run()
 
@@ -192,10 +218,24 @@ class Node:
                 deadline_seconds=settings.deadline_seconds,
                 on_broken_stream=self._config.runs.on_broken_stream,
             ),
+            aliases=self._aliases,
             on_trace=self._on_trace,
         )
         bus.draining = lambda: not self._controller.accepts()
         return bus
+
+    def _make_poller(self) -> PeerPoller | None:
+        """Return what follows the peers; without a mesh secret no call could be signed for them."""
+        if self._transport is None:
+            return None
+        config = self._config
+        return PeerPoller(
+            self._bus,
+            self._transport,
+            {peer.id: peer.url for peer in config.peers},
+            file=PeersFile(Path(config.node.home)) if config.dashboard else None,
+            allow_plain_http=config.gateway.allow_plain_http,
+        )
 
     def _make_gateway(self, clock: Clock, utcnow: UtcNow) -> Gateway:
         limits, api_keys = self._config.gateway, ApiKeys(self._config.secrets.api_keys)
@@ -231,6 +271,7 @@ class Node:
             controller=self._controller,
             health=self._health,
             manifest=self._manifest,
+            on_peers=self._poller.hear if self._poller else None,
             clock=clock,
             utcnow=utcnow,
         )

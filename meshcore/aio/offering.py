@@ -4,9 +4,11 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
+import msgspec
+
 from meshcore.capability import CallInfo, CapabilityDescriptor, RouteRequest
 from meshcore.openai_wire import Chunk
-from meshcore.registry import Handler, StreamHandler
+from meshcore.registry import Handler, Registry, StreamHandler
 
 AnyHandler = Callable[..., Awaitable[dict[str, Any]]]
 """`handler(request)` or `handler(request, call)` -> result."""
@@ -68,3 +70,15 @@ def handlers_of(provider: Provider) -> tuple[Handler, StreamHandler]:
         return provider.stream(request.capability, request.body, call)
 
     return serve, stream
+
+
+def offer(provider: Provider, registry: Registry) -> None:
+    """Let a registry offer what a provider can do now, and nothing else of that provider."""
+    serve, stream = handlers_of(provider)
+    offered = []
+    for descriptor in provider.descriptors():
+        named = msgspec.structs.replace(descriptor, provider=provider.name)
+        offered.append(registry.register_local(named, serve, stream=stream).key)
+    for entry in registry.all_local():
+        if entry.descriptor.provider == provider.name and entry.key not in offered:
+            registry.deregister_local(entry.key)

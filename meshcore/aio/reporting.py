@@ -12,7 +12,7 @@ from typing import Any
 
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.health import ProviderHealthCache, TransitionEvent
-from meshcore.aio.link_client import LinkClient
+from meshcore.aio.link_client import LinkClient, OnPeers
 from meshcore.aio.spool_file import SpoolFile
 from meshcore.aio.telemetry_feed import TelemetryFeed
 from meshcore.capability import Manifest
@@ -29,7 +29,10 @@ IDLE_SECONDS = 2.0  # for the dashboard to say that it knows that the node goes
 
 
 class Reporting:
-    """Reports of the node whose parts are given; `manifest` says what it offers now."""
+    """Reports of the node whose parts are given; `manifest` says what it offers now.
+
+    `on_peers` hears which other nodes the dashboard knows of.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Reporting:
         controller: DrainController,
         health: ProviderHealthCache,
         manifest: Callable[[], Manifest],
+        on_peers: OnPeers | None = None,
         clock: Clock,
         utcnow: UtcNow,
     ) -> None:
@@ -59,6 +63,7 @@ class Reporting:
             health=self._say_health,
             spool=self._spool,
             on_desired=controller.apply_desired,
+            on_peers=on_peers,
             clock=clock,
         )
 

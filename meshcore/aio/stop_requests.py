@@ -1,4 +1,7 @@
-"""How a process is told to stop: by a signal, by a second one that won't wait, by the end of its lifeline."""
+"""How a process is told to stop: by a signal, by a second one that won't wait, by the end of its lifeline.
+
+And how it is told to read its aliases again: by SIGHUP.
+"""
 
 import asyncio
 import logging
@@ -15,11 +18,15 @@ READ_BYTES = 4096
 
 
 class StopRequests:
-    """`stop` is set by the first request, `hurry` by the second one: then nothing in flight is waited for."""
+    """`stop` is set by the first request, `hurry` by the second one: then nothing in flight is waited for.
+
+    `hangup` is set by SIGHUP, and cleared by whoever does what it asks.
+    """
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
         self.hurry = asyncio.Event()
+        self.hangup = asyncio.Event()
 
     def request(self, why: str) -> None:
         """Take a request."""
@@ -31,13 +38,11 @@ class StopRequests:
         """Take signals while the context lasts, with `lifeline` the end of standard input too.
 
         Raises OSError when that input is no pipe.
-
-        SIGHUP is taken and does nothing yet: it will mean to reload, and must not kill until then.
         """
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.request, number.name)
-        loop.add_signal_handler(signal.SIGHUP, logger.info, "SIGHUP: there is nothing to reload")
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         try:
             if lifeline:
                 self._hold_lifeline(sys.stdin.fileno())
@@ -47,6 +52,10 @@ class StopRequests:
                 loop.remove_signal_handler(number)
             if lifeline:
                 loop.remove_reader(sys.stdin.fileno())
+
+    def _hang_up(self) -> None:
+        logger.info("SIGHUP: the aliases are read again")
+        self.hangup.set()
 
     def _hold_lifeline(self, descriptor: int) -> None:
         try:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from meshcore.aio.alias_file import AliasFile
 from meshcore.aio.logs import set_up_logs
 from meshcore.aio.node import run_node
 from meshcore.config import parse_config
@@ -30,7 +31,9 @@ def main(argv: Sequence[str]) -> int:
     if options.check:
         print(f"{options.config}: good")
         return 0
-    return _run(config, lifeline=options.lifeline)
+    path = options.config.absolute()
+    alias_file = AliasFile(path, lambda: load_config(path, os.environ).aliases)
+    return _run(config, alias_file, lifeline=options.lifeline)
 
 
 def load_config(path: Path, environ: Mapping[str, str]) -> NodeConfig:
@@ -69,10 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(config: NodeConfig, *, lifeline: bool) -> int:
+def _run(config: NodeConfig, alias_file: AliasFile, *, lifeline: bool) -> int:
     set_up_logs()
     try:
-        asyncio.run(run_node(config, announce=_announce, lifeline=lifeline))
+        asyncio.run(run_node(config, announce=_announce, lifeline=lifeline, alias_file=alias_file))
     except AlreadyRunning as exc:
         print(f"node: {exc}", file=sys.stderr)
         return FAILED

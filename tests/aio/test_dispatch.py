@@ -219,7 +219,7 @@ def test_a_committed_stream_released_its_permit_and_a_break_is_a_strike() -> Non
     lease = scene.lease(journey)
 
     scene.clock.advance(0.1)
-    scene.dispatcher.committed(lease)
+    scene.dispatcher.committed(lease, journey)
     out = scene.health.permits_out
     again = scene.dispatcher.failed(lease, journey, CallError(Code.UNAVAILABLE, "broke"))
 
@@ -236,7 +236,7 @@ def test_a_committed_stream_that_breaks_for_no_fault_is_no_strike() -> None:
     scene = Scene()
     journey = scene.journey()
     lease = scene.lease(journey)
-    scene.dispatcher.committed(lease)
+    scene.dispatcher.committed(lease, journey)
 
     scene.dispatcher.failed(lease, journey, CallError(Code.DRAINING, "moved on"))
 
@@ -248,7 +248,7 @@ def test_the_speed_of_a_stream_is_its_first_token() -> None:
     journey = scene.journey()
     lease = scene.lease(journey)
     scene.clock.advance(0.1)
-    scene.dispatcher.committed(lease)
+    scene.dispatcher.committed(lease, journey)
     scene.clock.advance(60.0)
 
     scene.dispatcher.succeeded(lease, journey)

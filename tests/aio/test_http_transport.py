@@ -140,7 +140,8 @@ async def test_a_break_at_the_peer_is_the_peers_own_error(transport: HttpTranspo
                 async for _ in stream:
                     pass
 
-    assert (caught.value.code, caught.value.message) == ("unavailable", "its provider broke")
+    assert caught.value.code == "unavailable"
+    assert caught.value.message.startswith("its provider broke; the answer can't be continued")
     assert a.health.state("node:node-b") == "closed"
 
 
@@ -378,3 +379,12 @@ def test_a_transport_without_secret_is_refused() -> None:
 async def test_closing_twice_is_fine(transport: HttpTransport) -> None:
     await transport.close()
     await transport.close()
+
+
+async def test_a_host_name_that_no_dns_could_hold_is_a_peer_that_is_not_there(
+    transport: HttpTransport,
+) -> None:
+    with pytest.raises(ExchangeError, match=r"node-b can't be reached") as caught:
+        await transport.manifest(peer("http://ex..ample"))
+
+    assert caught.value.code == "partition"

@@ -25,6 +25,7 @@ from meshcore.frames import (
     Inbound,
     InboundAck,
     Limits,
+    Peers,
     Refused,
 )
 from meshcore.link import CloseCode
@@ -77,6 +78,7 @@ async def running(
     obeyed: Obeyed,
     *,
     on_inbound: Callable[[dict[str, object]], object] | None = None,
+    on_peers: Callable[[Peers], None] | None = None,
 ) -> AsyncIterator[tuple[LinkClient, "asyncio.Task[None]"]]:
     client = LinkClient(
         url,
@@ -86,6 +88,7 @@ async def running(
         spool=spool,
         on_desired=obeyed,
         on_inbound=on_inbound,
+        on_peers=on_peers,
         reconnect_backoff_s=0.01,
     )
     run = asyncio.create_task(client.run())
@@ -220,6 +223,36 @@ async def test_health_goes_up_and_at_once_on_a_change(
         await wait_until(lambda: len(dashboard.all_of(Health)) == 1)
         client.health_changed()
         await wait_until(lambda: len(dashboard.all_of(Health)) == 2)
+
+
+async def test_which_peers_there_are_is_passed_on(
+    dashboard: FakeDashboard, spool: SpoolFile, obeyed: Obeyed
+) -> None:
+    heard: list[Peers] = []
+
+    async with running(dashboard.url, spool, obeyed, on_peers=heard.append) as (client, _):
+        await wait_until(client.first_descriptor.is_set)
+        await dashboard.say(Peers(rev=1, upsert=(Manifest(node_id="node-b"),)))
+        await dashboard.say(Peers(rev=2, remove=("node-b",)))
+        await wait_until(lambda: len(heard) == 2)
+
+    assert heard == [Peers(rev=1, upsert=(Manifest(node_id="node-b"),)), Peers(rev=2, remove=("node-b",))]
+
+
+async def test_peers_that_cannot_be_taken_or_that_nobody_wants_do_not_end_the_link(
+    dashboard: FakeDashboard, spool: SpoolFile, obeyed: Obeyed
+) -> None:
+    def fail(peers: Peers) -> None:
+        raise RuntimeError(f"rev {peers.rev}")
+
+    for on_peers in (fail, None):
+        async with running(dashboard.url, spool, obeyed, on_peers=on_peers) as (client, _):
+            await wait_until(client.first_descriptor.is_set)
+            await dashboard.say(Peers(rev=1))
+            await dashboard.say(Desired(generation=dashboard.connections))
+            await wait_until(lambda: Desired(generation=dashboard.connections) in obeyed.desired)
+
+    assert dashboard.connections == 2
 
 
 async def test_events_are_handled_and_acknowledged(

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from meshcore.aio import node as node_module
+from meshcore.aio.alias_file import AliasFile
 from meshcore.aio.drain_marker import write_drain_request
 from meshcore.aio.fake_dashboard import FakeDashboard
 from meshcore.aio.lock_file import held_lock
@@ -21,10 +22,11 @@ from meshcore.aio.node import Node, run_node
 from meshcore.aio.stop_requests import StopRequests
 from meshcore.aio.telemetry_feed import TelemetryFeed
 from meshcore.aio.testing import wait_until
+from meshcore.capability import Manifest
 from meshcore.config import parse_config
 from meshcore.config_sections import NodeConfig
 from meshcore.errors import AlreadyRunning
-from meshcore.frames import Desired, DesiredDrain, GoingIdle, Health, Hello
+from meshcore.frames import Desired, DesiredDrain, GoingIdle, Health, Hello, Peers
 from meshcore.testing import START
 
 CHAT = {"model": "mock-model", "messages": [{"role": "user", "content": "many:2"}]}
@@ -70,6 +72,7 @@ def config(
     secret: bool = True,
     provider: str = "",
     dashboard: str = "",
+    join_wait_seconds: int = 60,
     extra: str = "",
 ) -> NodeConfig:
     tables = f'[node]\nid = "{node_id}"\nlisten = "{listen}"\nhome = "{folder}/home"\n'
@@ -78,7 +81,8 @@ def config(
     if provider:
         tables += f'[[providers]]\nname = "alpha"\nbase_url = "{provider}/v1"\nmodels = ["mock-model"]\n'
     if dashboard:
-        tables += f'[dashboard]\nurl = "{dashboard}"\ntoken_env = "T"\njoin_wait_seconds = 60\n'
+        tables += f'[dashboard]\nurl = "{dashboard}"\ntoken_env = "T"\n'
+        tables += f"join_wait_seconds = {join_wait_seconds}\n"
 
     def read_file(path: str) -> str:
         raise FileNotFoundError(path)
@@ -88,12 +92,12 @@ def config(
 
 
 @asynccontextmanager
-async def running(settings: NodeConfig) -> AsyncIterator[Running]:
+async def running(settings: NodeConfig, alias_file: AliasFile | None = None) -> AsyncIterator[Running]:
     """Let a node run while the context lasts."""
     requests = StopRequests()
     url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-        group.create_task(Node(settings).run(requests, url.set_result))
+        group.create_task(Node(settings, alias_file=alias_file).run(requests, url.set_result))
         try:
             yield Running(await url, Path(settings.node.home), session, requests)
         finally:
@@ -177,6 +181,49 @@ async def test_a_node_reports_calls_breakers_and_drains_to_its_dashboard(
     assert steps == ["acknowledged", "gate_closed", "drained", "safe_to_stop"]
 
 
+async def test_case_39_overrides_and_aliases_are_obeyed_at_once_and_after_a_restart_without_a_dashboard(
+    tmp_path: Path, provider: str
+) -> None:
+    override = {"key": "alpha", "action": "force_open", "actor": "alice", "reason": "maintenance"}
+    order = Desired(generation=4, overrides=(override,), aliases={"mesh/fast": ["alpha/mock-model"]})
+    by_alias = {**CHAT, "model": "mesh/fast"}
+
+    async def forced(node: Running) -> bool:
+        _, health = await node.get("/v1/health")
+        return bool(health["providers"]["alpha"]["state"] == "forced_open")
+
+    async with FakeDashboard() as dashboard:
+        settings = config(tmp_path, provider=provider, dashboard=address_of(dashboard))
+        async with running(settings) as node:
+            await wait_until(lambda: bool(dashboard.all_of(Health)))
+            await dashboard.say(order)
+            await eventually(partial(forced, node))
+            refused = await node.chat(by_alias)
+            await wait_until(lambda: "transition" in {item["kind"] for item in dashboard.items})
+    (told,) = [item for item in dashboard.items if item["kind"] == "transition"]
+    async with running(config(tmp_path, provider=provider)) as node:
+        after_restart = await forced(node), await node.chat(by_alias)
+        _, aliases = await node.get("/v1/aliases")
+
+    assert (told["to_state"], told["actor"], told["reason"]) == ("forced_open", "alice", "maintenance")
+    assert (refused[0], after_restart) == (503, (True, (503, "local")))
+    assert aliases["source"] == "dashboard"
+
+
+async def test_the_aliases_of_a_node_follow_its_file(tmp_path: Path, provider: str) -> None:
+    table = {"mesh/fast": ("alpha/mock-model",)}
+    file = tmp_path / "node.toml"
+    file.write_text("first")
+    alias_file = AliasFile(file, lambda: table, look_seconds=0.01)
+
+    async with running(config(tmp_path, provider=provider), alias_file) as node:
+
+        async def served() -> bool:
+            return await node.chat({**CHAT, "model": "mesh/fast"}) == (200, "local")
+
+        await eventually(served)
+
+
 async def test_a_node_waits_for_its_dashboard_with_a_closed_gate(tmp_path: Path, provider: str) -> None:
     async with FakeDashboard() as dashboard:
         dashboard.mute = True
@@ -233,6 +280,40 @@ async def test_peers_find_each_other_and_serve_each_other(tmp_path: Path, provid
             await eventually(partial(closed, far))
             assert (await near.chat(CHAT))[0] == 503
             assert await in_flight(far, 0)
+
+
+async def test_a_peer_that_the_dashboard_names_serves_also_when_the_dashboard_is_away_at_the_next_start(
+    tmp_path: Path, provider: str
+) -> None:
+    async with running(config(tmp_path / "b", node_id="node-b", provider=provider)) as far:
+        named = Peers(rev=1, upsert=(Manifest(node_id="node-b", url=far.url),))
+
+        async def served(node: Running) -> bool:
+            return await node.chat(CHAT) == (200, "node-b")
+
+        async with FakeDashboard() as dashboard:
+            settings = config(tmp_path / "a", dashboard=address_of(dashboard), join_wait_seconds=0)
+            async with running(settings) as near:
+                await wait_until(lambda: bool(dashboard.all_of(Health)))
+                await dashboard.say(named)
+                await eventually(partial(served, near))
+                await wait_until((near.home / "peers.json").exists)
+
+        async with running(settings) as again:
+            await eventually(partial(served, again))
+
+
+async def test_a_node_without_a_mesh_secret_hears_of_peers_that_it_cannot_call(
+    tmp_path: Path, provider: str
+) -> None:
+    async with FakeDashboard() as dashboard:
+        settings = config(tmp_path, provider=provider, secret=False, dashboard=address_of(dashboard))
+        async with running(settings) as node:
+            await wait_until(lambda: bool(dashboard.all_of(Health)))
+            await dashboard.say(Peers(rev=1, upsert=(Manifest(node_id="node-b", url="http://127.0.0.1:1"),)))
+            await dashboard.say(Desired(generation=1))
+            await wait_until(lambda: dashboard.all_of(Health)[-1].node.observed_generation == 1)
+            assert await node.chat(CHAT) == (200, "local")
 
 
 async def test_a_node_without_a_mesh_secret_serves_its_clients(tmp_path: Path, provider: str) -> None:

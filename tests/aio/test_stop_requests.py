@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from meshcore.aio.stop_requests import StopRequests
-from meshcore.aio.testing import wait_until
 
 
 class FakeStdin:
@@ -49,12 +48,11 @@ async def test_a_signal_asks_to_stop_and_a_second_one_to_hurry(number: signal.Si
     assert patient
 
 
-async def test_a_hangup_is_no_reason_to_stop(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
+async def test_a_hangup_is_no_reason_to_stop_and_asks_to_read_aliases_again() -> None:
     requests = StopRequests()
     with requests.listening():
         os.kill(os.getpid(), signal.SIGHUP)
-        await wait_until(lambda: "SIGHUP" in caplog.text)
+        await wait_for(requests.hangup)
 
     assert not requests.stop.is_set()
 

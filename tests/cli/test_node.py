@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from meshcore.alias import AliasBook
 from meshcore.cli import node
 from meshcore.errors import AlreadyRunning
 
@@ -67,13 +68,18 @@ def test_a_relative_file_is_complete_in_the_settings(config: Path, monkeypatch: 
 def test_a_node_runs_until_it_ends_and_says_where(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def run_node(loaded: Any, *, announce: Any, lifeline: bool) -> None:
+    book = AliasBook()
+    config.write_text(GOOD + "[aliases]\n'mesh/fast' = ['alpha/m1']\n")
+
+    async def run_node(loaded: Any, *, announce: Any, lifeline: bool, alias_file: Any) -> None:
+        await alias_file.look(book)
         announce(f"http://{loaded.node.id}/{lifeline}")
 
     monkeypatch.setattr(node, "run_node", run_node)
 
     assert node.main(["--config", str(config), "--lifeline"]) == 0
     assert capsys.readouterr().out == "ready http://node-a/True\n"
+    assert list(book.chains()) == ["mesh/fast"]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +100,7 @@ def test_a_node_that_cannot_start_says_why(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    async def run_node(loaded: Any, *, announce: Any, lifeline: bool) -> None:
+    async def run_node(loaded: Any, *, announce: Any, lifeline: bool, alias_file: Any) -> None:
         raise failure
 
     monkeypatch.setattr(node, "run_node", run_node)

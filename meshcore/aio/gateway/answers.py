@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from meshcore.aio.gateway.requests import Unauthorized
+from meshcore.aio.gateway.requests import ForeignHost, Unauthorized
 from meshcore.errors import CallError, http_status
 from meshcore.openai_errors import call_error_body, error_body, retry_after_seconds
 
@@ -62,6 +62,8 @@ async def openai_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return await handler(request)
     except Unauthorized as exc:
         return refusal(401, "invalid_api_key", exc.message, headers={"WWW-Authenticate": "Bearer"})
+    except ForeignHost as exc:
+        return refusal(403, "foreign_host", exc.message, param="Host")
     except CallError as exc:
         return error_answer(exc)
     except ConnectionError:

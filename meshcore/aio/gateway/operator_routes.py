@@ -10,7 +10,7 @@ from meshcore.aio.bus import CapabilityBus
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.exposition import CONTENT_TYPE, NodeMetrics
 from meshcore.aio.gateway.answers import json_answer
-from meshcore.aio.gateway.requests import caller_of
+from meshcore.aio.gateway.requests import caller_of, is_asked_locally
 from meshcore.api_keys import ApiKeys
 from meshcore.breaker_terms import BreakerState
 from meshcore.clock import UtcNow
@@ -44,6 +44,7 @@ class OperatorRoutes:
         yield web.get("/readyz", self._ready)
         yield web.get("/metrics", self._show_metrics)
         yield web.get("/v1/health", self._show_health)
+        yield web.get("/v1/aliases", self._show_aliases)
 
     async def _alive(self, _: web.Request) -> web.Response:
         return json_answer({"status": "ok"})
@@ -55,7 +56,7 @@ class OperatorRoutes:
         return json_answer({"status": state}, status=503, headers={"Retry-After": READY_RETRY_SECONDS})
 
     async def _show_metrics(self, http: web.Request) -> web.Response:
-        if not is_loopback(http.remote):
+        if not (is_loopback(http.remote) and is_asked_locally(http)):
             caller_of(http, self._api_keys)
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
@@ -73,6 +74,12 @@ class OperatorRoutes:
                 "providers": {report.key: _provider(report) for report in reports},
             }
         )
+
+    async def _show_aliases(self, http: web.Request) -> web.Response:
+        caller_of(http, self._api_keys)
+        book = self._bus.aliases
+        aliases = [{"name": name, "chain": list(map(str, chain))} for name, chain in book.chains().items()]
+        return json_answer({"source": book.source, "problems": book.problems, "aliases": aliases})
 
 
 def _provider(report: BreakerReport) -> dict[str, Any]:

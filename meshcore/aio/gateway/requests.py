@@ -5,6 +5,7 @@ import asyncio
 from aiohttp import StreamReader, web
 
 from meshcore.api_keys import ApiKeys
+from meshcore.config_values import is_loopback
 from meshcore.errors import CallError, Code
 from meshcore.openai_errors import BadRequest
 
@@ -18,8 +19,32 @@ class Unauthorized(CallError):
         super().__init__(Code.UNAUTHORIZED, "Authorization: expected Bearer and an API key of this node")
 
 
+class ForeignHost(CallError):
+    """A node without keys was asked by a name that isn't this machine's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Code.UNAUTHORIZED,
+            "Host: expected localhost or a loopback address, as this node has no API keys",
+        )
+
+
+def is_asked_locally(request: web.Request) -> bool:
+    """Return whether the request is addressed to this machine itself, as far as it says.
+
+    A web page may point a name of its own here; then its browser counts the node as the page's own server,
+    and reads and posts what it likes. Browsers always say the name.
+    """
+    try:
+        return "Host" not in request.headers or is_loopback(request.url.host or "")
+    except ValueError:  # it is no name at all
+        return False
+
+
 def caller_of(request: web.Request, api_keys: ApiKeys) -> str:
-    """Return the name of who calls; raises Unauthorized."""
+    """Return the name of who calls; raises Unauthorized, or ForeignHost where no keys are asked for."""
+    if not api_keys and not is_asked_locally(request):
+        raise ForeignHost
     caller = api_keys.caller(request.headers.get("Authorization", ""))
     if caller is None:
         raise Unauthorized

@@ -57,6 +57,7 @@ class OpenAiProvider:
             "models": list(self._models),
             "tools": section.tools,
             "vision": section.vision,
+            **({"context_tokens": section.context_tokens} if section.context_tokens else {}),
         }
         if section.continuation is not Continuation.NONE:
             params[CONTINUATION] = section.continuation

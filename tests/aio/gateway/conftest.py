@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from meshcore.aio.bus_endpoint import BusEndpoint
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.exposition import NodeMetrics
 from meshcore.aio.gateway import ClientLimits, ClientRoutes, Gateway, OperatorRoutes, PeerRoutes
+from meshcore.aio.health import ProviderHealthCache
 from meshcore.aio.http_transport import HttpTransport
 from meshcore.aio.mock_ai import MockAi
 from meshcore.aio.providers import OpenAiProvider
@@ -38,7 +39,7 @@ class Node:
     controller: DrainController
     gateway: Gateway
     metrics: NodeMetrics
-    traces: list[RoutingTrace]
+    traces: list[RoutingTrace] = field(repr=False)
 
     def knows(self, other: "Node") -> None:
         """Learn what another node offers."""
@@ -77,12 +78,13 @@ def start_node(stack: AsyncExitStack, tmp_path: Path) -> StartNode:
         api_keys: tuple[str, ...] = (),
         limits: ClientLimits | None = None,
         policy: DrainPolicy | None = None,
+        health: ProviderHealthCache | None = None,
     ) -> Node:
         limits = limits or ClientLimits()
         transport = HttpTransport(SECRET)
         stack.push_async_callback(transport.close)
         traces: list[RoutingTrace] = []
-        bus = CapabilityBus(node_id, transport=transport, on_trace=traces.append)
+        bus = CapabilityBus(node_id, transport=transport, on_trace=traces.append, health=health)
         for provider in providers:
             bus.register_provider(provider)
         controller = DrainController(

@@ -38,7 +38,12 @@ def talk(node: Any) -> Callable[..., Any]:
 
 
 def head(*lines: str) -> bytes:
-    start = (f"POST {PATH} HTTP/1.1", "Host: x", "Connection: close", "Content-Type: application/json")
+    start = (
+        f"POST {PATH} HTTP/1.1",
+        "Host: 127.0.0.1",
+        "Connection: close",
+        "Content-Type: application/json",
+    )
     return "\r\n".join((*start, *lines, "", "")).encode()
 
 
@@ -110,3 +115,37 @@ async def test_json_may_be_named_by_any_of_its_types(node: Any, http: aiohttp.Cl
     for kind in types:
         async with http.post(node.url + PATH, data=CHAT, headers={"Content-Type": kind}) as answer:
             assert answer.status == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8101", "here:port", "127.0.0.1.evil.example"])
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/health", PATH])
+async def test_a_node_without_keys_answers_no_foreign_name(
+    node: Any, http: aiohttp.ClientSession, path: str, host: str
+) -> None:
+    method, body = ("POST", CHAT) if path == PATH else ("GET", None)
+
+    async with http.request(method, node.url + path, data=body, headers={**JSON, "Host": host}) as refused:
+        error = (await refused.json())["error"]
+
+    assert (refused.status, error["code"], error["param"]) == (403, "foreign_host", "Host")
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8101", "[::1]:8101", "127.0.0.2"])
+async def test_every_name_of_this_machine_is_answered(
+    node: Any, http: aiohttp.ClientSession, host: str
+) -> None:
+    async with http.get(f"{node.url}/v1/models", headers={"Host": host}) as served:
+        assert served.status == 200
+
+
+async def test_with_a_key_the_name_does_not_matter(start_node: Any, http: aiohttp.ClientSession) -> None:
+    node = await start_node("node-k", EchoProvider("echo"), api_keys=("sk-1",))
+    headers = {"Host": "mesh.example", "Authorization": "Bearer sk-1"}
+
+    async with http.get(f"{node.url}/v1/models", headers=headers) as served:
+        assert served.status == 200
+
+
+async def test_a_foreign_name_reads_no_metrics(node: Any, http: aiohttp.ClientSession) -> None:
+    async with http.get(f"{node.url}/metrics", headers={"Host": "evil.example"}) as refused:
+        assert refused.status == 403

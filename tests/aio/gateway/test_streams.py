@@ -26,7 +26,7 @@ async def test_a_client_that_takes_nothing_is_hung_up_on_and_its_upstream_with_i
     server = ByteServer(STREAM_HEAD, *[chunk] * 1000)
     node = await start_node("node-a", await start_provider(await stack.enter_async_context(server.serve())))
     body = msgspec.json.encode({"model": "mock-model", "messages": [{"role": "user"}], "stream": True})
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
 
     _, writer = await asyncio.open_connection("127.0.0.1", int(node.url.rpartition(":")[2]), limit=1)
     writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import OperationalError
 
 from dashboard import runtime
@@ -16,7 +17,7 @@ from dashboard.runtime import LaneFull, Runtime
 from dashboard.services import drain, ingest, link, nodes
 from dashboard.services.actor import SYSTEM
 from meshcore import framing
-from meshcore.capability import Manifest
+from meshcore.capability import Manifest, Offer
 from meshcore.drain import InFlight, NodeState, Readout
 from meshcore.frames import (
     Descriptor,
@@ -27,6 +28,7 @@ from meshcore.frames import (
     Health,
     Hello,
     InboundAck,
+    Peers,
     Rewind,
     Telemetry,
     TelemetryAck,
@@ -377,3 +379,96 @@ async def test_an_end_that_cannot_be_noted_is_the_end_all_the_same(
         await connection.session.end()
 
     assert rt.links == {}
+
+
+class Mesh:
+    """node-a and node-b, which offer the same, at a time that the test sets."""
+
+    def __init__(self, rt: Runtime, a: Node, b: Node, clock: "WallClock") -> None:
+        self.clock = clock
+        self.a, self.b = (Connection(node, rt, now=clock) for node in (a, b))
+
+    async def both_speak(self) -> None:
+        await self.a.say(introduction("node-a"), HEALTH)
+        await self.b.say(introduction("node-b"), HEALTH)
+
+    async def heard_by_a(self, frame: Peers) -> None:
+        await self.a.wire.until(lambda: frame in self.a.wire.told)
+
+
+class WallClock:
+    """An aware UTC clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def manifest(name: str, **fields: Any) -> Manifest:
+    return Manifest(node_id=name, url=f"https://{name}", capabilities=(Offer(name="llm.chat"),), **fields)
+
+
+def introduction(name: str) -> Hello:
+    return msgspec.structs.replace(hello(instance_id=name), manifest=manifest(name))
+
+
+@pytest.fixture
+async def mesh(node: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mesh]:
+    monkeypatch.setattr(runtime, "PEERS_SECONDS", 0.01)
+    other = (await sync_to_async(nodes.add)(name="node-b", actor=SYSTEM, now=NOW))[0]
+    clock = WallClock()
+    async with runtime.running(now=clock, poll_seconds=0.05) as rt:
+        made = Mesh(rt, node, other, clock)
+        yield made
+        await made.a.session.end()
+        await made.b.session.end()
+
+
+async def test_nodes_are_told_of_each_other_as_they_come_drain_and_go(mesh: Mesh) -> None:
+    await mesh.both_speak()
+    await mesh.b.wire.until(lambda: any(frame.upsert for frame in told(mesh.b)))
+    await mesh.a.wire.until(lambda: any(not each.draining for frame in told(mesh.a) for each in frame.upsert))
+    draining = Readout(state=NodeState.DRAINING, accepting=False)
+    came = len(told(mesh.a))
+
+    await mesh.b.say(msgspec.structs.replace(HEALTH, no=2, node=draining))
+    await mesh.heard_by_a(Peers(rev=came + 1, upsert=(manifest("node-b", draining=True),)))
+    await mesh.b.say(GoingIdle())
+    await mesh.b.wire.hear(GoingIdleAck)
+    await mesh.b.session.end()
+    await mesh.heard_by_a(Peers(rev=came + 2, remove=("node-b",)))
+
+    assert [frame.rev for frame in told(mesh.a)] == list(range(1, came + 3))
+    assert isinstance(mesh.a.wire.told[0], Descriptor)
+    assert {each.node_id for frame in told(mesh.b) for each in frame.upsert} == {"node-a"}
+
+
+def told(connection: Connection) -> list[Peers]:
+    return [frame for frame in connection.wire.told if isinstance(frame, Peers)]
+
+
+async def test_a_node_that_is_silent_for_too_long_is_taken_back(mesh: Mesh) -> None:
+    await mesh.both_speak()
+    await mesh.a.wire.until(lambda: any(frame.upsert for frame in told(mesh.a)))
+
+    mesh.clock.now = NOW + timedelta(seconds=5.5)
+    await mesh.a.say(msgspec.structs.replace(HEALTH, no=2))
+    mesh.clock.now = NOW + timedelta(seconds=7)
+
+    await mesh.a.wire.until(lambda: told(mesh.a)[-1].remove == ("node-b",))
+
+
+async def test_a_node_that_has_not_spoken_yet_is_told_of_nobody(mesh: Mesh) -> None:
+    await mesh.b.say(introduction("node-b"), HEALTH)
+    await mesh.b.wire.hear(Peers)
+
+    await mesh.a.say(introduction("node-a"))
+    await mesh.a.wire.hear(Descriptor)
+    before = told(mesh.a)
+    await mesh.a.say(HEALTH)
+
+    assert await mesh.a.wire.hear(Peers) == Peers(rev=1, upsert=(manifest("node-b"),))
+    assert before == []
+    assert told(mesh.b)[0] == Peers(rev=1)

@@ -1,10 +1,10 @@
 """What is asked of a node beside what it says of it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dashboard.models import Node
+from dashboard.models import Drain, Node
 from dashboard.selectors import drains
 from meshcore.drain import NodeState
 from tests.dashboard.web import factory
@@ -107,3 +107,24 @@ def test_the_last_drains_come_newest_first_and_only_so_many() -> None:
         )
 
     assert [drain.generation for drain in drains.last_of(node=node)] == [6, 5, 4, 3, 2]
+
+
+def test_a_step_that_comes_again_and_again_is_one_line(node: Node, now: datetime) -> None:
+    """Calls at the edge come and go for a while, and after each the node is safe to stop."""
+    drain = Drain.objects.create(
+        node=node, first_generation=1, generation=1, started_at=now, by_kind="user", by_name="alice"
+    )
+    told = [("in_flight", 1), ("in_flight", 0), ("safe_to_stop", 0), ("safe_to_stop", 0), ("gate_opened", 0)]
+    for seconds, (step, in_flight) in enumerate(told):
+        at = now + timedelta(seconds=seconds)
+        drain.steps.create(step=step, source="node", at=at, received_at=at, in_flight=in_flight)
+
+    (story,) = drains.stories_of(node=node)
+
+    assert [(line.step, line.in_flight, line.times) for line in story.steps] == [
+        ("in_flight", 1, 1),
+        ("in_flight", 0, 1),
+        ("safe_to_stop", 0, 2),
+        ("gate_opened", 0, 1),
+    ]
+    assert (story.steps[2].last_at - story.steps[2].at).total_seconds() == 1

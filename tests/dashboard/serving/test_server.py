@@ -218,6 +218,20 @@ def test_a_message_beyond_the_bound_closes_the_websocket(served: Served, signed_
     assert closed.value.rcvd.code == 1009
 
 
+@pytest.mark.parametrize("header", ["Origin: null", "Host: here:port"])
+def test_a_handshake_that_makes_no_sense_is_refused_and_leaves_no_trace(served: Served, header: str) -> None:
+    name, _, value = header.partition(": ")
+    head = "".join(
+        f"{key}: {told}\r\n" for key, told in {"Host": "here", **upgrade(served), name: value}.items()
+    )
+    with connect(served) as client:
+        client.sendall(f"GET /live?page=fleet HTTP/1.1\r\n{head}\r\n".encode())
+
+        assert client.recv(13) == b"HTTP/1.1 400 "
+    assert ask(served, "GET", "/healthz")[0] == 200
+    assert "Traceback" not in served.stderr
+
+
 def test_a_code_that_servers_need_arrives(served: Served, signed_in: str) -> None:
     with open_page(served, signed_in) as page:
         page.recv(timeout=30)
