@@ -21,6 +21,7 @@ from msgspec import Meta
 from meshcore import sse
 from meshcore.capability import HOPS_MAX, RouteRequest
 from meshcore.errors import CallError, Code, FrameError
+from meshcore.openai_errors import error_message
 
 DONE_EVENT = "done"
 ERROR_EVENT = "error"
@@ -30,6 +31,7 @@ MANIFEST_PATH = "/bus/v1/manifest"
 ANSWER_MAX_BYTES = 32 << 20  # four times the biggest request
 MANIFEST_MAX_BYTES = 1 << 20
 REMAINING_MAX_MS = 3_600_000.0
+CODE_MAX_CHARS = 100  # the longest of our own has 19
 UNTOUCHED = "openai"  # the field of bodies and results that stays as it was sent
 
 _Text = Annotated[str, Meta(max_length=200)]
@@ -127,8 +129,8 @@ def error_of(result: dict[str, Any]) -> CallError | None:
     after_ms = result.get("retry_after_ms")
     attempts, refused = result.get("attempts"), result.get("refused")
     return CallError(
-        code if isinstance(code, str) else Code.INTERNAL_ERROR,
-        str(result.get("message", "")),
+        code if isinstance(code, str) and len(code) <= CODE_MAX_CHARS else Code.INTERNAL_ERROR,
+        error_message(result),
         retry_after_seconds=after_ms / 1000 if isinstance(after_ms, int | float) else None,
         attempts=attempts if isinstance(attempts, list) else None,
         refused=refused if isinstance(refused, list) else None,

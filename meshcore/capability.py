@@ -172,7 +172,7 @@ def _decode_manifest(raw: bytes | Mapping[str, Any]) -> Manifest:
         if isinstance(raw, bytes):
             return msgspec.json.decode(raw, type=Manifest)
         return msgspec.convert({"node_id": "", **raw}, Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise FrameError(f"manifest: {exc}") from exc
 
 
@@ -182,6 +182,8 @@ def _check_offer(offer: Offer) -> None:
         raise FrameError(f"name={offer.name[:100]!r}: expected 1 to 100 characters")
     if offer.max_concurrent < 1:
         raise FrameError(f"max_concurrent={offer.max_concurrent!r}: expected at least 1")
-    models = offer.params.get("models")
+    model, models = offer.params.get("model"), offer.params.get("models")
+    if model is not None and not isinstance(model, str):
+        raise FrameError(f"params.model={str(model)[:100]!r}: expected a text")
     if models is not None and not (isinstance(models, list) and all(isinstance(m, str) for m in models)):
         raise FrameError("params.models: expected a list of strings")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from meshcore.alias import AliasBook, Step
 from meshcore.capability import offered_models
 from meshcore.registry import Entry
 
@@ -40,6 +41,16 @@ def can_serve(entry: Entry, *, draining: bool, heard_since: float, is_healthy: C
     if draining if peer is None else peer.draining or peer.heard_at < heard_since:
         return False
     return entry.available and is_healthy(entry.breaker_key)
+
+
+def aliases_served(book: AliasBook, entries: Iterable[Entry]) -> list[str]:
+    """Return the aliases of which these entries offer any part, in order of name."""
+    offered = {
+        Step(entry.descriptor.provider, model)
+        for entry in entries
+        for model in offered_models(entry.descriptor.params)
+    }
+    return [name for name, chain in book.chains().items() if not offered.isdisjoint(chain)]
 
 
 def models_served(entries: Iterable[Entry]) -> dict[str, str]:

@@ -13,13 +13,13 @@ import msgspec
 from meshcore.alias import AliasBook, Chain, Step, is_alias
 from meshcore.capability import asked_model, version_serves
 from meshcore.errors import CallError, Code
-from meshcore.needs import lack_of, needs_of
+from meshcore.needs import LACKS, lack_of, needs_of
 from meshcore.registry import Entry
 from meshcore.routing import Choice, Question, Ranked, nobody, refused
 from meshcore.trace import AliasSkip, Candidate, Reason
 
 KNOWN_SHOWN_MAX = 50  # aliases that an error lists
-UNABLE = frozenset({Reason.NO_TOOLS, Reason.NO_VISION, Reason.CONTEXT})
+UNABLE = LACKS.keys()
 
 Look = Callable[[Question, Iterable[Entry]], Choice]
 """Routing's choice among entries."""
@@ -74,9 +74,8 @@ class Walk:
             return CallError(Code.NOT_FOUND, f"model: no alias {self.asked!r}; known are {self._listed()}")
         reasons = {candidate.reason for candidate in refusals}
         if reasons <= UNABLE | {Reason.UNCONFIGURED}:
-            details = sorted({candidate.detail for candidate in refusals if candidate.reason in UNABLE})
-            if details:
-                text = f"model: no entry of {self.alias} can do what the request needs: {'; '.join(details)}"
+            if lacks := sorted(LACKS[reason] for reason in reasons & UNABLE):
+                text = f"model: no entry of {self.alias} can do what the request needs: {', '.join(lacks)}"
                 return CallError(Code.BAD_REQUEST, text)
             chain = ", ".join(map(str, self._chain))
             return CallError(Code.NO_HEALTHY_PROVIDER, f"nobody offers any entry of {self.alias}: {chain}")

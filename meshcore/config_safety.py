@@ -7,18 +7,25 @@ Beyond loopback a node wants API keys and a mesh secret, and it speaks plain htt
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from meshcore.alias import PREFIX
 from meshcore.config_reader import Reader
 from meshcore.config_sections import NodeConfig, ProviderKind
 from meshcore.config_values import is_plain_beyond_loopback
 from meshcore.errors import ConfigError
 
 TRUSTED_NETWORK = "gateway.allow_plain_http = true in a network you trust"
+RESERVED = PREFIX.rstrip("/")  # no provider's name: nobody could ask for its models
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, never bound to
 
 
 def refuse_contradictions(reader: Reader, config: NodeConfig) -> None:
     """Raise ConfigError for the first pair of values that don't fit together."""
     _refuse_doubles(reader, "providers", (each.name for each in config.providers))
+    for number, provider in enumerate(config.providers, 1):
+        if provider.name == RESERVED:
+            raise reader.complaint(
+                f"providers[{number}].name", provider.name, f"another name: {PREFIX}NAME means an alias"
+            )
     _refuse_doubles(reader, "peers", (each.id for each in config.peers))
     for number, peer in enumerate(config.peers, 1):
         if peer.id == config.node.id:

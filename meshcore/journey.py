@@ -13,7 +13,7 @@ import msgspec
 from meshcore.capability import RouteRequest, asked_model
 from meshcore.chain import Walk
 from meshcore.errors import CallError, Code, ExchangeError
-from meshcore.openai_wire import Usage
+from meshcore.openai_wire import MODEL_MAX_CHARS, Usage
 from meshcore.registry import Entry
 from meshcore.routing import Choice, Question, Ranked, nobody
 from meshcore.splice import Begun, continuation, way_to_continue
@@ -61,6 +61,8 @@ class Journey:
         self._first_look: Choice | None = None
         self._refused: list[Candidate] = []
         self._first_error: CallError | None = None
+        self._answer: Attempt | None = None  # the last one that answered, be it only with a stream's begin
+        self._ttft_ms: float | None = None  # of the first one that began a stream, after the call's start
         self._break: Break | None = None
         self._splices: list[Splice] = []
 
@@ -113,11 +115,11 @@ class Journey:
 
     def succeeded(self, attempt: Attempt) -> None:
         """Remember the attempt that answered."""
-        self.attempts.append(attempt)
+        self._made(attempt)
 
     def failed(self, attempt: Attempt, error: CallError) -> None:
         """Remember an attempt that failed."""
-        self.attempts.append(attempt)
+        self._made(attempt)
         self._first_error = self._first_error or error
 
     def broke_off(self, begun: Begun, error: CallError) -> None:
@@ -159,9 +161,8 @@ class Journey:
 
     def routed_via(self) -> str:
         """Return who answered, well or not: "local", or the id of the peer."""
-        answered = self._answered()
-        if answered is not None:
-            return self.tried[answered.n - 1].via
+        if self._answer is not None:
+            return self.tried[self._answer.n - 1].via
         first = self._first_error
         if not self.tried or isinstance(first, ExchangeError):
             return "local"
@@ -169,7 +170,7 @@ class Journey:
 
     def trace(self, *, now: float, error: CallError | None = None) -> RoutingTrace:
         """Return the call's trace, finished at the monotonic moment `now`."""
-        last = self._answered() or (self.attempts[-1] if self.attempts else None)
+        last = self._answer or (self.attempts[-1] if self.attempts else None)
         return RoutingTrace(
             trace_id=self.request.trace_id,
             capability=self.request.capability,
@@ -179,7 +180,7 @@ class Journey:
             model_asked=asked_model(self.params),
             model_served=self._served(),
             duration_ms=(now - self.started) * 1000,
-            ttft_ms=self._ttft_ms(),
+            ttft_ms=self._ttft_ms,
             tokens_in=self.tokens_in,
             tokens_out=self.tokens_out,
             stream=self.request.stream,
@@ -201,8 +202,8 @@ class Journey:
         return CallError(Code.CANCELLED, "the caller went away")
 
     def answered(self, model: Any, usage: Usage | None) -> None:
-        """Take what the answer says of itself; `model` counts when it is a text."""
-        if isinstance(model, str):
+        """Take what the answer says of itself; `model` counts when it is a name."""
+        if isinstance(model, str) and len(model) <= MODEL_MAX_CHARS:
             self.model_served = model
         self.count_tokens(usage)
 
@@ -212,18 +213,15 @@ class Journey:
             self.tokens_in = usage.prompt_tokens
             self.tokens_out = usage.completion_tokens
 
-    def _answered(self) -> Attempt | None:
-        """Return the last attempt that answered, be it only with the begin of a stream."""
-        answers = (each for each in reversed(self.attempts) if each.committed or each.outcome == "ok")
-        return next(answers, None)
-
-    def _ttft_ms(self) -> float | None:
-        times = (each.started_ms + each.ttft_ms for each in self.attempts if each.ttft_ms is not None)
-        return next(times, None)
+    def _made(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+        if attempt.committed or attempt.outcome == "ok":
+            self._answer = attempt
+        if self._ttft_ms is None and attempt.ttft_ms is not None:
+            self._ttft_ms = attempt.started_ms + attempt.ttft_ms
 
     def _served(self) -> str:
-        answered = self._answered()
-        return self.model_served or (answered.model if answered is not None else "")
+        return self.model_served or (self._answer.model if self._answer is not None else "")
 
     def _asked_of(self, entry: Entry, model: str) -> RouteRequest:
         """Return the call itself; where an alias led, the model has taken its place."""

@@ -6,7 +6,7 @@ a call that comes late just makes another item for its 10 s (link-and-telemetry,
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from meshcore import histogram
 from meshcore.frames import HistogramItem, TraceItem
@@ -18,9 +18,8 @@ OPEN_MAX = 4096  # histograms under way; beyond it all are handed out early, whi
 Outcome = Literal["ok", "error"]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Key:
-    at: datetime  # begin of the 10 s
+class _Key(NamedTuple):
+    begin: int  # of the 10 s, in seconds since 1970
     provider: str
     capability: str
     outcome: Outcome
@@ -49,16 +48,19 @@ class Collector:
 
     def tick(self, now: datetime) -> list[HistogramItem]:
         """Return the histograms whose 10 s are over, oldest first."""
-        return self._hand_out([key for key in self._open if key.at < _begin(now)])
+        begin = _begin(now)
+        return self._hand_out([key for key in self._open if key.begin < begin])
 
     def flush(self) -> list[HistogramItem]:
         """Return all histograms, also those under way: at the end of the process nothing may be missing."""
         return self._hand_out(list(self._open))
 
-    def _count(self, trace: RoutingTrace, begin: datetime) -> None:
+    def _count(self, trace: RoutingTrace, begin: int) -> None:
         outcome: Outcome = "ok" if trace.outcome == "ok" else "error"
         key = _Key(begin, trace.provider, trace.capability, outcome)
-        sums = self._open.setdefault(key, _Sums())
+        sums = self._open.get(key)
+        if sums is None:
+            sums = self._open[key] = _Sums()
         histogram.add(sums.counts, trace.duration_ms)
         sums.failovers += max(len(trace.attempts) - 1, 0)
 
@@ -66,15 +68,14 @@ class Collector:
         return [_item(key, self._open.pop(key)) for key in sorted(keys)]
 
 
-def _begin(at: datetime) -> datetime:
-    seconds = int(at.timestamp()) // WINDOW_SECONDS * WINDOW_SECONDS
-    return datetime.fromtimestamp(seconds, UTC)
+def _begin(at: datetime) -> int:
+    return int(at.timestamp()) // WINDOW_SECONDS * WINDOW_SECONDS
 
 
 def _item(key: _Key, sums: _Sums) -> HistogramItem:
     return HistogramItem(
         seq=0,
-        at=key.at,
+        at=datetime.fromtimestamp(key.begin, UTC),
         provider=key.provider,
         capability=key.capability,
         outcome=key.outcome,

@@ -357,6 +357,20 @@ def test_the_same_override_twice_is_one_transition() -> None:
     assert len(breaker.take_transitions()) == 1
 
 
+def test_lifting_an_override_shows_what_is_below_and_lifting_nothing_is_nothing() -> None:
+    clock = ManualClock()
+    breaker = opened(clock)
+    breaker.force_closed(actor="alice", reason="go")
+    breaker.take_transitions()
+
+    breaker.lift(actor="bob", reason="no longer wanted")
+    breaker.lift(actor="bob", reason="twice")
+
+    (transition,) = breaker.take_transitions()
+    assert (transition.from_state, transition.to_state) == (BreakerState.FORCED_CLOSED, BreakerState.OPEN)
+    assert (transition.actor, transition.evidence) == ("bob", Evidence.OPERATOR)
+
+
 def test_reset_of_a_healthy_breaker_changes_nothing() -> None:
     breaker = make(ManualClock())
     permit = acquire(breaker)
@@ -459,6 +473,11 @@ class AnyBreaker(RuleBasedStateMachine):
     def force(self, closed: bool, seconds: float | None) -> None:
         verb = self.breaker.force_closed if closed else self.breaker.force_open
         verb(actor="alice", reason="because", seconds=seconds)
+
+    @rule()
+    def lift(self) -> None:
+        self.breaker.lift(actor="alice", reason="because")
+        assert self.breaker.state() not in (BreakerState.FORCED_OPEN, BreakerState.FORCED_CLOSED)
 
     @rule()
     def reset(self) -> None:

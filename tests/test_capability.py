@@ -104,6 +104,8 @@ def test_every_version_is_read_back(major: int, minor: int) -> None:
         ({"capabilities": [{"name": "a", "max_concurrent": 0}]}, r"max_concurrent=0"),
         ({"capabilities": [{"name": "a", "params": {"models": "llama3"}}]}, r"params.models"),
         ({"capabilities": [{"name": "a", "params": {"models": [1]}}]}, r"params.models"),
+        ({"capabilities": [{"name": "a", "params": {"model": ["m"]}}]}, r"params.model=.*expected a text"),
+        (b'{"capabilities":' + b"[" * 100_000, "manifest"),
         ({"capabilities": [{"name": "a"}] * (CAPABILITIES_MAX + 1)}, "at most 1000"),
     ],
 )

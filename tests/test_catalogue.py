@@ -2,8 +2,9 @@
 
 import pytest
 
+from meshcore.alias import AliasBook
 from meshcore.capability import CapabilityDescriptor
-from meshcore.catalogue import Wanted, can_serve, models_served, wanted
+from meshcore.catalogue import Wanted, aliases_served, can_serve, models_served, wanted
 from meshcore.registry import Entry, Peer, PeerRecord
 
 
@@ -35,6 +36,19 @@ def test_a_name_is_a_model_as_offered_else_a_provider_and_its_model(name: str, m
 
 def test_models_are_listed_once_with_the_first_node_that_offers_them() -> None:
     assert models_served(ENTRIES) == {"llama3": "node-a", "meta/llama-4": "node-a", "zeta": "node-b"}
+
+
+def test_an_alias_is_served_when_any_entry_of_its_chain_is() -> None:
+    book = AliasBook(
+        {
+            "mesh/second": ("nobody/m", "groq/zeta"),
+            "mesh/deep": ("ollama/meta/llama-4",),
+            "mesh/other-provider": ("ollama/zeta",),
+        }
+    )
+
+    assert aliases_served(book, ENTRIES) == ["mesh/deep", "mesh/second"]
+    assert aliases_served(book, []) == []
 
 
 def test_this_nodes_own_providers_serve_unless_it_drains_or_their_breaker_is_open() -> None:

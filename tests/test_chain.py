@@ -73,7 +73,7 @@ def test_each_entry_that_is_passed_over_has_its_reason() -> None:
     ]
     assert way.skipped(served=False) == (
         AliasSkip(entry="alpha/m1", reason="breaker_open", detail="41 s left"),
-        AliasSkip(entry="beta/m2", reason="no_tools", detail="takes no tools"),
+        AliasSkip(entry="beta/m2", reason="no_tools"),
         AliasSkip(entry="gamma/m3", reason="unconfigured", detail="no provider gamma"),
     )
 

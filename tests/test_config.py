@@ -212,3 +212,33 @@ def test_a_wrong_override_is_refused_by_its_name(variable: str, complaint: str) 
 def test_any_text_is_a_configuration_or_a_configuration_error(text: str) -> None:
     with pytest.raises(ConfigError):
         parse(text)
+
+
+TOML_VALUES = st.sampled_from(
+    [
+        *('""', '"x"', "0", "-1", "1e400", "nan", "inf", "true", "[]", "[1]", '[["a"]]', "{}", "{a = 1}"),
+        *("1979-05-27", "9223372036854775807", '"\\u0000"', '"../../x"', '"http://u:p@h"', '"a\\nb"'),
+    ]
+)
+LINES = WHOLE.splitlines()
+KEYS = [number for number, line in enumerate(LINES) if " = " in line]
+
+
+@given(changes=st.dictionaries(st.sampled_from(KEYS), TOML_VALUES, min_size=1, max_size=4))
+def test_any_value_of_any_key_is_taken_or_refused_by_file_and_key(changes: dict[int, str]) -> None:
+    changed = {number: f"{LINES[number].partition(' = ')[0]} = {text}" for number, text in changes.items()}
+    lines = [changed.get(number, line) for number, line in enumerate(LINES)]
+
+    complaint = complaint_of("\n".join(lines))
+
+    assert complaint is None or complaint.startswith(("/etc/mesh/node.toml: ", "environment: "))
+    assert not any(secret in (complaint or "") for secret in ("k1", "of-the-mesh", "msh_token"))
+
+
+def complaint_of(text: str) -> str | None:
+    """Return why a file is refused, None when it is taken."""
+    try:
+        parse(text, ENVIRON)
+    except ConfigError as exc:
+        return str(exc)
+    return None

@@ -72,6 +72,10 @@ def test_https_beyond_loopback_needs_no_consent() -> None:
     ("text", "complaint"),
     [
         (PROVIDER.format("http://[::1]/v1") * 2, "providers = 'p': expected each name once, not 2 times"),
+        (
+            PROVIDER.format("http://[::1]/v1").replace('"p"', '"mesh"'),
+            "providers[1].name = 'mesh': expected another name: mesh/NAME means an alias",
+        ),
         (PEER.format("http://[::1]") * 3, "peers = 'node-b': expected each name once, not 3 times"),
         (PEER.format("http://[::1]").replace("-b", "-a"), "peers[1].id = 'node-a': expected another id"),
         (

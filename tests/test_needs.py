@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +15,10 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A
 
 
 def ask(content: Any = "hi", **fields: Any) -> dict[str, Any]:
-    """Return a bus body that carries a client's request."""
-    return {"openai": {"messages": [{"role": "user", "content": content}], **fields}}
+    """Return a bus body that carries a client's request, as the gateway makes it."""
+    messages = [{"role": "user", "content": content}]
+    raw = msgspec.json.encode({"model": "mesh/x", "messages": messages, **fields})
+    return {"input": {"messages": messages}, "openai": msgspec.Raw(raw)}
 
 
 @pytest.mark.parametrize(
@@ -32,7 +35,9 @@ def ask(content: Any = "hi", **fields: Any) -> dict[str, Any]:
         (ask("x" * 600, max_tokens=50, max_completion_tokens=70), Needs(context_tokens=170)),
         (ask(max_tokens=-1), Needs()),
         (ask(None, max_tokens="many"), Needs()),
-        ({"openai": {"prompt": "x" * 60}}, Needs(context_tokens=10)),
+        ({"input": {"prompt": "x" * 60}}, Needs(context_tokens=10)),
+        ({"openai": {"tools": [TOOL], "functions": 3}}, Needs(tools=True)),
+        ({"openai": msgspec.Raw(b'{"tools": [')}, Needs()),
         ({"params": {"tools": [TOOL]}, "input": {"messages": []}}, Needs(tools=True)),
         ({"params": 3, "input": {"messages": ["x"]}}, Needs()),
         ({}, Needs()),

@@ -106,7 +106,7 @@ def _periods(
         yield changes[-1].at, changes[-1].at, _level(changes[-1].to_state)
     if standing is not None and _level(standing.state) > Level.CALM:
         since = changes[-1].at if changes else standing.since or standing.heard_at
-        yield max(since, begin), standing.heard_at, _level(standing.state)
+        yield since, standing.heard_at, _level(standing.state)
 
 
 def _level(state: BreakerState) -> Level:

@@ -19,6 +19,10 @@ Words = Mapping[str, Any]
 REFUSALS = {
     Reason.VERSION: "offers another version",
     Reason.PARAMS: "does not offer this model",
+    Reason.UNCONFIGURED: "is not offered anywhere",
+    Reason.NO_TOOLS: "takes no tools",
+    Reason.NO_VISION: "sees no images",
+    Reason.CONTEXT: "the request is too long for it",
     Reason.DRAINING: "is draining",
     Reason.STALE: "was not heard of lately",
     Reason.BREAKER_OPEN: "breaker open",
@@ -29,7 +33,16 @@ REFUSALS = {
     Reason.EXCLUDED: "already tried in this call",
     Reason.HOP: "already on this call's path",
 }
-SAYS_IT_ALL = frozenset({Reason.VERSION, Reason.PARAMS, Reason.CAPACITY})  # their detail stands alone
+SAYS_IT_ALL = frozenset(  # their detail stands alone
+    {
+        Reason.VERSION,
+        Reason.PARAMS,
+        Reason.UNCONFIGURED,
+        Reason.NO_TOOLS,
+        Reason.NO_VISION,
+        Reason.CAPACITY,
+    }
+)
 
 
 @register.filter
@@ -46,8 +59,13 @@ def refusal(candidate: Words) -> str:
 
 
 def where(one: Words, node: str) -> str:
-    """Return a provider and its node as one says it on `node`: "ollama, local", "ollama on node-c"."""
+    """Return a provider and its node as one says it on `node`: "ollama, local", "ollama on node-c".
+
+    What no node has, only an alias names, stands without a node.
+    """
     provider = one.get("provider") or "any provider"
+    if one.get("node") == "":
+        return provider
     return f"{provider}, local" if _is_local(one, node) else f"{provider} on {one['node']}"
 
 
@@ -73,7 +91,7 @@ def splice_reasons(splices: Sequence[Words], node: str) -> list[str]:
 
 def _alias(alias: str, served: str, skips: Sequence[Words]) -> Iterator[str]:
     if alias:
-        skipped = [f"{skip.get('entry') or 'an entry'} ({_with_detail(skip)})" for skip in skips]
+        skipped = [f"{skip.get('entry') or 'an entry'} ({refusal(skip) or 'passed over'})" for skip in skips]
         past = f", past {', '.join(skipped)}" if skipped else ""
         yield f"{alias} led {'to ' + served if served else 'nowhere'}{past}."
 
@@ -98,11 +116,14 @@ def _choice(candidates: Sequence[Words], node: str) -> Iterator[str]:
         yield _before(ranked[0], ranked[1], node)
 
 
-def _places(candidates: Sequence[Words]) -> set[tuple[Any, Any]]:
-    return {(each.get("node"), each.get("provider")) for each in candidates}
+def _places(candidates: Sequence[Words]) -> set[tuple[Any, ...]]:
+    return {(each.get("node"), each.get("provider"), each.get("model", "")) for each in candidates}
 
 
 def _before(first: Words, second: Words, node: str) -> str:
+    if first.get("model") != second.get("model"):
+        names = [f"{each.get('provider')}/{each.get('model')}" for each in (first, second)]
+        return f"The alias names {names[0]} before {names[1]}."
     ours, theirs = first.get("score") or {}, second.get("score") or {}
     load = float(ours.get("load", 0.0))
     if _is_local(first, node) and not _is_local(second, node) and ours and load < LOCAL_LOAD:
@@ -122,7 +143,7 @@ def _called(one: Words, node: str) -> str:
 
 
 def _is_local(one: Words, node: str) -> bool:
-    return (one.get("node") or "local") in ("local", node)
+    return one.get("node") in (None, "local", node)
 
 
 def _splice(splice: Words, node: str) -> str:
@@ -132,11 +153,6 @@ def _splice(splice: Words, node: str) -> str:
     broken = _called({"provider": splice.get("from_provider"), "node": splice.get("from_node")}, node)
     further = _called({"provider": splice.get("to_provider"), "node": splice.get("to_node")}, node)
     return f"{after} {broken} broke off{reason}; {further} went on from there."
-
-
-def _with_detail(skip: Words) -> str:
-    words = _plain(str(skip.get("reason") or "passed over"))
-    return f"{words}, {skip['detail']}" if skip.get("detail") else words
 
 
 def _left(candidate: Words) -> str:

@@ -1,7 +1,8 @@
 """A node's metrics for Prometheus. Names and labels are a contract with people's alerts: add, never rename.
 
 Labels come from closed sets, so that no peer and no client can make the series grow: a code that this version
-does not know is counted as "other". Prompts, users and keys are never labels.
+does not know is counted as "other", an alias is one of the operator's. Prompts, users and keys are never
+labels. Failovers and resolved aliases count what was tried, not what stood next in a list.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -56,6 +57,7 @@ class NodeMetrics:
         self._failovers = counter(
             "mesh_failovers", "Tries after a failed one.", "from_node", "to_node", "reason"
         )
+        self._resolved = counter("mesh_alias_resolved", "Calls by alias that were served.", "alias", "target")
         self._transitions = counter(
             "mesh_provider_breaker_transitions", "Changes of breakers.", "node", "provider", "to"
         )
@@ -79,6 +81,8 @@ class NodeMetrics:
             if previous is not None:
                 self._failovers.labels(previous.node, attempt.node, _reason(previous.code)).inc()
             previous = attempt
+        if trace.alias and previous is not None and trace.outcome == "ok":
+            self._resolved.labels(trace.alias, f"{previous.provider}/{previous.model}").inc()
 
     def on_transition(self, event: TransitionEvent) -> None:
         """Count a breaker's change."""

@@ -233,6 +233,13 @@
     },
   };
 
+  // A list that could not be fetched is still owed: nobody tells us of the same change again.
+  for (const failure of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
+    document.addEventListener(failure, (event) => {
+      if (event.target.id === "rows" && !line.ended) list.changed(1);
+    });
+  }
+
   // Whoever walks the rows by keyboard keeps their place when the rows are fetched again.
   let focused = "";
   document.addEventListener("htmx:beforeSwap", (event) => {

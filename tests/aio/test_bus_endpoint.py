@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshcore import sse
 from meshcore.aio.bus import CapabilityBus
@@ -155,4 +157,35 @@ async def test_closing_the_events_closes_the_stream() -> None:
     await answer.events.aclose()
 
     assert peer.script.running == 0
+    assert is_at_rest(peer.bus)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+CALLS = st.fixed_dictionaries(
+    {"capability": st.just("llm.chat"), "version": st.just([1, 0]), "body": JSON_VALUES},
+    optional={
+        "trace_id": st.text(),
+        "remaining_ms": st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+        "stream": st.booleans(),
+        "path": st.lists(st.sampled_from(["node-a", "node-b"])),
+        "session_id": JSON_VALUES,
+    },
+) | st.dictionaries(st.sampled_from(["capability", "version", "body"]), JSON_VALUES)
+
+
+@settings(deadline=None)
+@given(body=st.binary(max_size=50) | CALLS.map(msgspec.json.encode))
+async def test_whatever_a_signed_body_says_it_is_answered_and_leaves_nothing(body: bytes) -> None:
+    peer = Peer(says("hi"), STOP)
+
+    answer = await peer.ask(body)
+    sent = await events(answer) if answer.events is not None else []
+
+    assert answer.status in (200, 400)
+    if answer.status == 400:
+        assert said(answer)["message"].startswith("call: ")
+    assert [b"event: " in event for event in sent] == [False] * (len(sent) - 1) + [True] * bool(sent)
     assert is_at_rest(peer.bus)

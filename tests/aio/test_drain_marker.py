@@ -367,6 +367,16 @@ async def test_a_stored_drain_holds_from_the_first_moment_of_the_next_process(tm
     assert controller.observed_generation == 5
 
 
+async def test_each_order_is_passed_on_once_it_is_stored_and_an_old_one_never(tmp_path: Path) -> None:
+    orders: list[Desired] = []
+    watched = Watched(tmp_path, on_desired=orders.append)
+
+    await watched.controller.apply_desired(ORDER)
+    await watched.controller.apply_desired(Desired(generation=4))
+
+    assert orders == [ORDER]
+
+
 @pytest.mark.parametrize("generation", [4, 5])
 async def test_an_old_order_cannot_come_back(tmp_path: Path, generation: int) -> None:
     controller = Watched(tmp_path).controller

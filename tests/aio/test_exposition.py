@@ -76,6 +76,16 @@ def test_a_call_counts_with_its_attempts_and_its_failovers(metrics: NodeMetrics,
     assert value("mesh_time_to_first_token_seconds_bucket", capability="llm.chat", le="0.25") == 1
 
 
+def test_an_alias_counts_for_the_entry_that_served(metrics: NodeMetrics, value: Value) -> None:
+    served = Attempt(n=2, node="node-b", provider="beta", model="m2")
+    metrics.on_trace(trace(Attempt(n=1, node="node-a", provider="alpha", model="m1"), served, alias="mesh/x"))
+    metrics.on_trace(trace(served, alias="mesh/x", outcome="error", code="timeout"))
+    metrics.on_trace(trace(served))
+
+    assert value("mesh_alias_resolved_total", alias="mesh/x", target="beta/m2") == 1
+    assert value("mesh_alias_resolved_total", alias="mesh/x", target="alpha/m1") is None
+
+
 def test_a_call_without_a_first_token_has_no_time_to_it(metrics: NodeMetrics, value: Value) -> None:
     metrics.on_trace(trace(outcome="error", code="not_found"))
 

@@ -40,7 +40,7 @@ class Together:
 @pytest.mark.parametrize(
     ("probe", "said"), [(bad, "false"), (refused, "ConnectionError"), (hangs, "timeout")]
 )
-async def test_a_failed_probe_says_how_and_harms_no_other(probe: object, said: str) -> None:
+async def test_case_13_a_failed_probe_says_how_and_harms_no_other(probe: object, said: str) -> None:
     cache = ProviderHealthCache()
 
     await HealthProbe(cache, {"bad": probe, "good": good}, timeout=0.05).tick_once()  # type: ignore[dict-item]
@@ -62,7 +62,7 @@ async def test_failed_probes_alone_open_and_one_that_succeeds_half_opens() -> No
     assert cache.is_healthy("p")
 
 
-async def test_all_probes_of_a_tick_run_at_once() -> None:
+async def test_case_13_all_probes_of_a_tick_run_at_once() -> None:
     cache = ProviderHealthCache()
     together = Together(5)
 
@@ -71,7 +71,7 @@ async def test_all_probes_of_a_tick_run_at_once() -> None:
     assert [state.healthy for state in cache.snapshot().values()] == [True] * 5
 
 
-async def test_no_probes_are_no_states() -> None:
+async def test_case_13_no_probes_are_no_states() -> None:
     cache = ProviderHealthCache()
 
     await HealthProbe(cache, {}).tick_once()
@@ -82,7 +82,7 @@ async def test_no_probes_are_no_states() -> None:
 @pytest.mark.parametrize(
     ("interval", "timeout", "named"), [(0.0, 3.0, "interval=0.0"), (30.0, 0.0, "timeout=0.0")]
 )
-def test_times_out_of_bounds_are_refused(interval: float, timeout: float, named: str) -> None:
+def test_case_13_times_out_of_bounds_are_refused(interval: float, timeout: float, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         HealthProbe(ProviderHealthCache(), {}, interval, timeout)
 
@@ -98,7 +98,7 @@ class Counting:
         return True
 
 
-async def test_the_first_tick_is_immediate_and_starting_twice_is_once() -> None:
+async def test_case_13_the_first_tick_is_immediate_and_starting_twice_is_once() -> None:
     counting = Counting()
     probe = HealthProbe(ProviderHealthCache(), {"p": counting.probe}, interval=1000.0)
 
@@ -112,7 +112,7 @@ async def test_the_first_tick_is_immediate_and_starting_twice_is_once() -> None:
     assert probe.provider_ids == ["p"]
 
 
-async def test_ticks_follow_each_other_with_jitter() -> None:
+async def test_case_13_ticks_follow_each_other_with_jitter() -> None:
     counting = Counting()
     dice = iter([0.0, 1.0, 0.5])
     probe = HealthProbe(
@@ -126,7 +126,7 @@ async def test_ticks_follow_each_other_with_jitter() -> None:
     assert next(dice, None) is None
 
 
-async def test_stopping_is_fine_before_start_and_twice() -> None:
+async def test_case_13_stopping_is_fine_before_start_and_twice() -> None:
     probe = HealthProbe(ProviderHealthCache(), {"p": good})
 
     await probe.stop()

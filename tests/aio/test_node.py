@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from meshcore.aio import node as node_module
+from meshcore.aio.alias_file import AliasFile
 from meshcore.aio.drain_marker import write_drain_request
 from meshcore.aio.fake_dashboard import FakeDashboard
 from meshcore.aio.lock_file import held_lock
@@ -91,12 +92,12 @@ def config(
 
 
 @asynccontextmanager
-async def running(settings: NodeConfig) -> AsyncIterator[Running]:
+async def running(settings: NodeConfig, alias_file: AliasFile | None = None) -> AsyncIterator[Running]:
     """Let a node run while the context lasts."""
     requests = StopRequests()
     url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-        group.create_task(Node(settings).run(requests, url.set_result))
+        group.create_task(Node(settings, alias_file=alias_file).run(requests, url.set_result))
         try:
             yield Running(await url, Path(settings.node.home), session, requests)
         finally:
@@ -178,6 +179,49 @@ async def test_a_node_reports_calls_breakers_and_drains_to_its_dashboard(
     assert [report.key for report in dashboard.all_of(Health)[0].breakers] == ["alpha"]
     steps = [item["step"] for item in dashboard.items if item["kind"] == "drain_step"]
     assert steps == ["acknowledged", "gate_closed", "drained", "safe_to_stop"]
+
+
+async def test_case_39_overrides_and_aliases_are_obeyed_at_once_and_after_a_restart_without_a_dashboard(
+    tmp_path: Path, provider: str
+) -> None:
+    override = {"key": "alpha", "action": "force_open", "actor": "alice", "reason": "maintenance"}
+    order = Desired(generation=4, overrides=(override,), aliases={"mesh/fast": ["alpha/mock-model"]})
+    by_alias = {**CHAT, "model": "mesh/fast"}
+
+    async def forced(node: Running) -> bool:
+        _, health = await node.get("/v1/health")
+        return bool(health["providers"]["alpha"]["state"] == "forced_open")
+
+    async with FakeDashboard() as dashboard:
+        settings = config(tmp_path, provider=provider, dashboard=address_of(dashboard))
+        async with running(settings) as node:
+            await wait_until(lambda: bool(dashboard.all_of(Health)))
+            await dashboard.say(order)
+            await eventually(partial(forced, node))
+            refused = await node.chat(by_alias)
+            await wait_until(lambda: "transition" in {item["kind"] for item in dashboard.items})
+    (told,) = [item for item in dashboard.items if item["kind"] == "transition"]
+    async with running(config(tmp_path, provider=provider)) as node:
+        after_restart = await forced(node), await node.chat(by_alias)
+        _, aliases = await node.get("/v1/aliases")
+
+    assert (told["to_state"], told["actor"], told["reason"]) == ("forced_open", "alice", "maintenance")
+    assert (refused[0], after_restart) == (503, (True, (503, "local")))
+    assert aliases["source"] == "dashboard"
+
+
+async def test_the_aliases_of_a_node_follow_its_file(tmp_path: Path, provider: str) -> None:
+    table = {"mesh/fast": ("alpha/mock-model",)}
+    file = tmp_path / "node.toml"
+    file.write_text("first")
+    alias_file = AliasFile(file, lambda: table, look_seconds=0.01)
+
+    async with running(config(tmp_path, provider=provider), alias_file) as node:
+
+        async def served() -> bool:
+            return await node.chat({**CHAT, "model": "mesh/fast"}) == (200, "local")
+
+        await eventually(served)
 
 
 async def test_a_node_waits_for_its_dashboard_with_a_closed_gate(tmp_path: Path, provider: str) -> None:

@@ -21,6 +21,8 @@ PATIENCE_MS = 60_000  # for whatever is waited for: generous, because the machin
 ASKED_FOR = (  # what the browser says of its own accord when a test refuses, kills or blocks something
     "Failed to load resource",
     "WebSocket connection to",
+    "htmx:sendError",  # the list's own request
+    "htmx:afterRequest",
 )
 
 # Notes what some places of the page say, each time that changes. A reload forgets it: so it also shows that

@@ -42,6 +42,7 @@ max_concurrent = 16
 connect_seconds = 1.0
 first_token_seconds = 4.0
 between_tokens_seconds = 4.0
+continuation = "prefill"
 """
 PEER_TOML = """
 [[peers]]

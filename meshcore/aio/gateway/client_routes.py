@@ -19,7 +19,7 @@ from meshcore.aio.gateway.requests import caller_of, read_body, require_json
 from meshcore.aio.gateway.streams import answer_stream
 from meshcore.api_keys import ApiKeys
 from meshcore.bus_wire import error_of
-from meshcore.catalogue import can_serve, models_served, wanted
+from meshcore.catalogue import aliases_served, can_serve, models_served, wanted
 from meshcore.clock import Clock, UtcNow
 from meshcore.drain import Work, WorkKind
 from meshcore.errors import CallError
@@ -146,14 +146,17 @@ class ClientRoutes:
         return json_answer(_card(model, models[model]))
 
     def _models(self) -> dict[str, str]:
+        """Return model or alias -> the node that serves it, of what can be served now."""
         draining = self._controller.draining
         heard_since = self._clock() - self._bus.settings.freshness_seconds
         is_healthy = self._bus.health.is_healthy
-        return models_served(
+        serving = [
             entry
             for entry in self._bus.registry.all()
             if can_serve(entry, draining=draining, heard_since=heard_since, is_healthy=is_healthy)
-        )
+        ]
+        aliases = aliases_served(self._bus.aliases, serving)
+        return models_served(serving) | dict.fromkeys(aliases, self._bus.node_id_full)
 
 
 def _card(model: str, node: str) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class OperatorRoutes:
         yield web.get("/readyz", self._ready)
         yield web.get("/metrics", self._show_metrics)
         yield web.get("/v1/health", self._show_health)
+        yield web.get("/v1/aliases", self._show_aliases)
 
     async def _alive(self, _: web.Request) -> web.Response:
         return json_answer({"status": "ok"})
@@ -73,6 +74,12 @@ class OperatorRoutes:
                 "providers": {report.key: _provider(report) for report in reports},
             }
         )
+
+    async def _show_aliases(self, http: web.Request) -> web.Response:
+        caller_of(http, self._api_keys)
+        book = self._bus.aliases
+        aliases = [{"name": name, "chain": list(map(str, chain))} for name, chain in book.chains().items()]
+        return json_answer({"source": book.source, "problems": book.problems, "aliases": aliases})
 
 
 def _provider(report: BreakerReport) -> dict[str, Any]:

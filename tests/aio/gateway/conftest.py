@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Node:
     controller: DrainController
     gateway: Gateway
     metrics: NodeMetrics
-    traces: list[RoutingTrace]
+    traces: list[RoutingTrace] = field(repr=False)
 
     def knows(self, other: "Node") -> None:
         """Learn what another node offers."""

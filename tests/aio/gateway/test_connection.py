@@ -1,33 +1,12 @@
 """What never becomes a request: refused in OpenAI's shape, and told neither to the client nor to the log."""
 
-import asyncio
 import logging
 from typing import Any
 
-import msgspec
 import pytest
 
 from meshcore.aio.gateway import connection
-
-
-async def raw(url: str, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-    writer.write(request)
-    try:
-        async with asyncio.timeout(10):
-            return await reader.read()
-    finally:
-        writer.close()
-        await asyncio.gather(writer.wait_closed(), return_exceptions=True)
-
-
-def error_in(answer: bytes) -> dict[str, Any]:
-    """Return the error of an answer in OpenAI's shape."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert b"Content-Type: application/json" in head
-    error: dict[str, Any] = msgspec.json.decode(body)["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    return error
+from tests.aio.gateway.wire import error_in, raw
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ async def test_a_joining_node_is_not_ready(start_node: Any, http: aiohttp.Client
 
 
 @pytest.mark.parametrize(("failed", "status"), [(0, "healthy"), (1, "degraded"), (2, "unhealthy")])
-async def test_health_sums_up_the_breakers(
+async def test_case_18_health_sums_up_the_breakers(
     start_node: Any, http: aiohttp.ClientSession, failed: int, status: str
 ) -> None:
     node = await start_node("node-a", EchoProvider("alpha"), UnavailableProvider("beta"))

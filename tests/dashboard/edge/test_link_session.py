@@ -382,6 +382,18 @@ async def test_an_end_that_cannot_be_noted_is_the_end_all_the_same(
     assert rt.links == {}
 
 
+async def test_a_node_that_calls_itself_otherwise_is_who_its_token_says_and_that_is_logged(
+    connect: Connect, rt: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = connect()
+
+    await connection.say(msgspec.structs.replace(hello(), node_id="node-b\nfaked"))
+
+    await connection.wire.hear(Descriptor)
+    assert list(rt.links) == ["node-a"]
+    assert "node-a calls itself 'node-b\\nfaked': the token decides" in caplog.text
+
+
 class Mesh:
     """node-a and node-b, which offer the same, at a time that the test sets."""
 

@@ -101,6 +101,19 @@ async def test_the_page_of_a_node_gets_its_cells(node: Node, bobs: bytes, open_p
     assert 'id="c-breakers-node-a"' in await page.read()
 
 
+async def test_the_providers_page_gets_cells_and_hears_that_its_rows_changed(
+    node: Node, bobs: bytes, rt: Runtime, open_page: OpenPages
+) -> None:
+    page = await open_page("providers", bobs)
+    assert 'id="c-tally"' in await page.read()
+
+    rt.announce([1, 2], ["providers:node-a", "providers"])
+
+    second = await page.read()
+    assert 'id="c-verdict"' in second
+    assert 'data-changed="1"' in second
+
+
 async def test_nothing_more_is_sent_before_the_acknowledgement(
     node: Node, bobs: bytes, rt: Runtime, open_page: OpenPages
 ) -> None:

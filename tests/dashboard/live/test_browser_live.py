@@ -13,6 +13,7 @@ from playwright.sync_api import (
     BrowserContext,
     ConsoleMessage,
     Page,
+    Route,
     WebSocketRoute,
     expect,
     sync_playwright,
@@ -31,7 +32,12 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-EXPECTED_ERRORS = ("Failed to load resource", "WebSocket connection to")  # of the network, which tests cut
+EXPECTED_ERRORS = (  # of the network, which tests cut
+    "Failed to load resource",
+    "WebSocket connection to",
+    "htmx:sendError",
+    "htmx:afterRequest",
+)
 WITHIN_MS = 30_000  # however busy the machine
 
 SIGN_IN = """
@@ -64,6 +70,12 @@ from meshcore.clock import utcnow
 Node.objects.filter(name="{name}").update(in_flight={in_flight}, state="{state}", last_heard_at=utcnow())
 with transaction.atomic():
     changes.publish("node:{name}", now=utcnow())
+"""
+ONE_MORE_ENTRY = """
+from django.contrib.auth.models import User
+from dashboard.services import people
+from dashboard.services.actor import SYSTEM
+people.record_login(user=User.objects.get(username="alice"), actor=SYSTEM)
 """
 SIGN_OUT = """
 from django.contrib.sessions.models import Session
@@ -205,6 +217,28 @@ def test_a_new_node_joins_the_rows_but_not_under_somebodys_hands(
     expect(page.locator("#rows")).to_contain_text("node-c")
     expect(page.locator("#list-changed")).to_have_text("")
     expect(page.locator("#typing")).to_have_value("half")
+    assert_not_reloaded(page)
+
+
+def test_a_list_that_could_not_be_fetched_is_fetched_again(
+    page: Page, dashboard: Dashboard, hands: Hands
+) -> None:
+    refused: list[str] = []
+
+    def refuse_the_first(route: Route) -> None:
+        if refused:
+            route.continue_()
+        else:
+            refused.append(route.request.url)
+            route.abort()
+
+    open_live(page, dashboard, "/audit/")
+    page.route(f"{dashboard.url}/audit/", refuse_the_first)
+
+    hands.do(ONE_MORE_ENTRY)
+
+    expect(page.locator("#rows")).to_contain_text("user:alice")
+    assert refused
     assert_not_reloaded(page)
 
 

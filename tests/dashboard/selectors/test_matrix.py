@@ -212,6 +212,23 @@ def test_history_beyond_the_bound_is_shown_as_not_read(monkeypatch: pytest.Monke
     assert strip.slots[-1] is strips.Level.CALM
 
 
+def test_a_node_that_is_added_while_all_is_read_comes_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    factory.seen_node("node-a", now=NOW, providers=("groq",))
+    states = providers.states
+
+    def late() -> list[tuple[int, str, str]]:
+        node = factory.seen_node("node-b", now=NOW, providers=("groq",))
+        factory.transition(node, "groq", at=NOW, to=OPEN)
+        return states()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(providers, "states", late)
+        first = read()
+
+    assert [column.name for column in first.providers.columns] == ["node-a"]
+    assert [column.name for column in read().providers.columns] == ["node-a", "node-b"]
+
+
 @pytest.mark.parametrize("nodes", [1, 30])
 def test_reading_takes_four_queries(nodes: int, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     for n in range(nodes):

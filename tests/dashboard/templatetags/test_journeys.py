@@ -35,6 +35,8 @@ def candidate(rank: int, node: str, value: float | None, *, load: float = 0.1) -
         ({"reason": "params"}, "does not offer this model"),
         ({"reason": "params", "detail": "doesn't stream"}, "doesn't stream"),
         ({"reason": "version", "detail": "offers 1.0"}, "offers 1.0"),
+        ({"reason": "no_tools", "detail": "takes no tools"}, "takes no tools"),
+        ({"reason": "context", "detail": "room for 9"}, "the request is too long for it, room for 9"),
         ({"reason": "hop"}, "already on this call's path"),
         ({"reason": "from_the_future", "detail": "so it is"}, "from the future, so it is"),
         ({"detail": "odd"}, "odd"),
@@ -57,6 +59,7 @@ def test_every_reason_has_words_of_its_own() -> None:
         ({"provider": "ollama", "node": "local"}, "ollama, local"),
         ({"provider": "ollama"}, "ollama, local"),
         ({"provider": "ollama", "node": "node-c"}, "ollama on node-c"),
+        ({"provider": "ollama", "node": ""}, "ollama"),
         ({"node": "node-c"}, "any provider on node-c"),
     ],
 )
@@ -77,7 +80,7 @@ def test_an_alias_says_where_it_led_and_past_what() -> None:
         alias="mesh/fast", served="qwen-32b", alias_skips=[SKIPPED_ALIAS, {"reason": "no_tools"}, {}]
     ) == [
         "mesh/fast led to qwen-32b, past groq/llama-3.1-70b (breaker open, 41 s left), "
-        "an entry (no tools), an entry (passed over)."
+        "an entry (takes no tools), an entry (passed over)."
     ]
     assert said(alias="mesh/fast", served="qwen-32b") == ["mesh/fast led to qwen-32b."]
     assert said(alias="mesh/fast") == ["mesh/fast led nowhere."]
@@ -140,6 +143,12 @@ def test_a_splice_of_another_version_is_told_as_far_as_known(splice: dict[str, A
 )
 def test_why_the_first_was_the_first(candidates: list[dict[str, Any]], words: list[str]) -> None:
     assert said(candidates=candidates) == words
+
+
+def test_an_alias_orders_by_its_chain_and_not_by_score() -> None:
+    chain = [{**candidate(n, "node-c", 99.0 - n), "model": f"m{n}"} for n in (1, 2)]
+
+    assert said(candidates=chain) == ["The alias names ollama/m1 before ollama/m2."]
 
 
 def test_who_was_refused_only_for_the_rest_of_an_answer_is_counted_as_fit() -> None:

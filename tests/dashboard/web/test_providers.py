@@ -48,8 +48,11 @@ def test_a_cell_counts_down_counts_strikes_and_disagrees(viewer: Client) -> None
         cooling_until=NOW + timedelta(seconds=12)
     )
 
+    ProviderHealth.objects.filter(node=mesh["node-c"], key="vllm").update(cooling_until=NOW)
+
     page = read(viewer)
 
+    assert cell(page, "c-breaker-node-c-vllm") == "closed"
     assert cell(page, "c-breaker-node-b-ollama") == "open 41 s , against the others"
     assert 'id="c-breaker-node-b-ollama" class="cell odd"' in page
     assert page.count('class="cell odd"') == 1

@@ -131,6 +131,23 @@ def test_a_story_says_why_in_sentences_and_refusals_in_words(viewer: Client) -> 
     assert "does not offer this model" in page and "12 of 12 in flight" in page
 
 
+def test_what_only_an_alias_names_stands_on_no_node(viewer: Client) -> None:
+    nowhere = {
+        "node": "",
+        "provider": "groq",
+        "model": "llama-3.1-70b",
+        "reason": "unconfigured",
+        "detail": "no provider groq",
+    }
+    detail = {"candidates": [nowhere]}
+    trace = factory.trace(factory.seen_node("node-b", now=NOW), at=NOW, attempts=[], detail=detail)
+
+    page = read(viewer, f"/traces/{trace.pk}/")
+
+    assert '<td>–</td><td class="name">groq/llama-3.1-70b</td>' in page
+    assert "no provider groq" in page
+
+
 def test_a_spliced_answer_is_shown_where_it_was_spliced(viewer: Client) -> None:
     trace = example_mesh.spliced(example_mesh.make(now=NOW), now=NOW)
 
@@ -150,7 +167,7 @@ def test_a_spliced_answer_is_shown_where_it_was_spliced(viewer: Client) -> None:
         ({"alias": "mesh/x", "model_asked": "a", "model_served": "b"}, "mesh/x → a → b"),
     ],
 )
-def test_the_way_from_the_name_to_the_model(viewer: Client, fields: dict[str, str], words: str) -> None:
+def test_the_way_from_the_name_to_the_model(viewer: Client, fields: dict[str, Any], words: str) -> None:
     trace = factory.trace(factory.seen_node("node-a", now=NOW), at=NOW, **fields)
 
     assert f"<dt>Model</dt><dd>{words}</dd>" in read(viewer, f"/traces/{trace.pk}/")
@@ -163,7 +180,7 @@ def test_the_way_from_the_name_to_the_model(viewer: Client, fields: dict[str, st
         ({"outcome": "error", "code": "timeout", "provider": ""}, '?code=timeout"'),
     ],
 )
-def test_the_same_error_is_one_click_away(viewer: Client, fields: dict[str, str], link: str) -> None:
+def test_the_same_error_is_one_click_away(viewer: Client, fields: dict[str, Any], link: str) -> None:
     trace = factory.trace(factory.seen_node("node-a", now=NOW), at=NOW, **fields)
 
     page = read(viewer, f"/traces/{trace.pk}/")
