@@ -56,9 +56,10 @@ def _tables(text: str, reader: Reader) -> dict[str, Any]:
 
 def _read_sections(reader: Reader, tables: dict[str, Any], folder: str) -> sections.NodeConfig:
     node = reader.section("node", sections.NodeSection, tables)
+    secret_file = _from_folder(folder, node.mesh_secret_file)
     runs = reader.section("runs", sections.RunsSection, tables)
     return sections.NodeConfig(
-        node=replace(node, home=_from_folder(folder, node.home)),
+        node=replace(node, home=_from_folder(folder, node.home), mesh_secret_file=secret_file),
         dashboard=_dashboard(reader, tables, folder),
         runs=replace(runs, log=_run_log_from_folder(folder, runs.log)),
         bus=reader.section("bus", sections.BusSection, tables),

@@ -53,6 +53,8 @@ def _refuse_doubles(reader: Reader, name: str, ids: Iterable[str]) -> None:
 
 
 def _refuse_unclear_secrets(reader: Reader, config: NodeConfig) -> None:
+    if config.node.mesh_secret_env and config.node.mesh_secret_file:
+        raise ConfigError(f"{reader.file}: node: expected mesh_secret_env or mesh_secret_file, not both")
     if config.dashboard and bool(config.dashboard.token_env) == bool(config.dashboard.token_file):
         raise ConfigError(f"{reader.file}: dashboard: expected either token_env or token_file")
     for number, each in enumerate(config.providers, 1):

@@ -24,7 +24,7 @@ def read_secrets(reader: Reader, config: NodeConfig, read_file: Callable[[str], 
     node, dashboard = config.node, config.dashboard
     return Secrets(
         api_keys=source.api_keys("node.api_keys_env", node.api_keys_env),
-        mesh_secret=source.variable("node.mesh_secret_env", node.mesh_secret_env),
+        mesh_secret=source.either("node.mesh_secret", node.mesh_secret_env, node.mesh_secret_file),
         dashboard_token=source.either("dashboard.token", dashboard.token_env, dashboard.token_file)
         if dashboard
         else "",

@@ -62,7 +62,10 @@ class Sync(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSection:
-    """Who the node is, where it listens, where its files are; `advertise` "" means what it listens on."""
+    """Who the node is, where it listens, where its files are; `advertise` "" means what it listens on.
+
+    The mesh secret comes from a variable or from a file; without one the node has no peers.
+    """
 
     id: Annotated[str, NAME]
     listen: Annotated[Address, ListenOn()]
@@ -71,6 +74,7 @@ class NodeSection:
     advertise: Annotated[str, Url(("http", "https"), optional=True)] = ""
     api_keys_env: Annotated[str, VARIABLE] = ""
     mesh_secret_env: Annotated[str, VARIABLE] = ""
+    mesh_secret_file: Annotated[str, SECRET_PATH] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

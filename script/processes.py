@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from script.stop_request import StopRequest
+
 READY_LINE = re.compile(r"^ready (https?://\S+)")
 LAST_LINES_MAX = 40  # kept of a quiet child, to be shown when it fails
 POLL_SECONDS = 0.05
@@ -80,7 +82,7 @@ class Child:
         """None while it runs; negative when a signal ended it."""
         return self._process.poll()
 
-    def wait_until_ready(self, stop: threading.Event, *, seconds: float) -> str:
+    def wait_until_ready(self, stop: StopRequest, *, seconds: float) -> str:
         """Return the URL that the child serves. Raises StartFailed, or Stopped when `stop` is set."""
         give_up_at = time.monotonic() + seconds
         while not self._ready.wait(POLL_SECONDS):
@@ -92,7 +94,7 @@ class Child:
                 raise StartFailed(self._failure(f"was not ready within {seconds:g} s"))
         return self.url
 
-    def wait_until_done(self, stop: threading.Event, *, seconds: float) -> str:
+    def wait_until_done(self, stop: StopRequest, *, seconds: float) -> str:
         """Return the last lines that the child printed. Raises StartFailed unless it succeeds, or Stopped."""
         give_up_at = time.monotonic() + seconds
         while self.exit_code is None:

@@ -13,7 +13,6 @@ import re
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from typing import Any
 from script import first_call
 from script.ports import LOOPBACK, NoPort, first_free_port
 from script.processes import Child, StartFailed, Stopped, stop_all
+from script.stop_request import StopRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 STEP_SECONDS = 120.0  # for a migration or the like; a slow disk's first one takes 10
@@ -38,13 +38,17 @@ class AlreadyRunning(Exception):
     """Another `script/server` uses the same state; the text says where."""
 
 
+class NoState(Exception):
+    """The folder of the state can't be used; the text says why."""
+
+
 @dataclass(slots=True)
 class Meshboard:
     """The processes of one Meshboard, whose state is in `var` and whose dashboard listens on `port`."""
 
     var: Path
     port: int
-    stop: threading.Event
+    stop: StopRequest
     quiet: bool = False
     children: list[Child] = field(default_factory=list)
 
@@ -121,9 +125,18 @@ def running(board: Meshboard) -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone(var: Path) -> Iterator[Callable[[str], None]]:
-    """Hold the state in `var` for this process; yields how to leave one's address. Raises AlreadyRunning."""
-    var.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (var / "server.lock").open("a+", encoding="utf-8") as lock:
+    """Hold the state in `var` for this process; yields how to leave one's address.
+
+    Raises AlreadyRunning, or NoState.
+    """
+    try:
+        var.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock_file = (var / "server.lock").open("a+", encoding="utf-8")
+    except OSError as exc:
+        raise NoState(
+            f"can't keep state in {var}: {exc.strerror}; set it right, or name another folder in MESH_VAR"
+        ) from exc
+    with lock_file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -194,7 +207,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def run(options: argparse.Namespace, stop: threading.Event) -> None:
+def run(options: argparse.Namespace, stop: StopRequest) -> None:
     """Do what the command line says. Raises what main() turns into a sentence."""
     if options.check:
         with tempfile.TemporaryDirectory(prefix="meshboard-") as scratch:
@@ -227,14 +240,14 @@ def _choose_port(wanted: int) -> int:
 def main(arguments: Sequence[str]) -> int:
     """Return 0 when all went well or somebody stopped it, else 1 with a sentence that says why."""
     options = parse(arguments)
-    stop = threading.Event()
+    stop = StopRequest()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     try:
         run(options, stop)
     except Stopped:
         return 0 if not options.check else 130
-    except (AlreadyRunning, StartFailed, NoPort, first_call.CallFailed) as exc:
+    except (AlreadyRunning, NoState, StartFailed, NoPort, first_call.CallFailed) as exc:
         print(f"script/server: {exc}", file=sys.stderr, flush=True)
         return 1
     return 0

@@ -33,6 +33,21 @@ def test_a_token_file_is_read_beside_the_configuration() -> None:
     assert secrets_of(text, {}, {"/etc/token": "msh_token\n"}).dashboard_token == "msh_token"
 
 
+def test_the_mesh_secret_comes_from_a_file_or_a_variable() -> None:
+    in_file = NODE + 'mesh_secret_file = "secrets/mesh"\n'
+    in_variable = NODE + 'mesh_secret_env = "SECRET"\n'
+
+    assert secrets_of(in_file, {}, {"/etc/secrets/mesh": "of-the-mesh\n"}).mesh_secret == "of-the-mesh"
+    assert secrets_of(in_variable, {"SECRET": "of-the-mesh"}, {}).mesh_secret == "of-the-mesh"
+
+
+def test_two_sources_of_the_mesh_secret_are_refused() -> None:
+    text = NODE + 'mesh_secret_file = "mesh"\nmesh_secret_env = "SECRET"\n'
+
+    with pytest.raises(ConfigError, match="node: expected mesh_secret_env or mesh_secret_file, not both"):
+        secrets_of(text, {"SECRET": "s"}, {"/etc/mesh": "s"})
+
+
 def test_a_provider_has_its_key_from_environment_or_file() -> None:
     text = NODE + PROVIDER + 'api_key_env = "GROQ_KEY"\n' + PROVIDER.replace("groq", "vllm")
 

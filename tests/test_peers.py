@@ -92,6 +92,20 @@ def test_frames_are_numbered_and_bounded_and_say_only_what_is_new(
     assert revs == list(range(1, len(revs) + 1))
 
 
+def test_what_goes_and_what_comes_share_the_room_of_a_frame() -> None:
+    teller = PeerTeller()
+    teller.tell(many(100))
+
+    frames = teller.tell(many(100, first=100))
+
+    assert [(len(frame.remove), len(frame.upsert)) for frame in frames] == [
+        (64, 0),
+        (36, 28),
+        (0, 64),
+        (0, 8),
+    ]
+
+
 def test_a_dashboard_that_knows_of_nobody_says_so_once() -> None:
     teller = PeerTeller()
 

@@ -116,6 +116,8 @@ class LinkSession:
             link.open_connection, node=self._node, hello=hello, now=self._now()
         )
         logger.info("%s is connected, connection %d", self._node.name, self._connection_no)
+        if hello.node_id != self._node.name:
+            logger.warning("%s calls itself %r: the token decides", self._node.name, hello.node_id[:63])
         self._side.send_descriptor(descriptor)
         await self._write()
         self._runtime.links[self._node.name] = self._wake

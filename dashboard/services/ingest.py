@@ -58,7 +58,7 @@ def store(
             changes.publish(*keys, now=now)
     if found.refused:
         logger.warning(
-            "%s: %d items refused, first: %s", node.name, len(found.refused), found.refused[0].reason
+            "%s: %d items refused, first: %r", node.name, len(found.refused), found.refused[0].reason
         )
     return TelemetryAck(to=telemetry.to, refused=tuple(found.refused))
 

@@ -46,10 +46,19 @@ def add(
     return node, secret
 
 
-def configuration(*, node: Node, dashboard_url: str, listen: str, upstream: str, token_file: str = "") -> str:
+def configuration(
+    *,
+    node: Node,
+    dashboard_url: str,
+    listen: str,
+    upstream: str,
+    token_file: str = "",
+    mesh_secret_file: str = "",
+) -> str:
     """Return the configuration, as TOML, of a node with one provider: any OpenAI-compatible URL, `upstream`.
 
-    Without `token_file` the token comes from the environment, as NODE_TOKEN.
+    Without `token_file` the token comes from the environment, as NODE_TOKEN; without `mesh_secret_file` the
+    node serves its own clients only.
     """
     token = f"token_file = {json.dumps(token_file)}" if token_file else f'token_env = "{TOKEN_VARIABLE}"'
     return CONFIGURATION.format(
@@ -60,6 +69,7 @@ def configuration(*, node: Node, dashboard_url: str, listen: str, upstream: str,
         url=json.dumps(dashboard_url),
         upstream=json.dumps(upstream),
         token=token,
+        mesh_secret=f"mesh_secret_file = {json.dumps(mesh_secret_file)}\n" if mesh_secret_file else "",
     )
 
 
@@ -77,7 +87,7 @@ id = {name}
 community = {community}
 listen = {listen}
 home = {home}
-
+{mesh_secret}
 [dashboard]
 url = {url}
 {token}

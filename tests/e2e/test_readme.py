@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from script.ports import first_free_port
 from script.processes import Child, stop_all
 from script.run_mesh import TOKEN, Meshboard, running
+from tests.e2e.harness import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LINES = re.compile(r"<!-- test: your own provider -->\n```bash\n(.*?)```", flags=re.DOTALL)
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def board(tmp_path: Path) -> Iterator[Meshboard]:
     """A dashboard with nothing in it."""
-    board = Meshboard(tmp_path / "var", first_free_port(8300), threading.Event())
+    board = Meshboard(tmp_path / "var", free_port(), threading.Event())
     with running(board):
         board.step("migrate", "--no-input", "--verbosity=0")
         board.open(demo=False)
@@ -58,7 +58,7 @@ def test_your_own_provider_answers_and_its_call_is_in_the_dashboard(
     board: Meshboard, upstream: str, checkout: Path
 ) -> None:
     lines = LINES.findall((ROOT / "README.md").read_text(encoding="utf-8"))
-    script = lines[0].replace("8120", str(first_free_port(8400)))
+    script = lines[0].replace("8120", str(free_port())) + "echo\n"  # curl doesn't end its line
     environ = {**os.environ, "UPSTREAM": upstream, "MESH_URL": board.url, "MESH_VAR": str(board.var)}
 
     shell = Child("README", ["bash", "-euo", "pipefail", "-c", script], environ=environ, cwd=checkout)

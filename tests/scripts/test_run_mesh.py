@@ -136,6 +136,18 @@ def test_a_second_server_of_the_same_state_says_where_the_first_is(run: Run) -> 
     assert ended(run("--port", "18200")) == (1, f"script/server: already running here, at {url}\n")
 
 
+def test_a_state_that_is_no_folder_is_named_in_a_sentence(run: Run, checkout: Path) -> None:
+    (checkout / "state").touch()
+
+    code, output = ended(run(MESH_VAR=str(checkout / "state")))
+
+    assert code == 1
+    assert output == (
+        f"script/server: can't keep state in {checkout}/state: File exists; "
+        "set it right, or name another folder in MESH_VAR\n"
+    )
+
+
 def test_without_demo_only_the_dashboard_starts(run: Run, checkout: Path) -> None:
     output = read_until(run("--no-demo", "--port", "18300"), "correct-horse")
 

@@ -13,12 +13,18 @@ from django.db import transaction
 
 from dashboard.management.shell import whoever_runs_this
 from dashboard.models import Node
+from dashboard.secrets import read_or_make
 from dashboard.services import nodes
 from meshcore.config import parse_config
 from meshcore.errors import ConfigError
 
 EDITABLE = {"MESH_GATEWAY_ALLOW_PLAIN_HTTP": "true"}  # the file's owner decides that; the node insists on it
 PROGRAM = "-m meshcore node --config"
+MESH_SECRET = "mesh_secret"  # noqa: S105 - the name of the file, as the demo's nodes have it
+ALONE = (
+    "To share calls with the others it needs their secret: name its file under [node] as mesh_secret_file,"
+    " or its variable as mesh_secret_env."
+)
 
 
 class Command(BaseCommand):
@@ -50,15 +56,19 @@ class Command(BaseCommand):
         file = f"{node.name}.toml"
         self.stdout.write(f"Node {node.name} is added. Its token, shown this once:\n\n  {secret}\n")
         self.stdout.write(f"Save this as {file}:\n\n{configuration}")
-        self.stdout.write(f"Start it:\n\n  {nodes.TOKEN_VARIABLE}={secret} {_python()} {PROGRAM} {file}")
+        self.stdout.write(f"Start it:\n\n  {nodes.TOKEN_VARIABLE}={secret} {_python()} {PROGRAM} {file}\n")
+        self.stdout.write(ALONE)
 
     def _write(self, folder: Path, options: dict[str, Any]) -> None:
-        token, toml = folder / "node.token", folder / "node.toml"
+        token, toml, mesh_secret = folder / "node.token", folder / "node.toml", _mesh_secret_file()
         with _OwnFile(token) as token_file, _OwnFile(toml) as toml_file:
-            node, secret, configuration = _add(options, token_file=token.name)
+            node, secret, configuration = _add(
+                options, token_file=token.name, mesh_secret_file=str(mesh_secret)
+            )
             token_file.write(secret)
             toml_file.write(configuration)
         self.stdout.write(f"Node {node.name} is added; its token is in {token}, which nobody else can read.")
+        self.stdout.write(f"It joins the mesh with the secret in {mesh_secret}.")
         self.stdout.write(f"Start it:\n\n  {_python()} {PROGRAM} {shlex.quote(str(toml))}")
 
 
@@ -90,13 +100,17 @@ class _OwnFile:
 
 
 @transaction.atomic
-def _add(options: dict[str, Any], *, token_file: str = "") -> tuple[Node, str, str]:
+def _add(
+    options: dict[str, Any], *, token_file: str = "", mesh_secret_file: str = ""
+) -> tuple[Node, str, str]:
     """Return the node, its token's secret and its configuration; adds nothing that could not start."""
     try:
         node, secret = nodes.add(
             name=options["name"], community=options["community"], actor=whoever_runs_this()
         )
-        configuration = _configuration(node, options, token_file=token_file)
+        configuration = _configuration(
+            node, options, token_file=token_file, mesh_secret_file=mesh_secret_file
+        )
         environ = {nodes.TOKEN_VARIABLE: secret, **EDITABLE}
         parse_config(configuration, path="its node.toml", environ=environ, read_file=lambda _: secret)
     except (nodes.InvalidNode, ConfigError) as exc:
@@ -104,13 +118,23 @@ def _add(options: dict[str, Any], *, token_file: str = "") -> tuple[Node, str, s
     return node, secret, configuration
 
 
-def _configuration(node: Node, options: dict[str, Any], *, token_file: str = "") -> str:
+def _mesh_secret_file() -> Path:
+    """Return the file with the secret that the nodes of this machine share; made when there is none yet."""
+    folder = settings.VAR_DIR / "secrets"
+    read_or_make(folder, MESH_SECRET)
+    return Path(folder / MESH_SECRET)
+
+
+def _configuration(
+    node: Node, options: dict[str, Any], *, token_file: str = "", mesh_secret_file: str = ""
+) -> str:
     return nodes.configuration(
         node=node,
         dashboard_url=options["dashboard"],
         listen=options["listen"],
         upstream=options["upstream"],
         token_file=token_file,
+        mesh_secret_file=mesh_secret_file,
     )
 
 

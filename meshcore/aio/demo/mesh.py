@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 Thing = TypeVar("Thing")
 
 READY_SECONDS = 60.0  # for a node to start; 1 to 3 s on a small machine that does nothing else
-STOP_SECONDS = 1.5  # for a node to stop by itself; long streams of a demo are not worth a longer wait
+STOP_SECONDS = 0.7  # for a node to stop by itself; long streams of a demo are not worth a longer wait
 BOUNCE_SECONDS = 10.0  # a bounced node stays away so long: enough to be seen as unreachable
 
 

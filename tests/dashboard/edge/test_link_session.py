@@ -14,6 +14,7 @@ from dashboard import runtime
 from dashboard.edge.link_session import LinkSession
 from dashboard.models import Drain, DrainStep, Node, NodeLink, SpoolMark, Trace
 from dashboard.runtime import LaneFull, Runtime
+from dashboard.selectors.peers import Directory, Member
 from dashboard.services import drain, ingest, link, nodes
 from dashboard.services.actor import SYSTEM
 from meshcore import framing
@@ -381,6 +382,18 @@ async def test_an_end_that_cannot_be_noted_is_the_end_all_the_same(
     assert rt.links == {}
 
 
+async def test_a_node_that_calls_itself_otherwise_is_who_its_token_says_and_that_is_logged(
+    connect: Connect, rt: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = connect()
+
+    await connection.say(msgspec.structs.replace(hello(), node_id="node-b\nfaked"))
+
+    await connection.wire.hear(Descriptor)
+    assert list(rt.links) == ["node-a"]
+    assert "node-a calls itself 'node-b\\nfaked': the token decides" in caplog.text
+
+
 class Mesh:
     """node-a and node-b, which offer the same, at a time that the test sets."""
 
@@ -472,3 +485,17 @@ async def test_a_node_that_has_not_spoken_yet_is_told_of_nobody(mesh: Mesh) -> N
     assert await mesh.a.wire.hear(Peers) == Peers(rev=1, upsert=(manifest("node-b"),))
     assert before == []
     assert told(mesh.b)[0] == Peers(rev=1)
+
+
+async def test_a_node_that_comes_during_the_handshake_is_not_missed(
+    connect: Connect, rt: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = ("default", frozenset({"llm.chat"}))
+    names = ("node-a", "node-b")
+    rt.directory = Directory({name: Member(manifest(name), kind, True, 1) for name in names})
+    monkeypatch.setattr(rt, "on_change", lambda pattern, callback: lambda: None)
+    connection = connect()
+
+    await connection.say(introduction("node-a"))
+
+    assert await connection.wire.hear(Peers) == Peers(rev=1, upsert=(manifest("node-b"),))

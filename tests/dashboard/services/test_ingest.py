@@ -157,6 +157,15 @@ def test_a_poison_item_is_refused_and_the_rest_is_stored(mark: SpoolMark, now: d
     assert (mark.hwm, mark.refused) == (3, 1)
 
 
+def test_what_a_node_made_up_begins_no_line_in_the_log(
+    mark: SpoolMark, now: datetime, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(mark.node, frame(0, 1, {**trace(1), "kind": "x\nfaked"}), now)
+
+    assert "\nfaked" not in caplog.text
+    assert "node-a: 1 items refused" in caplog.text
+
+
 def test_an_item_that_the_database_refuses_does_not_take_the_others_with_it(
     mark: SpoolMark, now: datetime
 ) -> None:

@@ -5,6 +5,7 @@ import stat
 import tomllib
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -14,6 +15,13 @@ from dashboard.models import AuditEntry, Node
 from dashboard.services import tokens
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def var(tmp_path_factory: pytest.TempPathFactory, settings: Any) -> Path:
+    """The folder of this installation."""
+    settings.VAR_DIR = tmp_path_factory.mktemp("var")
+    return Path(settings.VAR_DIR)
 
 
 def run(*arguments: str) -> str:
@@ -64,7 +72,7 @@ def test_it_writes_files_that_nobody_else_can_read(tmp_path: Path) -> None:
     assert "msh_" not in told
 
 
-def test_what_it_writes_is_a_configuration_that_a_node_accepts(tmp_path: Path) -> None:
+def test_what_it_writes_is_a_configuration_that_a_node_accepts(tmp_path: Path, var: Path) -> None:
     from meshcore.config import parse_config
 
     run("laptop", "--folder", str(tmp_path))
@@ -74,6 +82,26 @@ def test_what_it_writes_is_a_configuration_that_a_node_accepts(tmp_path: Path) -
         file.read_text(), path=str(file), environ={}, read_file=lambda path: Path(path).read_text()
     )
     assert config.node.id == "laptop"
+    assert config.secrets.mesh_secret == (var / "secrets" / "mesh_secret").read_text().strip()
+
+
+def test_nodes_beside_the_dashboard_share_the_mesh_secret_by_reference(tmp_path: Path, var: Path) -> None:
+    told = [run(name, "--folder", str(tmp_path / name)) for name in ("laptop", "desk")]
+
+    secret = var / "secrets" / "mesh_secret"
+    files = [(tmp_path / name / "node.toml").read_text() for name in ("laptop", "desk")]
+    assert {tomllib.loads(file)["node"]["mesh_secret_file"] for file in files} == {str(secret)}
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert not any(secret.read_text().strip() in text for text in files + told)
+
+
+def test_a_printed_configuration_goes_anywhere_and_holds_no_path_of_this_machine(var: Path) -> None:
+    told = run("laptop")
+
+    assert "mesh_secret_file" not in told.partition("Start it")[0]
+    assert "it needs their secret" in told
+    assert str(var) not in told
+    assert not (var / "secrets" / "mesh_secret").exists()
 
 
 def test_files_that_are_there_are_left_alone_and_no_node_is_added(tmp_path: Path) -> None:
