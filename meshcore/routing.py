@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from meshcore.breaker_terms import Refusal
-from meshcore.capability import Version, asked_model, version_serves
+from meshcore.capability import HOPS_MAX, RouteRequest, Version, asked_model, version_serves
 from meshcore.config_sections import Continuation
 from meshcore.errors import CallError, Code
 from meshcore.registry import Entry
@@ -23,6 +23,7 @@ LOCAL_LOAD = 0.80  # below it a local entry is taken whatever the scores say
 UNKNOWN_P50_MS = 500.0  # of an entry that nobody called yet
 FAILURE_PENALTY_MS = 1000.0
 LOCAL_BONUS_MS = 50.0
+DRAINING_RETRY_SECONDS = 1.0  # the caller has other nodes to ask meanwhile
 BUSY_RETRY_SECONDS = 1.0  # a slot frees up when a call ends, which nobody can foretell
 
 NOT_OFFERED = frozenset({Reason.VERSION, Reason.PARAMS})
@@ -123,6 +124,16 @@ def refused_by_breaker(entry: Entry, refusal: Refusal) -> Candidate:
     """Return the record of an entry whose breaker gave no permit."""
     seconds = refusal.seconds_remaining
     return refused(entry, refusal.reason, "" if seconds is None else f"{seconds:.0f} s left", seconds)
+
+
+def turned_away(request: RouteRequest, *, node_id: str, draining: bool) -> CallError | None:
+    """Return why a peer's call is not even looked at by this node, or None."""
+    if node_id in request.path or len(request.path) > HOPS_MAX:
+        return CallError(Code.HOP, f"the call was here or came too far: {' > '.join(request.path)}")
+    if draining:
+        text = f"{node_id} is draining"
+        return CallError(Code.DRAINING, text, retry_after_seconds=DRAINING_RETRY_SECONDS)
+    return None
 
 
 def nobody(question: Question, refusals: Collection[Candidate]) -> CallError:

@@ -158,7 +158,7 @@ def refusals(way: Walk, *entries: Entry, **fields: Any) -> Any:
 
 
 def test_the_request_is_at_fault_only_when_no_entry_can_do_what_it_needs() -> None:
-    body = {"openai": {"tools": [{}]}}
+    body: dict[str, Any] = {"openai": {"tools": [{}]}}
     lacking, able = offer("alpha", "m1", tools=False), offer("beta", "m2", tools=True)
 
     nobody_can = refusals(walk(body), lacking)

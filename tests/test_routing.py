@@ -8,7 +8,7 @@ from meshcore.breaker_terms import Refusal
 from meshcore.capability import CallInfo, CapabilityDescriptor, RouteRequest
 from meshcore.errors import Code
 from meshcore.registry import Entry, PeerRecord, Registry
-from meshcore.routing import Choice, Question, choose, nobody, refused
+from meshcore.routing import Choice, Question, choose, nobody, refused, turned_away
 from meshcore.testing import ManualClock
 from meshcore.trace import Reason
 
@@ -260,3 +260,20 @@ def test_only_who_can_go_on_from_a_text_is_asked_for_the_rest_of_an_answer() -> 
 
     assert [ranked.entry.node_id for ranked in choice.ordered] == ["node-c"]
     assert choice.refused[0].detail == "can't go on from a partial answer"
+
+
+@pytest.mark.parametrize(
+    ("path", "draining", "code"),
+    [
+        (("node-b",), False, None),
+        (("node-b", "node-a"), False, Code.HOP),
+        (("b", "c", "d", "e", "f"), False, Code.HOP),
+        (("node-b",), True, Code.DRAINING),
+    ],
+)
+def test_a_peers_call_is_turned_away_when_it_was_here_came_too_far_or_the_node_drains(
+    path: tuple[str, ...], draining: bool, code: Code | None
+) -> None:
+    error = turned_away(RouteRequest("llm.chat", (1, 0), {}, path=path), node_id="node-a", draining=draining)
+
+    assert (error.code if error else None) == code

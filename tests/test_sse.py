@@ -102,6 +102,17 @@ def test_a_byte_order_mark_at_the_start_is_not_part_of_the_first_line() -> None:
     assert decode_cut(b"\xef\xbb\xbfdata: a\n\n", [1, 2]) == [SseEvent(b"a")]
 
 
+def test_a_byte_order_mark_behind_the_first_event_is_part_of_its_line() -> None:
+    assert decode_whole(b"data: a\n\n\xef\xbb\xbfdata: b\n\n") == [SseEvent(b"a")]
+
+
+def test_plain_events_behind_an_unfinished_one_wait_for_its_end() -> None:
+    decoder = EventDecoder()
+
+    assert decoder.feed(b"event: done\n") == []
+    assert decoder.feed(b"data: a\n\ndata: b\n\n") == [SseEvent(b"a", "done"), SseEvent(b"b")]
+
+
 def test_an_event_whose_empty_line_never_came_is_given_out_at_the_end() -> None:
     decoder = SseDecoder()
 

@@ -31,14 +31,15 @@ from meshcore.aio.offering import (
 from meshcore.aio.scatter import Scatter
 from meshcore.aio.transport import InMemoryTransport, Transport
 from meshcore.alias import AliasBook
-from meshcore.capability import HOPS_MAX, CapabilityDescriptor, Manifest, RouteRequest, Version
+from meshcore.capability import CapabilityDescriptor, Manifest, RouteRequest, Version
 from meshcore.chain import walk_for
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 from meshcore.config_sections import OnBrokenStream
-from meshcore.errors import CallError, Code
+from meshcore.errors import CallError
 from meshcore.journey import Journey
 from meshcore.openai_wire import usage_of
 from meshcore.registry import Entry, ParamsCompatible, Registry
+from meshcore.routing import turned_away
 from meshcore.topology import manifest_of, topology_of
 from meshcore.trace import RoutingTrace, TraceRing
 
@@ -46,7 +47,6 @@ __all__ = ["BusSettings", "BusStream", "CapabilityBus"]
 
 STAMPS = ("_routed_via", "_trace_id", "_attempts")
 SCATTER_SECONDS = 5.0  # for each provider that is asked at once with others
-DRAINING_RETRY_SECONDS = 1.0  # the caller has other nodes to ask meanwhile
 
 logger = logging.getLogger(__name__)
 
@@ -257,13 +257,7 @@ class CapabilityBus:
         )
 
     def _refusal(self, request: RouteRequest) -> CallError | None:
-        """Return why a peer's call is not even looked at."""
-        if self.node_id_full in request.path or len(request.path) > HOPS_MAX:
-            return CallError(Code.HOP, f"the call was here or came too far: {' > '.join(request.path)}")
-        if self.draining():
-            text = f"{self.node_id_full} is draining"
-            return CallError(Code.DRAINING, text, retry_after_seconds=DRAINING_RETRY_SECONDS)
-        return None
+        return turned_away(request, node_id=self.node_id_full, draining=self.draining())
 
     async def _outermost(self, request: RouteRequest, *, draining: bool) -> dict[str, Any]:
         journey = self._journey(request, local_only=False)

@@ -24,23 +24,6 @@ from meshcore.splice import Begun, Seam, is_used_up, length_reached, obstacle
 UNCOMMITTED_MAX = 256  # chunks without content that are held back; beyond it the stream is committed as it is
 
 
-class _AtOnce:
-    """Stands for a timeout where nothing is waited for: timers cost more than chunks."""
-
-    async def __aenter__(self) -> None:
-        pass
-
-    async def __aexit__(self, *exception: object) -> None:
-        pass
-
-    def expired(self) -> bool:
-        """Return False: there is no time that could pass."""
-        return False
-
-
-_AT_ONCE = _AtOnce()
-
-
 class _Committed(NamedTuple):
     """Who serves the stream."""
 
@@ -130,10 +113,14 @@ class BusStream:
 
     async def _read(self, lease: Lease, chunks: AsyncIterator[Chunk]) -> None:
         """Hold the next chunk, or let somebody else go on; raises StopAsyncIteration at the end."""
-        in_time = _AT_ONCE if self._follows else asyncio.timeout(self._journey.deadline - self._clock())
+        in_time = None if self._follows else asyncio.timeout(self._journey.deadline - self._clock())
         try:
-            async with in_time:
-                self._held.append(self._seen(await anext(chunks)))
+            if in_time is None:  # nothing is waited for, and a timer costs more than a chunk
+                chunk = await anext(chunks)
+            else:
+                async with in_time:
+                    chunk = await anext(chunks)
+            self._held.append(self._seen(chunk))
         except StopAsyncIteration:
             self._settle(lease, None)
             raise
@@ -142,7 +129,7 @@ class BusStream:
             raise
         except Exception as exc:
             await _close(chunks)
-            if in_time.expired():
+            if in_time is not None and in_time.expired():
                 late = CallError(Code.TIMEOUT, "the call's deadline passed before the stream's end")
                 self._settle(lease, late)
                 raise self._journey.broken(late) from exc

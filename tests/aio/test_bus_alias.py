@@ -197,6 +197,7 @@ async def test_a_broken_answer_goes_on_at_an_entry_of_the_chain_with_the_same_mo
         Script(says("two"), provider="beta", params=same),
         table={"mesh/same": ("alpha/m", "gamma/other", "beta/m")},
     )
+    other = Script(says("wrong"), provider="gamma", params={**same, "model": "other"}).offer_to(scene.bus)
 
     async with scene.bus.stream(*CHAT, ask("mesh/same")) as stream:
         texts = [chunk.text async for chunk in stream]
@@ -204,6 +205,7 @@ async def test_a_broken_answer_goes_on_at_an_entry_of_the_chain_with_the_same_mo
     assert texts == ["one ", "two"]
     assert [(each.from_provider, each.to_provider) for each in scene.trace.splices] == [("alpha", "beta")]
     assert scene.beta.requests[0].params()["provider"] == "beta"
+    assert other.calls == 0
 
 
 async def test_case_17_a_stream_that_nobody_can_begin_raises_the_first_error() -> None:

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from meshcore.aio.offering import adapt, adapt_stream, takes_call_info
+from meshcore.aio.offering import adapt, adapt_stream, offer, takes_call_info
+from meshcore.aio.providers import EchoProvider
 from meshcore.capability import CallInfo, RouteRequest
+from meshcore.clock import monotonic
 from meshcore.openai_wire import Chunk, parse_chunk
+from meshcore.registry import Registry
 from tests.aio.bus_mesh import BODY, CHAT, says
 
 REQUEST = RouteRequest(*CHAT, BODY)
@@ -63,3 +66,19 @@ async def test_streams_of_one_and_two_arguments_serve_alike() -> None:
 
 def test_no_stream_stays_none() -> None:
     assert adapt_stream(None) is None
+
+
+def test_what_a_provider_offers_no_longer_is_taken_back_and_others_stay() -> None:
+    registry = Registry("node-a", clock=monotonic)
+    echo, other = EchoProvider("echo"), EchoProvider("other")
+    for provider in (echo, other):
+        offer(provider, registry)
+    echo.descriptors = lambda: EchoProvider("echo").descriptors()[:1]  # type: ignore[method-assign]
+
+    offer(echo, registry)
+
+    assert sorted((entry.descriptor.provider, entry.descriptor.name) for entry in registry.all_local()) == [
+        ("echo", "llm.chat"),
+        ("other", "llm.chat"),
+        ("other", "llm.completion"),
+    ]

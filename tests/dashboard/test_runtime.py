@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from channels.layers import get_channel_layer
@@ -13,6 +14,7 @@ from django.db import DatabaseError, connection, connections
 from dashboard import fragments, hints, runtime
 from dashboard.models import Change, Node, NodeLink
 from dashboard.runtime import Lane, LaneFull, Runtime
+from dashboard.selectors import peers
 from dashboard.services.housekeeping import Job
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -265,6 +267,56 @@ async def test_a_silent_node_becomes_stale_and_unreachable_without_a_write() -> 
         await ears.until("nodes")
         assert set(ears.ids) == {0}
         assert await rt.in_render(Change.objects.count) == 0
+
+
+async def test_who_there_is_is_read_when_nodes_change_and_announced_when_it_is_another_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtime, "PEERS_SECONDS", 0.001)
+    monkeypatch.setattr(runtime, "PEERS_POLL_SECONDS", NEVER_SECONDS)
+    ears, reads = Ears(), asyncio.Queue[None]()
+    async with runtime.running(now=WallClock(), poll_seconds=0.01, heard_seconds=NEVER_SECONDS) as rt:
+        rt.on_change(runtime.PEERS, ears)
+        read = peers.read
+
+        def counted(*args: Any, **kwargs: Any) -> peers.Directory:
+            asyncio.run_coroutine_threadsafe(reads.put(None), loop)
+            return read(*args, **kwargs)
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(peers, "read", counted)
+        await asyncio.to_thread(_in_thread, _make_node)
+        await asyncio.to_thread(_in_thread, lambda: publish("nodes"))
+        await ears.until(runtime.PEERS)
+        await reads.get()
+        await asyncio.to_thread(_in_thread, lambda: publish("nodes"))
+        async with asyncio.timeout(10):
+            await reads.get()
+
+        assert list(rt.directory.members) == ["node-a"]
+    assert (ears.ids, ears.keys) == ([0], [runtime.PEERS])
+
+
+async def test_a_look_at_who_there_is_that_failed_is_taken_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runtime, "PEERS_SECONDS", 0.001)
+    monkeypatch.setattr(runtime, "PEERS_POLL_SECONDS", 0.01)
+    ears, read = Ears(), peers.read
+    failures = iter([OSError("of the test")])
+
+    def failing_once(*args: Any, **kwargs: Any) -> peers.Directory:
+        for failure in failures:
+            raise failure
+        return read(*args, **kwargs)
+
+    async with runtime.running(now=WallClock(), poll_seconds=0.01, heard_seconds=NEVER_SECONDS) as rt:
+        rt.on_change(runtime.PEERS, ears)
+        monkeypatch.setattr(peers, "read", failing_once)
+        await asyncio.to_thread(_in_thread, _make_node)
+        await ears.until(runtime.PEERS)
+
+    assert "reading who there is failed" in caplog.text
 
 
 def _make_node() -> None:

@@ -222,6 +222,23 @@ async def test_a_port_where_nobody_listens_is_unavailable() -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
+async def test_an_upstream_that_accepts_no_connection_times_out_by_itself() -> None:
+    with socket.socket() as server, socket.socket() as waiting, socket.socket() as one_too_many:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for client in (waiting, one_too_many):  # fill the queue of connections that nobody accepts
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        began = monotonic()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        async with provider_for(url, connect_seconds=0.1, first_token_seconds=60.0) as provider:
+            with pytest.raises(CallError) as caught:
+                await provider.call("llm.chat", chat(), info())
+
+    assert caught.value.code is Code.TIMEOUT
+    assert monotonic() - began < 5
+
+
 async def test_an_upstream_that_speaks_no_tls_where_it_should_is_unavailable() -> None:
     def speak_plainly(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
