@@ -26,6 +26,14 @@ GRACE_SECONDS = 10.0
 LOG_TAIL_CHARS = 6000
 MESH_SECRET = "a-secret-for-tests"
 
+# Linux kills it with us (1 is prctl's PR_SET_PDEATHSIG): who is killed in the middle of a test ends nothing.
+DYING_WITH_US = (
+    sys.executable,
+    "-c",
+    "import ctypes, os, signal, sys;"
+    " ctypes.CDLL(None).prctl(1, signal.SIGKILL); os.execv(sys.argv[1], sys.argv[1:])",
+)
+
 Thing = TypeVar("Thing")
 AnyProcess = TypeVar("AnyProcess", bound="Process")
 
@@ -96,7 +104,12 @@ class Process:
         """Start without waiting; what an earlier life of it logged stays."""
         with self._output.open("wb") as output, self.log_file.open("ab") as log:
             self._popen = subprocess.Popen(
-                self.argv, cwd=ROOT, env=self._env, stdout=output, stderr=log, start_new_session=True
+                [*DYING_WITH_US, *self.argv],
+                cwd=ROOT,
+                env=self._env,
+                stdout=output,
+                stderr=log,
+                start_new_session=True,
             )
 
     def start_and_wait(self) -> str:
