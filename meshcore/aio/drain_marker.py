@@ -125,6 +125,12 @@ class DrainController:
         """Return whether a draining node still passes new calls on to peers."""
         return self._machine.edge_open()
 
+    def ended_by_force(self, work_id: str) -> bool:
+        """Return whether the work of that id, which is still counted, ends because of a drain's deadline."""
+        if not self._machine.forces():
+            return False
+        return any(work.forced and work.work_id == work_id for work in self.ledger.in_order_of_force())
+
     def readout(self) -> Readout:
         """Return what the node says of itself now."""
         problems = (self._disk_problem,) if self._disk_problem else ()
@@ -175,6 +181,7 @@ class DrainController:
                 return
             self._held, self._unstored, self._disk_problem = order, None, ""
         self.tick()
+        self._wake.set()  # it may have brought a deadline
         self._on_desired(order)
 
     def tick(self) -> None:
