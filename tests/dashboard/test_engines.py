@@ -119,7 +119,7 @@ def test_redis_over_tls_has_our_prefix_unless_told() -> None:
     ],
 )
 def test_a_database_that_is_none_is_refused(url: str, complaint: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="^DATABASE_URL=") as refusal:
+    with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL=") as refusal:
         database(url)
 
     assert complaint in str(refusal.value)
@@ -137,7 +137,7 @@ def test_a_database_that_is_none_is_refused(url: str, complaint: str) -> None:
     ],
 )
 def test_a_layer_that_is_none_is_refused(url: str, complaint: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="^CHANNEL_LAYER_URL=") as refusal:
+    with pytest.raises(ImproperlyConfigured, match=r"^CHANNEL_LAYER_URL=") as refusal:
         engines.channel_layer(url)
 
     assert complaint in str(refusal.value)

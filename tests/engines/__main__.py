@@ -50,7 +50,9 @@ def with_paths(arguments: Sequence[str]) -> list[str]:
 
 
 def _pytest(arguments: Sequence[str], urls: dict[str, str]) -> int:
-    with subprocess.Popen([sys.executable, "-m", "pytest", *arguments], env={**os.environ, **urls}) as tests:
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-m", "not sqlite", *arguments], env={**os.environ, **urls}
+    ) as tests:
         try:
             return tests.wait()
         except BaseException:
