@@ -11,6 +11,7 @@ import pytest
 
 from meshcore.aio.runlog.base import EngineGone, RunLog
 from meshcore.aio.runlog.sqlite import SqliteLog
+from meshcore.aio.runlog.sqlite_file import INSERT
 from meshcore.aio.testing import wait_until
 from meshcore.config_sections import Sync
 from meshcore.liveness import Beat
@@ -120,8 +121,7 @@ async def test_a_record_of_a_newer_version_keeps_no_news_from_others(
         reading = asyncio.create_task(take(tail, 2))
         other = sqlite3.connect(path)
         with other:
-            row = "('new', 1, 1, 'x', '[2,\"x\",1,[{}]]')"
-            other.execute(f"INSERT INTO events (run, seq, last_seq, append_id, record) VALUES {row}")
+            other.execute(INSERT, (OTHER + "0", 9, 9, "x", 0, b'[2,"x",9,[{}]]'))
         other.close()
         await begun(log, run=OTHER)
 
