@@ -58,13 +58,13 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
 # Case 23: the marker.
 
 
-def test_without_a_marker_nothing_is_requested(tmp_path: Path) -> None:
+def test_drain_case_23_without_a_marker_nothing_is_requested(tmp_path: Path) -> None:
     assert not drain_requested(tmp_path)
     assert read_drain_request(tmp_path) is None
     assert drain_request_path(tmp_path) == tmp_path / ".drain_request.json"
 
 
-def test_a_written_marker_is_json_on_disk_and_requests_a_drain(tmp_path: Path) -> None:
+def test_drain_case_23_a_written_marker_is_json_on_disk_and_requests_a_drain(tmp_path: Path) -> None:
     payload = write_drain_request(tmp_path, principal="nas", reason="update", sticky=True)
 
     assert json.loads(drain_request_path(tmp_path).read_text()) == payload
@@ -74,7 +74,7 @@ def test_a_written_marker_is_json_on_disk_and_requests_a_drain(tmp_path: Path) -
     assert drain_requested(tmp_path)
 
 
-def test_a_marker_can_be_cleared_once(tmp_path: Path) -> None:
+def test_drain_case_23_a_marker_can_be_cleared_once(tmp_path: Path) -> None:
     write_drain_request(tmp_path)
 
     assert clear_drain_request(tmp_path)
@@ -82,7 +82,7 @@ def test_a_marker_can_be_cleared_once(tmp_path: Path) -> None:
     assert not drain_requested(tmp_path)
 
 
-def test_a_corrupt_marker_drains(tmp_path: Path) -> None:
+def test_drain_case_23_a_corrupt_marker_drains(tmp_path: Path) -> None:
     drain_request_path(tmp_path).write_text("{not valid json")
 
     assert drain_requested(tmp_path)
@@ -116,7 +116,7 @@ def test_what_the_disk_refuses_is_logged_and_not_raised(
         ({"requested_at": None}, True),
     ],
 )
-def test_a_marker_that_is_left_over_is_ignored(
+def test_drain_case_27_a_marker_that_is_left_over_is_ignored(
     tmp_path: Path, changes: dict[str, Any], requested: bool
 ) -> None:
     write_marker(tmp_path, **changes)
@@ -124,7 +124,7 @@ def test_a_marker_that_is_left_over_is_ignored(
     assert drain_requested(tmp_path) is requested
 
 
-def test_a_stale_marker_is_warned_of_once_and_counts_again_when_rewritten(
+def test_drain_case_28_a_stale_marker_is_warned_of_once_and_counts_again_when_rewritten(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_marker(tmp_path, requested_at=ago(3660).isoformat())
@@ -140,7 +140,7 @@ def test_a_stale_marker_is_warned_of_once_and_counts_again_when_rewritten(
 # Case 24: the states.
 
 
-def test_entering_and_leaving_a_drain_is_said_once(tmp_path: Path) -> None:
+def test_drain_case_24_entering_and_leaving_a_drain_is_said_once(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
 
     for move in (watched.controller.enter, watched.controller.enter, watched.controller.exit):
@@ -150,7 +150,7 @@ def test_entering_and_leaving_a_drain_is_said_once(tmp_path: Path) -> None:
     assert watched.statuses == ["draining", "running"]
 
 
-def test_leaving_a_drain_during_a_shutdown_does_not_resurrect(tmp_path: Path) -> None:
+def test_drain_case_24_leaving_a_drain_during_a_shutdown_does_not_resurrect(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.controller.enter()
     watched.controller.begin_shutdown()
@@ -162,7 +162,7 @@ def test_leaving_a_drain_during_a_shutdown_does_not_resurrect(tmp_path: Path) ->
     assert watched.statuses == said == ["draining", "stopping"]
 
 
-def test_leaving_a_drain_after_the_stop_says_nothing(tmp_path: Path) -> None:
+def test_drain_case_24_leaving_a_drain_after_the_stop_says_nothing(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.controller.enter()
     watched.controller.mark_stopped()
@@ -177,7 +177,7 @@ def test_leaving_a_drain_after_the_stop_says_nothing(tmp_path: Path) -> None:
 # Case 25: the watcher.
 
 
-async def test_the_watcher_follows_the_marker(watched: Watched, tmp_path: Path) -> None:
+async def test_drain_case_25_the_watcher_follows_the_marker(watched: Watched, tmp_path: Path) -> None:
     write_drain_request(tmp_path)
     await wait_until(lambda: watched.controller.draining)
     clear_drain_request(tmp_path)
@@ -186,7 +186,7 @@ async def test_the_watcher_follows_the_marker(watched: Watched, tmp_path: Path) 
     assert watched.statuses == ["draining", "running"]
 
 
-async def test_an_error_in_a_tick_does_not_stop_the_watcher(
+async def test_drain_case_25_an_error_in_a_tick_does_not_stop_the_watcher(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     failures = [RuntimeError("of the listener")]
@@ -261,7 +261,7 @@ async def test_an_unreadable_marker_changes_nothing_and_is_said_once(
 # Case 26: the gate.
 
 
-async def test_work_in_flight_goes_on_and_only_falls_behind_the_gate(
+async def test_drain_case_26_work_in_flight_goes_on_and_only_falls_behind_the_gate(
     watched: Watched, tmp_path: Path
 ) -> None:
     controller = watched.controller
@@ -302,7 +302,7 @@ async def test_quiet_is_when_nothing_is_owned_or_passed_on(tmp_path: Path) -> No
 # Case 27: a restart.
 
 
-def test_a_marker_is_obeyed_with_the_first_look_after_a_restart(tmp_path: Path) -> None:
+def test_drain_case_27_a_marker_is_obeyed_with_the_first_look_after_a_restart(tmp_path: Path) -> None:
     write_drain_request(tmp_path)
     watched = Watched(tmp_path)
 
