@@ -46,6 +46,7 @@ __all__ = [
 TRANSITIONS_MAX = 64  # not yet taken; a shell takes them after every verb, beyond it the oldest is dropped
 REFUSING = frozenset({BreakerState.OPEN, BreakerState.FORCED_OPEN})
 _NEVER: Final = float("inf")
+_SUCCESS: Final = Outcome.SUCCESS  # Python 3.11 takes longer to look up a member than to give a permit
 
 
 class _Override(msgspec.Struct, frozen=True):
@@ -66,7 +67,7 @@ class Breaker:
         self._override: _Override | None = None
         self._announced = BreakerState.CLOSED
         self._since = clock()
-        self._transitions: deque[Transition] = deque(maxlen=TRANSITIONS_MAX)
+        self.transitions: deque[Transition] = deque(maxlen=TRANSITIONS_MAX)  # not yet taken
 
     @property
     def permits_out(self) -> int:
@@ -144,14 +145,14 @@ class Breaker:
             raise IllegalMove("released", "release")
         permit.released = True
         self._permits_out -= 1
-        now = self._clock()
-        self._settle(now)
-        circuit = self._circuit
+        now, circuit = self._clock(), self._circuit
+        if not self._is_plain():
+            self._settle(now)
         if permit.generation != circuit.generation:
             return
         if permit is circuit.trial:
             circuit.trial = None
-        if outcome is Outcome.SUCCESS:
+        if outcome is _SUCCESS:
             if circuit.succeed(now):
                 self._announce(now, "call succeeded", Evidence.TRAFFIC)
         elif outcome is Outcome.FAILURE:
@@ -223,14 +224,10 @@ class Breaker:
         """Let time do its part up to now, so that its transitions can be taken."""
         self._settled_now()
 
-    def has_transitions(self) -> bool:
-        """Return whether there is anything to take."""
-        return bool(self._transitions)
-
     def take_transitions(self) -> list[Transition]:
         """Return the transitions since the last taking, oldest first."""
-        taken = list(self._transitions)
-        self._transitions.clear()
+        taken = list(self.transitions)
+        self.transitions.clear()
         return taken
 
     def _is_plain(self) -> bool:
@@ -282,7 +279,7 @@ class Breaker:
             return
         self._announced = after
         self._since = max(at, self._since)  # an override may have hidden when the window ended
-        self._transitions.append(
+        self.transitions.append(
             Transition(
                 key=self.key,
                 from_state=before,
