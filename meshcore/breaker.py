@@ -133,7 +133,7 @@ class Breaker:
             if (refusal := self._refusal_at(now)) is not None:
                 return refusal
             trial = self._circuit.tripped and self._override is None
-        permit = Permit(self, self._circuit.generation, expiry, trial)
+        permit = Permit(self, self._circuit.generation, expiry, self._announced, trial)
         if trial:
             self._circuit.trial = permit
         self._permits_out += 1

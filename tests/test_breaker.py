@@ -424,6 +424,15 @@ class AnyBreaker(RuleBasedStateMachine):
         else:
             assert answer == expected
 
+    @rule(seconds=st.sampled_from([0.0, 10.0, 60.0, 200.0]))
+    def acquire_after_a_while_that_nobody_looked(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        seen = self.breaker.state()
+        answer = self.breaker.try_acquire()
+        if isinstance(answer, Permit):
+            assert answer.before is seen
+            self.out.append(answer)
+
     @precondition(lambda self: self.out)
     @rule(data=st.data(), outcome=st.sampled_from(Outcome))
     def release(self, data: st.DataObject, outcome: Outcome) -> None:

@@ -48,7 +48,7 @@ class BusStream:
         clock: Clock,
         draining: bool,
         refusal: CallError | None,
-        finished: Callable[[Journey, CallError | None], None],
+        finished: Callable[[Journey, CallError | None], object],
         continues: bool = False,
     ) -> None:
         self.trace_id = journey.request.trace_id
@@ -58,6 +58,7 @@ class BusStream:
         self._journey = journey
         self._dispatcher = dispatcher
         self._exchange = exchange
+        self._limits = exchange.limits
         self._clock = clock
         self._draining = draining
         self._refusal = refusal
@@ -113,12 +114,12 @@ class BusStream:
 
     async def _read(self, lease: Lease, chunks: AsyncIterator[Chunk]) -> None:
         """Hold the next chunk, or let somebody else go on; raises StopAsyncIteration at the end."""
-        in_time = None if self._follows else asyncio.timeout(self._journey.deadline - self._clock())
+        in_time = None if self._follows else self._limits.within(self._journey.deadline - self._clock())
         try:
-            if in_time is None:  # nothing is waited for, and a timer costs more than a chunk
+            if in_time is None:  # nothing is waited for, and a limit costs as much as a chunk
                 chunk = await anext(chunks)
             else:
-                async with in_time:
+                with in_time:
                     chunk = await anext(chunks)
             self._held.append(self._seen(chunk))
         except StopAsyncIteration:
@@ -129,7 +130,7 @@ class BusStream:
             raise
         except Exception as exc:
             await _close(chunks)
-            if in_time is not None and in_time.expired():
+            if in_time is not None and in_time.expired:
                 late = CallError(Code.TIMEOUT, "the call's deadline passed before the stream's end")
                 self._settle(lease, late)
                 raise self._journey.broken(late) from exc
@@ -154,7 +155,7 @@ class BusStream:
         """Return whether this attempt gave content; raises CallError when no other may be made."""
         chunks: AsyncIterator[Chunk] | None = None
         try:
-            async with asyncio.timeout(lease.timeout_seconds):
+            with self._limits.within(lease.timeout_seconds):
                 chunks = self._open(lease)
                 await self._hold_until_content(chunks)
         except asyncio.CancelledError:
