@@ -246,17 +246,21 @@ class Journey(msgspec.Struct, eq=False):
         tried = self.tried
         if len(tried) > 1:
             return Why.FAILOVER
-        if tried and tried[0] is self.stays:
-            return Why.STICKY
-        if tried and self.walk is not None:
-            return Why.ALIAS
-        if tried and not tried[0].is_local:
-            own_reasons = {candidate.reason for candidate in self._refused if candidate.node == self.node_id}
-            if Reason.DRAINING in own_reasons:
-                return Why.DRAIN
-            if own_reasons & BREAKER_REASONS:
-                return Why.BREAKER
+        if tried:
+            if tried[0] is self.stays:
+                return Why.STICKY
+            if self.walk is not None:
+                return Why.ALIAS
+            if not tried[0].is_local and (why := self._why_away()) is not None:
+                return why
         return _LOCAL if self._ranking and self._ranking[0].group == 0 else _SCORE
+
+    def _why_away(self) -> Why | None:
+        """Return what kept the call from this node's own providers, if it was kept."""
+        own_reasons = {candidate.reason for candidate in self._refused if candidate.node == self.node_id}
+        if Reason.DRAINING in own_reasons:
+            return Why.DRAIN
+        return Why.BREAKER if own_reasons & BREAKER_REASONS else None
 
     def _candidates(self) -> tuple[Candidate, ...]:
         ranked = [

@@ -381,6 +381,19 @@ def test_reset_of_a_healthy_breaker_changes_nothing() -> None:
     assert breaker.state() is BreakerState.SUSPECT
 
 
+def test_a_reset_after_cooling_is_over_changes_nothing() -> None:
+    clock = ManualClock()
+    breaker = make(clock)
+    breaker.cool(5.0)
+    clock.advance(5.0)
+    permit = acquire(breaker)
+
+    breaker.reset(actor="alice", reason="to be sure")
+    breaker.release(permit, Outcome.FAILURE, "503")
+
+    assert breaker.state() is BreakerState.SUSPECT
+
+
 def test_results_from_before_a_reset_do_not_count() -> None:
     breaker = make(ManualClock())
     permit = acquire(breaker)

@@ -232,9 +232,8 @@ class CapabilityBus:
         trace_id: str | None = None,
         traceparent: str = "",
     ) -> RouteRequest:
-        seconds = self.settings.deadline_seconds if deadline_seconds is None else deadline_seconds
         trace_id = trace_id or next(self._trace_ids)
-        deadline_ms = (self._clock() + seconds) * 1000
+        deadline_ms = 0.0 if deadline_seconds is None else (self._clock() + deadline_seconds) * 1000
         return RouteRequest(
             capability, version, body, caller, trace_id, session_id, deadline_ms, stream, (), traceparent
         )

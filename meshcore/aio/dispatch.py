@@ -70,10 +70,10 @@ class Dispatcher:
     def next(self, journey: Journey, *, draining: bool) -> Lease | None:
         """Return the next attempt, or None when no candidate, no attempt or no time is left."""
         most = 1 if journey.local_only else self._settings.max_attempts
-        now = self._clock()
-        if len(journey.attempts) >= most or now >= journey.deadline:
+        attempts_left, now = most - len(journey.attempts), self._clock()
+        if attempts_left <= 0 or now >= journey.deadline:
             return None
-        choice = self.choose(journey, now, draining=draining, attempts_left=most - len(journey.attempts))
+        choice = self.choose(journey, now, draining=draining, attempts_left=attempts_left)
         journey.saw(choice)
         for ranked in choice.ordered:
             if (lease := self.take(journey, ranked, now)) is not None:
