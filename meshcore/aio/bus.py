@@ -62,10 +62,6 @@ class CallOptions(TypedDict, total=False):
     traceparent: str
 
 
-def _never() -> bool:
-    return False
-
-
 class CapabilityBus:
     """Node `node_id_full`'s bus; it belongs to one event loop.
 
@@ -93,7 +89,7 @@ class CapabilityBus:
         self.aliases = aliases or AliasBook()
         self.registry = Registry(node_id_full, clock=clock)
         self.traces = TraceRing(self.settings.trace_ring)
-        self.draining: Callable[[], bool] = _never
+        self.draining: Callable[[], bool] = lambda: False
         self._clock = clock
         self._utcnow = utcnow
         self._on_trace = on_trace
@@ -144,8 +140,8 @@ class CapabilityBus:
         `draining` refuses this node's own providers. `_routed_via`, `_trace_id` and `_attempts` (how many)
         are always in the result.
         """
-        request = self._request(capability, version, body, **options)
-        return await self._outermost(request, draining=draining)
+        journey = self._journey(self._request(capability, version, body, **options), local_only=False)
+        return await self._run(journey, draining=draining or self.draining())
 
     def stream(
         self,
@@ -178,12 +174,10 @@ class CapabilityBus:
 
     async def handle_call(self, request: RouteRequest, local_only: bool = False) -> dict[str, Any]:
         """Return the result of a call made elsewhere; `local_only` for every call that comes from a peer."""
-        if not local_only:
-            return await self._outermost(request, draining=False)
-        if (refusal := self._refusal(request)) is not None:
+        if local_only and (refusal := self._refusal(request)) is not None:
             return refusal.as_result()
-        result, _ = await self._run(self._journey(request, local_only=True), draining=False)
-        return {key: value for key, value in result.items() if key not in STAMPS}
+        journey = self._journey(request, local_only=local_only)
+        return await self._run(journey, draining=not local_only and self.draining())
 
     def handle_stream(self, request: RouteRequest, local_only: bool = True) -> BusStream:
         """Return the chunks of a call made elsewhere."""
@@ -251,16 +245,6 @@ class CapabilityBus:
     def _refusal(self, request: RouteRequest) -> CallError | None:
         return turned_away(request, node_id=self.node_id_full, draining=self.draining())
 
-    async def _outermost(self, request: RouteRequest, *, draining: bool) -> dict[str, Any]:
-        journey = self._journey(request, local_only=False)
-        result, trace = await self._run(journey, draining=draining or self.draining())
-        return {
-            **result,
-            "_routed_via": trace.routed_via,
-            "_trace_id": trace.trace_id,
-            "_attempts": len(trace.attempts),
-        }
-
     def _stream(self, request: RouteRequest, *, local_only: bool, draining: bool) -> BusStream:
         return BusStream(
             self._journey(request, local_only=local_only),
@@ -273,7 +257,7 @@ class CapabilityBus:
             continues=not local_only and self.settings.on_broken_stream is OnBrokenStream.CONTINUE,
         )
 
-    async def _run(self, journey: Journey, *, draining: bool) -> tuple[dict[str, Any], RoutingTrace]:
+    async def _run(self, journey: Journey, *, draining: bool) -> dict[str, Any]:
         while (lease := self._dispatcher.next(journey, draining=draining)) is not None:
             try:
                 result = await self._exchange.call(lease, journey)
@@ -287,9 +271,9 @@ class CapabilityBus:
             else:
                 self._dispatcher.succeeded(lease, journey)
                 journey.answered(result.get("model"), usage_of(result))
-                return result, self._finished(journey, None)
+                return _stamped(result, self._finished(journey, None))
         error = journey.surfaced(journey.question(draining=draining))
-        return error.as_result(), self._finished(journey, error)
+        return _stamped(error.as_result(), self._finished(journey, error))
 
     def _finished(self, journey: Journey, error: CallError | None) -> RoutingTrace:
         trace = journey.trace(now=self._clock(), error=error)
@@ -300,3 +284,15 @@ class CapabilityBus:
             except Exception:
                 logger.exception("the trace of %s was not taken", trace.trace_id)
         return trace
+
+
+def _stamped(result: dict[str, Any], trace: RoutingTrace) -> dict[str, Any]:
+    """Return a result with who answered it; a peer's call is stamped by that peer."""
+    if trace.inbound:
+        return {key: value for key, value in result.items() if key not in STAMPS}
+    return {
+        **result,
+        "_routed_via": trace.routed_via,
+        "_trace_id": trace.trace_id,
+        "_attempts": len(trace.attempts),
+    }
