@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from dashboard.web.audit import audit_list
 from dashboard.web.control import drain, undrain
+from dashboard.web.drains import drain_record, drains_list
 from dashboard.web.fleet import fleet
 from dashboard.web.live import live_cells
 from dashboard.web.login import Login, Logout
@@ -20,6 +21,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("providers/", providers, name="providers"),
     path("traces/", traces_list, name="traces"),
     path("traces/<str:ident>/", trace, name="trace"),
+    path("drains/", drains_list, name="drains"),
+    path("drains/<str:ident>/", drain_record, name="drain"),
     path("audit/", audit_list, name="audit"),
     path("live/cells", live_cells, name="live-cells"),
     path("login/", Login.as_view(), name="login"),

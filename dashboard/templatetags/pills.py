@@ -34,6 +34,18 @@ NODE_LOOKS = {  # by the words of selectors.presence.Composite
     "running": Look("ok", "check"),
     "never seen": Look("none", "circle-dashed"),
 }
+STANDING_LOOKS = {  # by the words of selectors.drain_list.Standing
+    "pending": Look("none", "clock"),
+    "not acknowledged": Look("warn", "circle-alert"),
+    "unreachable": Look("bad", "unplug"),
+    "acknowledged": Look("none", "check"),
+    "draining": Look("calm", "droplet"),
+    "drained": Look("calm", "droplets"),
+    "safe to stop": Look("calm", "shield-check"),
+    "cancelled": Look("none", "undo-2"),
+    "expired": Look("none", "timer-off"),
+    "ended by restart": Look("none", "rotate-ccw"),
+}
 BREAKER_LOOKS = {
     BreakerState.CLOSED: Look("ok", "check"),
     BreakerState.SUSPECT: Look("warn", "circle-alert"),
@@ -59,6 +71,12 @@ OUTCOME_LOOKS = {
 def state_pill(state: str) -> SafeString:
     """Return the pill of a node's composite state."""
     return _pill(NODE_LOOKS.get(state, UNKNOWN), state)
+
+
+@register.simple_tag
+def standing_pill(standing: str) -> SafeString:
+    """Return the pill of how a drain stands."""
+    return _pill(STANDING_LOOKS.get(standing, UNKNOWN), standing)
 
 
 @register.simple_tag

@@ -38,6 +38,16 @@ def trace(trace_pk: int) -> str:
     return f"curl {TOKEN} {_url(f'traces/{trace_pk}')}"
 
 
+def drains() -> str:
+    """Return the command that reads the newest drains as JSON."""
+    return f"curl {TOKEN} {_url('drains')}"
+
+
+def drain_record(drain_pk: int) -> str:
+    """Return the command that reads one drain with its steps as JSON."""
+    return f"curl {TOKEN} {_url(f'drains/{drain_pk}')}"
+
+
 def example_call(node_url: str) -> str:
     """Return the command that sends a first call to a node."""
     body = json.dumps({"messages": [{"role": "user", "content": "hello"}]})
