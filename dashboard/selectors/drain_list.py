@@ -84,6 +84,11 @@ class DrainRow:
         return self.at_start is not None
 
     @property
+    def unheard(self) -> bool:
+        """Whether its numbers are the last ones of a node that is silent now."""
+        return self.standing is Standing.UNREACHABLE
+
+    @property
     def at_start(self) -> int | None:
         """The work in flight when the gate closed."""
         if self.said is not None:

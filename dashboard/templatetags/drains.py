@@ -33,6 +33,15 @@ def deadline(at: datetime | None, force: bool, exceeded: bool, now: datetime) ->
     return format_html("in {}, at {}; {}", until(at, now), clock(at, now), then)
 
 
+@register.filter
+def stands_against(blocker: Any) -> str:
+    """Return what a guard has against a drain, as a sentence."""
+    detail = str(blocker.detail)
+    if blocker.kind != "too_many_draining" or not blocker.subject:
+        return f"{detail}."
+    return f"{detail}; {blocker.subject} drain{'' if ',' in blocker.subject else 's'} already."
+
+
 def _next(row: Any, now: datetime) -> str | SafeString:
     if row.standing == "safe to stop":
         return f"safe to stop{_after(row.safe_seconds)}"

@@ -1,6 +1,7 @@
 """The same by hand: what a page shows or does, as a command to copy."""
 
 import json
+from typing import Any
 
 from django.conf import settings
 
@@ -8,14 +9,21 @@ TOKEN = '-H "Authorization: Bearer $MESH_TOKEN"'  # noqa: S105 - where the token
 JSON = "-H 'Content-Type: application/json'"
 
 
-def drain(name: str, *, reason: str = "REASON") -> str:
+def drain(name: str) -> str:
     """Return the command that drains a node."""
-    return _post(name, {"reason": reason})
+    return _post(name, {"reason": "REASON", "deadline_seconds": 900, "force": False, "sticky": True})
 
 
-def undrain(name: str, *, reason: str = "REASON") -> str:
+def change_drain(name: str, generation: int) -> str:
+    """Return the command that changes a drain, unless somebody else did; what it leaves out stays."""
+    body = json.dumps({"deadline_seconds": 1800, "reason": "REASON"})
+    match = f"-H 'If-Match: \"{generation}\"'"
+    return f"curl -X PUT {TOKEN} {JSON} {match} -d '{body}' {_url(f'nodes/{name}/drain')}"
+
+
+def undrain(name: str) -> str:
     """Return the command that ends a drain."""
-    return _post(name, {"action": "cancel", "reason": reason})
+    return _post(name, {"action": "cancel", "reason": "REASON"})
 
 
 def nodes() -> str:
@@ -54,7 +62,7 @@ def example_call(node_url: str) -> str:
     return f"curl {node_url}/v1/chat/completions {JSON} -d '{body}'"
 
 
-def _post(name: str, body: dict[str, str]) -> str:
+def _post(name: str, body: dict[str, Any]) -> str:
     return f"curl {TOKEN} {JSON} -d '{json.dumps(body)}' {_url(f'nodes/{name}/drain')}"
 
 

@@ -1,5 +1,7 @@
 """One node's page."""
 
+from datetime import datetime
+
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -20,7 +22,8 @@ from meshcore.clock import utcnow
 def node(request: HttpRequest, visitor: Visitor, name: str) -> HttpResponse:
     """Show a node; `?confirm=drain` opens the second step, in place when htmx asks."""
     if is_fragment(request) and "confirm" in request.GET:
-        return show_form(request, _wanted(request, visitor, find(name)[1]))
+        mesh, row = find(name)
+        return show_form(request, _wanted(request, visitor, row, now=mesh.now))
     return show(request, visitor, name)
 
 
@@ -34,7 +37,7 @@ def show(
         **chrome,
         **fragments.node_context(mesh, row),
         "past": nodes.past_of(node=row.node),
-        "confirm": form or _wanted(request, visitor, row),
+        "confirm": form or _wanted(request, visitor, row, now=mesh.now),
         "fragment": is_fragment(request),
     }
     return render(request, template_for(request, "node.html"), context, status=status)
@@ -56,5 +59,5 @@ def find(name: str) -> tuple[Gathered, NodeNow]:
     return mesh, row
 
 
-def _wanted(request: HttpRequest, visitor: Visitor, row: NodeNow) -> Confirm | None:
-    return confirm.wanted(request.GET.dict(), row) if visitor.may["drain"] else None
+def _wanted(request: HttpRequest, visitor: Visitor, row: NodeNow, *, now: datetime) -> Confirm | None:
+    return confirm.wanted(request.GET.dict(), row, now=now) if visitor.may["drain"] else None

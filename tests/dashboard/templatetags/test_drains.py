@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dashboard.templatetags.drains import came_of, deadline
+from dashboard.templatetags.drains import came_of, deadline, stands_against
+from meshcore.guards import Blocker, BlockerKind
 
 NOW = datetime(2026, 3, 5, 14, 21, 7, tzinfo=UTC)
 SOON, PAST = NOW + timedelta(minutes=14), NOW - timedelta(minutes=1)
@@ -61,3 +62,18 @@ def test_a_deadline_says_when_and_what_happens_then(
     at: datetime | None, force: bool, exceeded: bool, said: str
 ) -> None:
     assert words(deadline(at, force, exceeded, NOW)) == said
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "subject", "said"),
+    [
+        (BlockerKind.LAST_PROVIDER, "a has the last of chat", "chat", "a has the last of chat."),
+        (BlockerKind.TOO_MANY_DRAINING, "2 of 2", "b", "2 of 2; b drains already."),
+        (BlockerKind.TOO_MANY_DRAINING, "3 of 4", "b, c", "3 of 4; b, c drain already."),
+        (BlockerKind.TOO_MANY_DRAINING, "1 of 1", "", "1 of 1."),
+    ],
+)
+def test_what_stands_against_a_drain_is_a_sentence(
+    kind: BlockerKind, detail: str, subject: str, said: str
+) -> None:
+    assert stands_against(Blocker(kind=kind, detail=detail, subject=subject)) == said

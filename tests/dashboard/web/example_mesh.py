@@ -248,9 +248,7 @@ def drains(*, now: datetime) -> dict[str, Drain]:
         ("safe_to_stop", 44.2, 0),
     ):
         step(done, name, at=done.started_at + timedelta(seconds=after), in_flight=left)
-    waiting = _drain(
-        nodes["node-d"], now=now, seconds_ago=30, reason="rack move", by="deploy", by_kind="token"
-    )
+    waiting = _drain(nodes["node-d"], now=now, seconds_ago=30, reason="rack 7", by="deploy", by_kind="token")
     gone = _drain(nodes["node-e"], now=now, seconds_ago=100, reason="", force=True, deadline_seconds=200)
     _drain(
         nodes["node-c"],

@@ -64,13 +64,15 @@ def test_a_drain_shows_its_progress_and_what_it_waits_for(operator: Client) -> N
         active=work,
     )
 
+    factory.order(Node.objects.get(), generation=1, drains=True, seconds_ago=40, now=NOW)
+
     page = read(operator, "/nodes/node-a/")
 
     assert '<progress value="9" max="14" aria-label="9 of 14 finished">' in page
     assert "of 14 in flight, 2 passed on to peers" in page
     assert "by <b>operator</b>" in page and "kernel update" in page
     assert "call-1" in page and "12 s" in page
-    assert "?confirm=undrain" in page
+    assert "?confirm=undrain" in page and "?confirm=change" in page
 
 
 def test_a_drain_asked_for_on_the_machine_says_which_command_ends_it(operator: Client) -> None:
