@@ -10,7 +10,7 @@ from dashboard.web.fleet import fleet
 from dashboard.web.live import live_cells
 from dashboard.web.login import Login, Logout
 from dashboard.web.node import node
-from dashboard.web.providers import providers
+from dashboard.web.providers import override_breaker, providers
 from dashboard.web.traces import trace, traces_list
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -19,6 +19,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("nodes/<str:name>/drain/", drain, name="node-drain"),
     path("nodes/<str:name>/undrain/", undrain, name="node-undrain"),
     path("providers/", providers, name="providers"),
+    path("providers/override/", override_breaker, name="override"),
     path("traces/", traces_list, name="traces"),
     path("traces/<str:ident>/", trace, name="trace"),
     path("drains/", drains_list, name="drains"),

@@ -26,7 +26,7 @@ MAX_MESSAGE_CHARS = 500_000  # the socket's bound is 1 MiB; beyond this the page
 NODE_PAGE = "node:"
 LIST_KEYS = {
     "fleet": frozenset({"nodes"}),
-    "providers": frozenset({"nodes", "providers"}),
+    "providers": frozenset({"nodes", "providers", "overrides"}),
     "traces": frozenset({"traces"}),
     "drains": frozenset({"drains"}),
     "audit": frozenset({"audit"}),

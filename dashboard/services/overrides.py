@@ -271,4 +271,4 @@ def _refuse(
 
 def _publish(nodes: Sequence[Node], *, now: datetime) -> None:
     keys = [f"{kind}:{node.name}" for node in nodes for kind in ("node", "providers")]
-    changes.publish(*keys, "audit", now=now)
+    changes.publish(*keys, "overrides", "audit", now=now)

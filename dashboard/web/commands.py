@@ -1,7 +1,9 @@
 """The same by hand: what a page shows or does, as a command to copy."""
 
 import json
+import shlex
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 
@@ -36,6 +38,11 @@ def node(name: str) -> str:
     return f"curl {TOKEN} {_url(f'nodes/{name}')}"
 
 
+def aliases(node_url: str) -> str:
+    """Return the command that asks a node for the aliases in force."""
+    return f"curl {node_url or 'http://NODE'}/v1/aliases"
+
+
 def traces() -> str:
     """Return the command that reads the newest traces as JSON."""
     return f"curl {TOKEN} {_url('traces')}"
@@ -54,6 +61,19 @@ def drains() -> str:
 def drain_record(drain_pk: int) -> str:
     """Return the command that reads one drain with its steps as JSON."""
     return f"curl {TOKEN} {_url(f'drains/{drain_pk}')}"
+
+
+def override(key: str, node: str = "") -> str:
+    """Return the command that takes a provider out of service for an hour, on one node or on all."""
+    body = {"key": key, "action": "force_open", "reason": "REASON", "expires_seconds": 3600}
+    body |= {"node": node} if node else {}
+    return f"curl {TOKEN} {JSON} -d {shlex.quote(json.dumps(body))} {_url('breakers/overrides')}"
+
+
+def lift(key: str, node: str = "") -> str:
+    """Return the command that ends an override, on one node or wherever it is."""
+    query = urlencode({"key": key, **({"node": node} if node else {}), "reason": "REASON"})
+    return f"curl -X DELETE {TOKEN} '{_url('breakers/overrides')}?{query}'"
 
 
 def example_call(node_url: str) -> str:

@@ -10,7 +10,7 @@ from dashboard import fragments
 from dashboard.selectors import nodes
 from dashboard.selectors.nodes import Gathered, NodeNow
 from dashboard.services.rights import Right
-from dashboard.web import confirm
+from dashboard.web import commands, confirm
 from dashboard.web.confirm import Confirm
 from dashboard.web.frame import frame
 from dashboard.web.guard import Visitor, is_fragment, page, template_for
@@ -36,6 +36,7 @@ def show(
     context = {
         **chrome,
         **fragments.node_context(mesh, row),
+        "aliases_command": commands.aliases(row.node.url),
         "past": nodes.past_of(node=row.node),
         "confirm": form or _wanted(request, visitor, row, now=mesh.now),
         "fragment": is_fragment(request),

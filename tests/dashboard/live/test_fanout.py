@@ -263,7 +263,7 @@ async def test_a_page_that_nobody_watches_costs_nothing(rt: Runtime, hall: Fanou
     ("page", "keys"),
     [
         ("fleet", {"nodes"}),
-        ("providers", {"nodes", "providers"}),
+        ("providers", {"nodes", "providers", "overrides"}),
         ("traces", {"traces"}),
         ("drains", {"drains"}),
         ("audit", {"audit"}),
