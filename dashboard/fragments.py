@@ -35,7 +35,7 @@ OOB = mark_safe(' hx-swap-oob="true"')
 FLEET_CELLS = ("verdict", "totals", "notices")
 ROW_CELLS = ("state", "going", "heard", "flight", "rate", "errors", "times", "spark")
 TRAFFIC_CELLS = ("rate", "errors", "times", "spark")
-NODE_CELLS = ("state", "heard", "figures", "drain", "breakers", "facts")
+NODE_CELLS = ("state", "heard", "problems", "figures", "drain", "breakers", "facts")
 
 MATRIX = "matrix_cells.html"
 PROVIDER_CELLS = ("finding", "rest", "strip", "error", "policy")
