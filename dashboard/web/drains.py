@@ -4,7 +4,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from dashboard.models import DrainStatus
+from dashboard.models import Drain, DrainStatus
 from dashboard.selectors import drain_list, keyset, nodes
 from dashboard.selectors import drain_record as records
 from dashboard.selectors.drain_list import DrainFilter
@@ -70,5 +70,5 @@ def drain_record(request: HttpRequest, visitor: Visitor, ident: str) -> HttpResp
     return render(request, template_for(request, "drain.html"), context)
 
 
-def _searched_to(found: keyset.Page[drain_list.Drain]) -> str:
+def _searched_to(found: keyset.Page[Drain]) -> str:
     return "" if found.searched_to is None else f"drain {found.searched_to}"

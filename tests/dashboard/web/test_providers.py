@@ -246,9 +246,9 @@ def test_who_may_override_can_click_on_every_breaker_and_on_each_row(operator: C
 
     page = read(operator)
 
-    assert 'href="?override=groq&amp;node=node-c"' in page
-    assert 'href="?override=groq"' in page
-    assert 'href="?override=node%3Anode-e&amp;node=node-c"' in page
+    assert 'href="/providers/?override=groq&amp;node=node-c"' in page
+    assert 'href="/providers/?override=groq"' in page
+    assert 'href="/providers/?override=node%3Anode-e&amp;node=node-c"' in page
     assert "Click on one above" in page
 
 
