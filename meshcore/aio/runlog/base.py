@@ -22,7 +22,7 @@ class EngineGone(MeshError):
 
 
 class OpenRun(NamedTuple):
-    """A run that may not have ended; `owner` is the instance of the last claim, "" before the first."""
+    """A run that may not have ended; `owner` is the instance of the last claim, "" where that isn't known."""
 
     run_id: str
     owner: str = ""
