@@ -5,11 +5,12 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from dashboard.web.audit import audit_list
 from dashboard.web.control import drain, undrain
+from dashboard.web.drains import drain_record, drains_list
 from dashboard.web.fleet import fleet
 from dashboard.web.live import live_cells
 from dashboard.web.login import Login, Logout
 from dashboard.web.node import node
-from dashboard.web.providers import providers
+from dashboard.web.providers import override_breaker, providers
 from dashboard.web.traces import trace, traces_list
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -18,8 +19,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("nodes/<str:name>/drain/", drain, name="node-drain"),
     path("nodes/<str:name>/undrain/", undrain, name="node-undrain"),
     path("providers/", providers, name="providers"),
+    path("providers/override/", override_breaker, name="override"),
     path("traces/", traces_list, name="traces"),
     path("traces/<str:ident>/", trace, name="trace"),
+    path("drains/", drains_list, name="drains"),
+    path("drains/<str:ident>/", drain_record, name="drain"),
     path("audit/", audit_list, name="audit"),
     path("live/cells", live_cells, name="live-cells"),
     path("login/", Login.as_view(), name="login"),

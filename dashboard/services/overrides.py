@@ -277,4 +277,4 @@ def _everywhere(key: str) -> str:
 
 def _publish(nodes: Sequence[Node], *, now: datetime) -> None:
     keys = [f"{kind}:{node.name}" for node in nodes for kind in ("node", "providers")]
-    changes.publish(*keys, "audit", now=now)
+    changes.publish(*keys, "overrides", "audit", now=now)

@@ -24,6 +24,9 @@ REFUSALS = {
     Right.READ: "Your account belongs to no group that may look. An admin can add you to one.",
     Right.AUDIT_READ: "The audit is for operators, auditors and admins.",
     Right.DRAIN: "Draining is for operators and admins.",
+    Right.CANCEL_RUN: "Cancelling runs is for operators and admins.",
+    Right.BREAKERS: "Overriding breakers is for operators and admins.",
+    Right.ADMIN: "Tokens, nodes, people and aliases are for admins.",
 }
 
 
@@ -42,7 +45,13 @@ class Visitor:
     @property
     def may(self) -> dict[str, bool]:
         """What templates ask before they offer something."""
-        return {"drain": Right.DRAIN in self.rights, "audit": Right.AUDIT_READ in self.rights}
+        return {
+            "audit": Right.AUDIT_READ in self.rights,
+            "drain": Right.DRAIN in self.rights,
+            "cancel_run": Right.CANCEL_RUN in self.rights,
+            "breakers": Right.BREAKERS in self.rights,
+            "admin": Right.ADMIN in self.rights,
+        }
 
 
 View = Callable[Concatenate[HttpRequest, Visitor, P], HttpResponse]
