@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from axes.models import AccessAttempt
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 
@@ -24,8 +25,9 @@ PASSWORD_BYTES = 15  # 20 characters, 120 bits
 def ensure_operator(*, actor: Actor, new_password: bool = False, now: datetime | None = None) -> str | None:
     """See that the user `operator` is there: groups operator and admin, staff, no superuser.
 
-    Returns the password when there is a new one: at the first start, or because `new_password` asks for it,
-    which signs out whoever used the old one. None: all is as it was.
+    Returns the password when there is a new one: at the first start, or because `new_password` asks for it.
+    None: all is as it was. A new password is the way back in from the shell: it signs out whoever used the
+    old one, lifts the lock that wrong ones brought, and gives back what was taken from the operator.
     """
     now = now or utcnow()
     with transaction.atomic():
@@ -33,12 +35,26 @@ def ensure_operator(*, actor: Actor, new_password: bool = False, now: datetime |
         user = User.objects.filter(username=OPERATOR).first()
         if user is not None and not new_password:
             return None
-        action = Action.USER_ADD if user is None else Action.PASSWORD_NEW
-        user = user or _make_operator()
-        password = secrets.token_urlsafe(PASSWORD_BYTES)
-        user.set_password(password)
-        user.save(update_fields=["password"])
-        record_user(head=head, actor=actor, action=action, user=user, now=now)
+        before = facts(user) if user is not None else None
+        user = _restored(user or User(username=OPERATOR))
+        password = give_password(user)
+        if before is None:
+            record_user(head=head, actor=actor, action=Action.USER_ADD, user=user, now=now)
+        else:
+            if before != facts(user):
+                record_user(
+                    head=head, actor=actor, action=Action.USER_CHANGE, user=user, before=before, now=now
+                )
+            record_user(head=head, actor=actor, action=Action.PASSWORD_NEW, user=user, now=now)
+    return password
+
+
+def give_password(user: User) -> str:
+    """Give a user a random password, save it and return it; wrong ones from before are forgotten."""
+    password = secrets.token_urlsafe(PASSWORD_BYTES)
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    AccessAttempt.objects.filter(username=user.get_username()).delete()
     return password
 
 
@@ -115,8 +131,9 @@ def facts(user: User) -> dict[str, Any]:
     }
 
 
-def _make_operator() -> User:
-    user = User.objects.create(username=OPERATOR, is_staff=True)
+def _restored(operator: User) -> User:
+    operator.is_staff = operator.is_active = True
+    operator.save()
     names = (GroupName.OPERATOR.value, GroupName.ADMIN.value)
-    user.groups.set([Group.objects.get_or_create(name=name)[0] for name in names])
-    return user
+    operator.groups.add(*(Group.objects.get_or_create(name=name)[0] for name in names))
+    return operator
