@@ -1,4 +1,4 @@
-"""Log lines about whom the edge refuses: strangers may come as often as they like, and must not fill a disk."""
+"""Log lines about whom the edge refuses: strangers come as often as they like, and must not fill a disk."""
 
 import logging
 

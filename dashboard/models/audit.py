@@ -22,6 +22,7 @@ class Action(enum.StrEnum):
     DRAIN_EFFECT = "drain.effect"
     DESIRED_RESTORE = "desired.restore"
     NODE_ADD = "node.add"
+    NODE_FORGET = "node.forget"
     TOKEN_ISSUE = "token.issue"  # noqa: S105 - the name of an action
     TOKEN_REVOKE = "token.revoke"  # noqa: S105 - the name of an action
     LOGIN = "login"

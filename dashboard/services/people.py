@@ -1,6 +1,5 @@
 """People: the first operator, passwords, and what the audit trail keeps of changes to users and groups."""
 
-import logging
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,17 +8,20 @@ from typing import Any
 from axes.models import AccessAttempt
 from django.contrib.auth.models import Group, User
 from django.db import transaction
+from django.db.models import Q
 
-from dashboard.models import Action, ControlHead
+from dashboard.models import Action, ActorKind, ControlHead, OneTimePassword
 from dashboard.services import audit, changes
 from dashboard.services.actor import Actor
 from dashboard.services.rights import GroupName
 from meshcore.clock import utcnow
 
-logger = logging.getLogger(__name__)
-
 OPERATOR = "operator"
 PASSWORD_BYTES = 15  # 20 characters, 120 bits
+
+
+class AdminNeeded(ValueError):
+    """The change would leave nobody who may administer, or was made to oneself; the message says which."""
 
 
 def ensure_operator(*, actor: Actor, new_password: bool = False, now: datetime | None = None) -> str | None:
@@ -50,10 +52,14 @@ def ensure_operator(*, actor: Actor, new_password: bool = False, now: datetime |
 
 
 def give_password(user: User) -> str:
-    """Give a user a random password, save it and return it; wrong ones from before are forgotten."""
+    """Give a user a random password that counts as their own, save it and return it.
+
+    Wrong ones from before are forgotten, so that a lock ends.
+    """
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     user.set_password(password)
     user.save(update_fields=["password"])
+    OneTimePassword.objects.filter(user=user).delete()
     AccessAttempt.objects.filter(username=user.get_username()).delete()
     return password
 
@@ -79,6 +85,7 @@ def record_user(
     user: User,
     now: datetime,
     before: dict[str, Any] | None = None,
+    reason: str = "",
 ) -> None:
     """Audit what was done to a user, in the caller's transaction; of a password, only that it is new."""
     changing = action in {Action.USER_ADD, Action.USER_CHANGE}
@@ -89,6 +96,7 @@ def record_user(
         target=f"user:{user.get_username()}",
         before=before,
         after=facts(user) if changing else None,
+        reason=reason,
         now=now,
     )
     changes.publish("audit", *(() if action is Action.LOGIN else ("people",)), now=now)
@@ -108,14 +116,19 @@ def begin(*, user_id: int | None) -> Opened:
     return Opened(head, facts(User.objects.get(pk=user_id)) if user_id is not None else None)
 
 
-def finish(opened: Opened, *, user: User, actor: Actor, now: datetime | None = None) -> None:
-    """Audit the change that `begin` began."""
+def finish(
+    opened: Opened, *, user: User, actor: Actor, reason: str = "", now: datetime | None = None
+) -> None:
+    """Audit the change that `begin` began. Raises AdminNeeded for one that may not be: roll it back."""
+    if opened.before is not None:
+        _refuse_to_lose_admins(opened.before, user, actor)
     record_user(
         head=opened.head,
         actor=actor,
         action=Action.USER_ADD if opened.before is None else Action.USER_CHANGE,
         user=user,
         before=opened.before,
+        reason=reason,
         now=now or utcnow(),
     )
 
@@ -129,6 +142,21 @@ def facts(user: User) -> dict[str, Any]:
         "is_superuser": user.is_superuser,
         "groups": sorted(user.groups.values_list("name", flat=True)),
     }
+
+
+def _refuse_to_lose_admins(before: dict[str, Any], user: User, actor: Actor) -> None:
+    if not _administers(before) or _administers(facts(user)):
+        return
+    if actor.kind is ActorKind.USER and actor.id == str(user.pk):
+        raise AdminNeeded("You can't take away your own right to administer: another admin can.")
+    admins = Q(is_superuser=True) | Q(groups__name=GroupName.ADMIN.value)
+    if not User.objects.filter(admins, is_active=True).exists():
+        raise AdminNeeded(f"{user.get_username()} is the last active admin: make another one first.")
+
+
+def _administers(user: dict[str, Any]) -> bool:
+    """Return whether a user of these facts may administer."""
+    return user["is_active"] and (user["is_superuser"] or GroupName.ADMIN.value in user["groups"])
 
 
 def _restored(operator: User) -> User:

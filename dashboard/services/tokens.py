@@ -29,7 +29,8 @@ from meshcore.clock import utcnow
 
 logger = logging.getLogger(__name__)
 
-FORM = re.compile(r"msh_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
+START = "msh_"
+FORM = re.compile(rf"{START}([a-z0-9]{{8}})_([A-Za-z0-9_-]{{43}})")
 SCHEME = "bearer"
 PREFIX_ALPHABET = string.ascii_lowercase + string.digits
 PREFIX_CHARACTERS = 8
@@ -190,7 +191,7 @@ def _draft(
     name: str, scopes: list[Scope], node: Node | None, networks: list[str], actor: Actor, *, now: datetime
 ) -> tuple[Token, str]:
     prefix = "".join(secrets.choice(PREFIX_ALPHABET) for _ in range(PREFIX_CHARACTERS))
-    secret = f"msh_{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
+    secret = f"{START}{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
     token = Token(
         name=name,
         prefix=prefix,

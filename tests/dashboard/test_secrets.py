@@ -95,7 +95,7 @@ def test_the_state_around_the_secrets_is_for_its_owner_too(tmp_path: Path) -> No
 def test_a_place_where_nothing_can_be_kept_is_named(tmp_path: Path) -> None:
     (tmp_path / "var").touch()
 
-    with pytest.raises(ImproperlyConfigured, match="can't keep secrets in .*/var/secrets: "):
+    with pytest.raises(ImproperlyConfigured, match=r"can't keep secrets in .*/var/secrets: "):
         read_or_make(tmp_path / "var" / "secrets", "mesh")
 
 

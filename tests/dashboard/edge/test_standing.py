@@ -47,9 +47,7 @@ async def test_a_change_of_tokens_is_a_reason_to_ask(rt: Runtime) -> None:
         rt.announce([1], ["tokens"])
 
 
-async def test_what_can_not_be_told_is_asked_again_soon(
-    rt: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_can_not_be_told_is_asked_again_soon(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standing, "RETRY_SECONDS", 0.01)
 
     async with asyncio.timeout(SECONDS):
