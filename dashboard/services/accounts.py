@@ -11,9 +11,10 @@ from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from dashboard.models import Action, OneTimePassword
+from dashboard.models import Action, ActorKind, OneTimePassword
 from dashboard.services import audit, people
 from dashboard.services.actor import Actor
+from dashboard.services.people import AdminNeeded
 from dashboard.services.rights import GroupName
 from meshcore.clock import utcnow
 
@@ -66,11 +67,16 @@ def reactivate(*, user: User, actor: Actor, reason: str = "", now: datetime | No
 
 
 def new_password(*, user: User, actor: Actor, reason: str = "", now: datetime | None = None) -> str:
-    """Return a new one-time password of a person; their sessions end, and so does a lock on their name."""
+    """Return a new one-time password of a person; their sessions end, and so does a lock on their name.
+
+    Raises people.AdminNeeded.
+    """
     now = now or utcnow()
     with transaction.atomic():
         head = audit.locked_head()
-        password = _one_time(User.objects.get(pk=user.pk), now=now)
+        user = User.objects.get(pk=user.pk)
+        _refuse_beyond(user, actor)
+        password = _one_time(user, now=now)
         people.record_user(
             head=head, actor=actor, action=Action.PASSWORD_NEW, user=user, reason=reason, now=now
         )
@@ -98,8 +104,17 @@ def _changing(user: User, *, actor: Actor, reason: str, now: datetime | None) ->
     with transaction.atomic():
         opened = people.begin(user_id=user.pk)
         found = User.objects.get(pk=user.pk)
+        _refuse_beyond(found, actor)
         yield found
         people.finish(opened, user=found, actor=actor, reason=reason, now=now)
+
+
+def _refuse_beyond(user: User, actor: Actor) -> None:
+    """Let only superusers, and who has a shell, change a superuser: else any admin could become one."""
+    if not user.is_superuser or actor.kind is not ActorKind.USER:
+        return
+    if not User.objects.filter(pk=actor.id, is_superuser=True).exists():
+        raise AdminNeeded(f"{user.get_username()} is a superuser: only superusers change them.")
 
 
 def _new(username: str) -> User:

@@ -21,7 +21,7 @@ PASSWORD_BYTES = 15  # 20 characters, 120 bits
 
 
 class AdminNeeded(ValueError):
-    """The change would leave nobody who may administer, or was made to oneself; the message says which."""
+    """It would take away a right to administer that has to stay, or isn't for this admin; says which."""
 
 
 def ensure_operator(*, actor: Actor, new_password: bool = False, now: datetime | None = None) -> str | None:

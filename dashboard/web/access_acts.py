@@ -38,8 +38,9 @@ class Made:
     """Something new with its secret; `blocks` are (what it is, text to copy)."""
 
     title: str
-    words: str
     secret: str
+    words: str = ""
+    note: str = ""
     blocks: tuple[tuple[str, str], ...] = ()
 
 
@@ -98,7 +99,7 @@ def add_node(request: HttpRequest, visitor: Visitor) -> HttpResponse:
         return show(request, visitor, forms=Forms(node=form), status=REFUSED)
     made = Made(
         title=f"Node {enrolled.node.name}",
-        words=nodes.ALONE,
+        note=nodes.ALONE,
         secret=enrolled.secret,
         blocks=(
             (f"Save this as {enrolled.file}", enrolled.configuration),
@@ -144,10 +145,10 @@ def new_password(request: HttpRequest, visitor: Visitor, pk: int) -> HttpRespons
     user = access_steps.person_of(pk)
     try:
         reason = access_steps.reason_of(request.POST.dict(), required=False)
-    except BadForm as exc:
+        password = accounts.new_password(user=user, actor=actor_of(request, visitor), reason=reason)
+    except (AdminNeeded, BadForm) as exc:
         step = access_steps.person(Act.PASSWORD, user).refused(request.POST, str(exc))
         return show(request, visitor, step=step, status=REFUSED)
-    password = accounts.new_password(user=user, actor=actor_of(request, visitor), reason=reason)
     return _show_once(request, visitor, _password_of(user, password))
 
 

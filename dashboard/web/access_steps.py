@@ -97,6 +97,7 @@ def forget(node: Node, *, now: datetime) -> Step:
         ),
         verb="Forget",
         action=reverse("access-node-forget", args=[node.name]),
+        command=commands.forget_node(node.name),
         insist=f"{node.name} is connected now; forget it all the same" if connected else "",
     )
 

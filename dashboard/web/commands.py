@@ -53,6 +53,11 @@ def revoke_token(prefix: str) -> str:
     return f'python manage.py revoke_token {prefix} --reason "REASON"'
 
 
+def forget_node(name: str) -> str:
+    """Return the command that takes a node out of the mesh."""
+    return f"curl {TOKEN} -X DELETE {_url(f'nodes/{name}')}"
+
+
 def first_use(scopes: Iterable[str]) -> str:
     """Return a command that a token of these scopes may give."""
     return FIRST_USE[min(scopes, key=list(FIRST_USE).index)]

@@ -126,3 +126,51 @@ def test_who_may_not_look_can_at_least_sign_out(client: Client, charlie: User) -
     page = client.get("/").content.decode()
 
     assert 'action="/logout/"' in page
+
+
+def choose(client: Client, old: str, new: str) -> Any:
+    return client.post("/password/", {"old_password": old, "new_password1": new, "new_password2": new})
+
+
+def test_who_may_not_look_may_choose_a_password_and_others_sessions_end(
+    client: Client, charlie: User
+) -> None:
+    elsewhere = Client()
+    for browser in (client, elsewhere):
+        browser.force_login(charlie, backend="django.contrib.auth.backends.ModelBackend")
+
+    answer = choose(client, "charlie knows the way", "charlie knows another")
+
+    assert answer["Location"] == "/"
+    assert client.get("/password/").status_code == 200
+    assert elsewhere.get("/password/").status_code == 302
+    entry = AuditEntry.objects.latest("n")
+    assert (entry.action, entry.actor_name) == ("password.new", "charlie")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("wrong", "charlie knows another", "old password was entered incorrectly"),
+        ("charlie knows the way", "short", "at least 12 characters"),
+        ("charlie knows the way", "1234567890123", "entirely numeric"),
+    ],
+)
+def test_a_password_that_will_not_do_says_why(
+    old: str, new: str, said: str, client: Client, charlie: User
+) -> None:
+    client.force_login(charlie, backend="django.contrib.auth.backends.ModelBackend")
+
+    assert said in choose(client, old, new).content.decode()
+    assert not AuditEntry.objects.exists()
+    assert User.objects.get().check_password("charlie knows the way")
+
+
+def test_the_page_for_a_password_is_for_whoever_is_signed_in(client: Client) -> None:
+    assert client.get("/password/")["Location"] == "/login/?next=/password/"
+
+
+def test_no_cache_keeps_the_page_for_a_password(client: Client, charlie: User) -> None:
+    client.force_login(charlie, backend="django.contrib.auth.backends.ModelBackend")
+
+    assert "no-store" in client.get("/password/")["Cache-Control"]
