@@ -25,10 +25,13 @@ from dashboard.web.frame import frame
 from dashboard.web.guard import Visitor, actor_of
 from meshcore.clock import utcnow
 
+FORM_METHODS = ["get", "head", "post"]  # a form view of Django's also takes PUT
+
 
 class Login(LoginView):
     """Django's login, written into the audit."""
 
+    http_method_names = FORM_METHODS
     template_name = "login.html"
     redirect_authenticated_user = True
 
@@ -51,6 +54,7 @@ def _ask_for_an_own_password(request: HttpRequest, user: User, **_: Any) -> None
 class OwnPassword(PasswordChangeView):
     """The page on which people choose their own password, whatever else they may."""
 
+    http_method_names = FORM_METHODS
     template_name = "password.html"
     success_url = "/"
 
