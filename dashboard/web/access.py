@@ -1,5 +1,6 @@
 """Access: who and what may come in. Tokens, nodes to add, people and their groups."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -56,7 +57,7 @@ def show(
 def _sections(only: str, cursor: Cursor) -> dict[str, Any]:
     """Return what is listed under each name: all three shortened, or one with its pages."""
     now, rows = utcnow(), PAGE_ROWS if only else ROWS
-    read = {
+    read: dict[str, Callable[[], Any]] = {
         "tokens": lambda: access.tokens(cursor=cursor, rows=rows, now=now),
         "nodes": lambda: access.nodes(cursor=cursor, rows=rows, now=now),
         "people": lambda: access.people(cursor=cursor, rows=rows),

@@ -9,7 +9,7 @@ from dashboard.models import Scope
 from dashboard.services import nodes
 from dashboard.services.rights import GroupName
 
-SCOPES = {
+SCOPES: dict[str, str] = {
     Scope.READ: "read all but the audit and tokens; the dashboard's metrics",
     Scope.AUDIT_READ: "read the audit and verify it",
     Scope.NODES_DRAIN: "drain any node and give it back",
@@ -18,7 +18,7 @@ SCOPES = {
     Scope.ADMIN: "aliases, nodes, tokens and people",
     Scope.NODES_PUSH: "be one node: its link, its telemetry, its own drain; no other scope goes with it",
 }
-GROUPS = {
+GROUPS: dict[str, str] = {
     GroupName.VIEWER: "sees all but the audit",
     GroupName.AUDITOR: "sees the audit, too",
     GroupName.OPERATOR: "drains, cancels runs, overrides breakers",

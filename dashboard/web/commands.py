@@ -71,7 +71,7 @@ def _url(path: str) -> str:
     return f"{settings.MESH_URL.origin}/api/v1/{path}"
 
 
-FIRST_USE = {  # of several scopes, the first
+FIRST_USE: dict[str, str] = {  # of several scopes, the first
     Scope.READ: nodes(),
     Scope.AUDIT_READ: f"curl {TOKEN} {_url('audit')}",
     Scope.NODES_DRAIN: drain("NODE"),

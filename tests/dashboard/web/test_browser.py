@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
@@ -19,6 +19,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1440, 390)]
+PAGES = (
+    *("fleet", "node", "confirm", "providers", "traces", "trace", "splice", "audit"),
+    *("access", "step", "password"),
+)
 NO_SOCKET = (
     "WebSocket connection to"  # this server has none; live.js falls back, which is not the matter here
 )
@@ -46,7 +50,9 @@ def complaints() -> list[str]:
 @pytest.fixture
 def mesh(live_server: LiveServer, alice: User) -> dict[str, str]:
     """The address of each page, and alice's session."""
-    spliced = example_mesh.spliced(example_mesh.make(now=NOW), now=NOW).pk
+    nodes = example_mesh.make(now=NOW)
+    spliced = example_mesh.spliced(nodes, now=NOW).pk
+    alice.groups.add(Group.objects.get_or_create(name="admin")[0])
     client = Client()
     client.force_login(alice)
     story = Trace.objects.filter(hops=2).exclude(pk=spliced)[0].pk
@@ -60,6 +66,9 @@ def mesh(live_server: LiveServer, alice: User) -> dict[str, str]:
         "splice": f"/traces/{spliced}/",
         "trace": f"/traces/{story}/",
         "audit": "/audit/",
+        "access": "/access/",
+        "step": "/access/?confirm=forget&of=node-a",
+        "password": "/password/",
         "missing": "/nodes/nowhere/",
     }
 
@@ -98,6 +107,7 @@ def page(
     context.close()
 
 
+@pytest.mark.timeout(400)  # a judgement takes seconds, and there are many pages
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_every_page_can_be_read_by_everybody(
     chromium: Browser, live_server: LiveServer, mesh: dict[str, str], scheme: str, width: int
@@ -105,9 +115,15 @@ def test_every_page_can_be_read_by_everybody(
     context = open_context(chromium, live_server, mesh, scheme=scheme, width=width)
     page = context.new_page()
     found = {}
-    for name in ("fleet", "node", "confirm", "providers", "traces", "trace", "splice", "audit", "missing"):
+    for name in (*PAGES, "missing"):
         page.goto(mesh[name])
         found[name] = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
+    page.goto("/access/")
+    page.get_by_text("Add a node", exact=True).click()
+    found["forms"] = Axe().run(page)
+    page.get_by_label("Name").nth(1).fill("laptop")
+    page.get_by_role("button", name="Add it").click()
+    found["made"] = Axe().run(page)
     context.clear_cookies()
     page.goto("/login/")
     found["login"] = Axe().run(page)
@@ -123,7 +139,7 @@ def test_no_page_is_wider_than_the_screen(
     context = open_context(chromium, live_server, mesh, width=width)
     page = context.new_page()
     wide = {}
-    for name in ("fleet", "node", "confirm", "providers", "traces", "trace", "splice", "audit"):
+    for name in PAGES:
         page.goto(mesh[name])
         wide[name] = page.evaluate("document.documentElement.scrollWidth")
     context.close()
@@ -134,7 +150,7 @@ def test_no_page_is_wider_than_the_screen(
 def test_the_policy_has_nothing_to_complain_of(
     page: Page, mesh: dict[str, str], complaints: list[str]
 ) -> None:
-    for name in ("fleet", "node", "confirm", "providers", "traces", "trace", "splice", "audit"):
+    for name in PAGES:
         page.goto(mesh[name])
         page.wait_for_load_state("load")
 
@@ -210,6 +226,33 @@ def test_the_keys_move_filter_go_and_help(page: Page) -> None:
     page.wait_for_url("**/traces/")
     page.keyboard.press("/")
     expect(page.get_by_role("combobox", name="Node")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.locator("h1").click()
+    page.keyboard.press("g")
+    page.keyboard.press("x")
+    page.wait_for_url("**/access/")
+
+
+def test_a_token_is_made_shown_once_and_revoked_without_scripts(
+    chromium: Browser, live_server: LiveServer, mesh: dict[str, str]
+) -> None:
+    context = open_context(chromium, live_server, mesh, scripts=False)
+    page = context.new_page()
+    page.goto("/access/")
+    page.get_by_text("Make a token", exact=True).click()
+    page.get_by_label("Name").first.fill("night watch")
+    page.get_by_role("checkbox", name="read all but").check()
+    page.get_by_role("button", name="Make it").click()
+    expect(page.locator(".secret")).to_contain_text("msh_")
+    page.get_by_role("link", name="back to Access").click()
+    page.get_by_role("link", name="Revoke night watch").click()
+    page.get_by_label("Reason").fill("the night is over")
+    page.get_by_role("button", name="Revoke").click()
+
+    expect(page.get_by_role("status")).to_contain_text("Token night watch")
+    expect(page.get_by_text("revoked", exact=True)).to_be_visible()
+    context.close()
+    assert AuditEntry.objects.latest("n").reason == "the night is over"
 
 
 def test_keys_typed_into_a_field_stay_there(page: Page) -> None:
