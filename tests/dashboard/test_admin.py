@@ -215,3 +215,14 @@ def test_the_first_operator_gets_in() -> None:
     assert browser.get("/admin/dashboard/auditentry/").status_code == 200
     assert browser.get("/admin/auth/user/").status_code == 200
     assert not Drain.objects.exists()
+
+
+def test_the_last_admin_stays_here_too(bob: User, charlie: User) -> None:
+    dora = staff(charlie, "admin")
+
+    answer = dora.post(f"/admin/auth/user/{charlie.pk}/change/", user_form(username="charlie", groups=[]))
+
+    assert answer.status_code == 403
+    assert "your own right to administer" in answer.content.decode()
+    assert charlie.groups.get().name == "admin"
+    assert not AuditEntry.objects.exists()
