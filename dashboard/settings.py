@@ -97,6 +97,7 @@ AXES_CLIENT_IP_CALLABLE = "dashboard.edge.address.of_request"
 AXES_DISABLE_ACCESS_LOG = True  # the audit has who signed in
 AXES_VERBOSE = False
 LOGIN_URL = "/login/"
+CSRF_FAILURE_VIEW = "dashboard.web.refused.foreign_form"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/login/"
 

@@ -12,6 +12,8 @@ from dashboard.web.node import node
 from dashboard.web.providers import providers
 from dashboard.web.traces import trace, traces_list
 
+handler403 = "dashboard.web.refused.forbidden"
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", fleet, name="fleet"),
     path("nodes/<str:name>/", node, name="node"),

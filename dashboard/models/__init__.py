@@ -1,6 +1,6 @@
 """What the dashboard stores, one file per noun."""
 
-from dashboard.models.audit import EFFECTS, Action, ActorKind, AuditEntry, ControlHead, Outcome
+from dashboard.models.audit import Action, ActorKind, AuditEntry, ControlHead, Outcome
 from dashboard.models.change import Change
 from dashboard.models.desired import DesiredState
 from dashboard.models.drain import STEP_MAX_CHARACTERS, Drain, DrainStatus, DrainStep, Step, StepSource
@@ -11,7 +11,6 @@ from dashboard.models.token import Scope, Token
 from dashboard.models.trace import Trace, TraceDetail
 
 __all__ = [
-    "EFFECTS",
     "NODE_NAME",
     "STEP_MAX_CHARACTERS",
     "Action",

@@ -22,7 +22,6 @@ class Action(enum.StrEnum):
     UNDRAIN = "undrain"
     DRAIN_EFFECT = "drain.effect"
     DESIRED_RESTORE = "desired.restore"
-    DESIRED_EFFECT = "desired.effect"
     NODE_ADD = "node.add"
     TOKEN_ISSUE = "token.issue"  # noqa: S105 - the name of an action
     TOKEN_REVOKE = "token.revoke"  # noqa: S105 - the name of an action
@@ -34,10 +33,6 @@ class Action(enum.StrEnum):
     LINK = "link"
     AUDIT_EXPORT = "audit.export"
     AUDIT_ROTATE = "audit.rotate"
-
-
-EFFECTS = frozenset({Action.DRAIN_EFFECT, Action.DESIRED_EFFECT})
-"""What a node reports to have done; the entry that asked for it is its cause."""
 
 
 class Outcome(enum.StrEnum):

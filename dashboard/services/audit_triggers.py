@@ -5,9 +5,15 @@ existing entry (by number or by rowid) is refused as well. A later rebuild of th
 SQLite's triggers without a word: they are installed again after every `migrate`.
 """
 
+import logging
+from datetime import datetime
+
+from django.db import connection as default
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dashboard.models import AuditEntry
+
+logger = logging.getLogger(__name__)
 
 TABLE = AuditEntry._meta.db_table
 MESSAGE = "audit entries are never changed"
@@ -66,6 +72,14 @@ def missing(connection: BaseDatabaseWrapper) -> list[str]:
         return sorted(name for name, kind in POSTGRESQL_KINDS.items() if present_kinds.get(name) != kind)
     present = _texts_in_sqlite(connection)
     return sorted(name for name, sql in SQLITE.items() if present.get(name) != sql)
+
+
+def watch(*, now: datetime) -> int:
+    """Say in the log when anything is missing; returns how many. To be called again and again."""
+    lost = missing(default)
+    if lost:
+        logger.error("audit entries could be changed, `manage.py migrate` guards them: %s", ", ".join(lost))
+    return len(lost)
 
 
 def remove(connection: BaseDatabaseWrapper) -> None:

@@ -6,7 +6,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 from django_htmx.http import trigger_client_event
 
-from dashboard.models import Node
+from dashboard.models import Action, Node
+from dashboard.services import audit
 from dashboard.services import drain as drains
 from dashboard.services.actor import Actor
 from dashboard.services.drain import InvalidWish
@@ -15,6 +16,7 @@ from dashboard.web import confirm
 from dashboard.web.confirm import Act, BadForm
 from dashboard.web.guard import Visitor, actor_of, is_fragment, page
 from dashboard.web.node import find, show, show_form
+from meshcore.clock import utcnow
 
 UNPROCESSABLE = 422
 
@@ -38,6 +40,7 @@ def _act(request: HttpRequest, visitor: Visitor, name: str, act: Act) -> HttpRes
     try:
         said = _carry_out(act, row.node, actor_of(request, visitor), confirm.typed(post, act=act))
     except (BadForm, InvalidWish) as exc:
+        _audit_refusal(request, visitor, name, act, reason=str(exc))
         form = confirm.of(act, row).refused(post, str(exc))
         if is_fragment(request):
             return show_form(request, form, status=UNPROCESSABLE)
@@ -55,6 +58,17 @@ def _carry_out(act: Act, node: Node, actor: Actor, asked: confirm.Typed) -> str:
     if not ended.was_draining:
         return f"The dashboard had not asked {node.name} to drain; nothing changed."
     return f"Asked {node.name} to serve again, generation {ended.generation}."
+
+
+def _audit_refusal(request: HttpRequest, visitor: Visitor, name: str, act: Act, *, reason: str) -> None:
+    target = audit.node_target(name)
+    audit.refuse(
+        actor=actor_of(request, visitor),
+        action=Action(act.value),
+        target=target,
+        reason=reason,
+        now=utcnow(),
+    )
 
 
 def _said(request: HttpRequest, name: str, said: str) -> HttpResponse:

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from django.contrib.auth import user_login_failed
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView, LogoutView
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 
 from dashboard.services import people
 from dashboard.services.rights import user_rights
+from dashboard.web import refused
 from dashboard.web.guard import Visitor, actor_of
 
 
@@ -24,6 +27,12 @@ class Login(LoginView):
         visitor = Visitor(user=user, rights=user_rights(user))
         people.record_login(user=user, actor=actor_of(self.request, visitor))
         return response
+
+
+@receiver(user_login_failed)
+def note_failed(sender: object, request: HttpRequest, **_: object) -> None:
+    """Count a sign-in that failed, here or at the admin; what was typed is not looked at."""
+    refused.note_sign_in(request)
 
 
 class Logout(LogoutView):

@@ -26,6 +26,15 @@ def test_what_is_missing_is_named_and_migrate_installs_it() -> None:
     assert audit_triggers.missing(connection) == []
 
 
+def test_what_is_missing_is_said_in_the_log(now: datetime, caplog: pytest.LogCaptureFixture) -> None:
+    assert audit_triggers.watch(now=now) == 0
+    audit_triggers.remove(connection)
+
+    assert audit_triggers.watch(now=now) == 3
+    assert "audit entries could be changed" in caplog.text
+    assert "audit_refuses_delete" in caplog.text
+
+
 def test_a_trigger_that_was_emptied_under_its_name_is_missing() -> None:
     with connection.cursor() as cursor:
         cursor.execute("DROP TRIGGER audit_refuses_delete")
@@ -47,6 +56,10 @@ def test_a_trigger_that_was_emptied_under_its_name_is_missing() -> None:
         "DELETE FROM dashboard_auditentry WHERE n = 2",
         "INSERT OR REPLACE INTO dashboard_auditentry SELECT * FROM dashboard_auditentry WHERE n = 2",
         "REPLACE INTO dashboard_auditentry SELECT * FROM dashboard_auditentry WHERE n = 2",
+        "UPDATE dashboard_auditentry SET canonical = canonical WHERE n = 1",
+        "INSERT INTO dashboard_auditentry SELECT * FROM dashboard_auditentry WHERE n = 2 "
+        "ON CONFLICT (n) DO UPDATE SET reason = 'nothing'",
+        "INSERT OR ROLLBACK INTO dashboard_auditentry SELECT * FROM dashboard_auditentry WHERE n = 2",
         "INSERT OR IGNORE INTO dashboard_auditentry SELECT * FROM dashboard_auditentry WHERE n = 2",
     ],
 )
