@@ -45,12 +45,21 @@ def verify(*, exported: Head | None = None) -> Verdict:
     """
     ends = audit_rows.ends(connection)
     if ends is None:
-        finding: Finding | None = Finding(Fault.CHANGED, None, "the control head is not what was written")
-        ends = Ends(start=audit_chain.BEGINNING, head=audit_chain.BEGINNING)
-    else:
-        with closing(audit_rows.read(connection, up_to=ends.head.n)) as rows:
-            finding = _walk(rows, ends, exported) or _beyond_the_head() or _without_triggers()
-    verdict = Verdict(entries=ends.head.n - ends.start.n, head=ends.head, start=ends.start)
+        said = "the control head is not what was written"
+        return judged(finding=Finding(Fault.CHANGED, None, said))
+    with closing(audit_rows.read(connection, up_to=ends.head.n)) as rows:
+        finding = _walk(rows, ends, exported) or _beyond_the_head() or _without_triggers()
+    return judged(start=ends.start, head=ends.head, finding=finding)
+
+
+def judged(
+    *,
+    start: Head = audit_chain.BEGINNING,
+    head: Head = audit_chain.BEGINNING,
+    finding: Finding | None,
+) -> Verdict:
+    """Return the verdict on the entries behind `start` up to `head`."""
+    verdict = Verdict(entries=head.n - start.n, head=head, start=start)
     if finding is None:
         return verdict
     return replace(verdict, fault=finding.fault, n=finding.n, detail=finding.detail)

@@ -63,7 +63,7 @@ def test_what_is_refused_to_somebody_who_may_is_in_the_audit_at_once(operator: C
 
     entry = AuditEntry.objects.get()
     assert (entry.actor_name, entry.action, entry.target) == ("alice", what, "node:node-a")
-    assert (entry.outcome, entry.address) == ("refused", "127.0.0.1")
+    assert (entry.outcome, entry.address) == ("refused", "192.0.2.7")
     assert "501 characters" in entry.reason
 
 
