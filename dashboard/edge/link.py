@@ -13,8 +13,8 @@ from channels.exceptions import StopConsumer
 
 from dashboard import runtime
 from dashboard.edge.link_session import LinkSession
-from dashboard.models import Action, Node, Scope, Token
-from dashboard.services import actor, audit_refusals, tokens
+from dashboard.models import Node, Scope
+from dashboard.services import audit_refusals, tokens
 from dashboard.services.tokens import TokenRejected, TokensUnavailable
 from meshcore.link import CloseCode, Closing
 
@@ -76,13 +76,13 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
             )
         except TokenRejected as exc:
             logger.warning("a link from %s is refused: %s", address, exc)
-            _note_refused(address, exc.token, str(exc))
+            audit_refusals.note_link(address=address, token=exc.token, reason=str(exc))
             return Closing(CloseCode.UNAUTHORIZED, "unknown or revoked token")
         except TokensUnavailable:
             logger.exception("a link from %s can't be checked", address)
             return Closing(CloseCode.TRY_AGAIN_LATER, "tokens can't be checked now")
         if token.node is None or Scope.NODES_PUSH.value not in token.scopes:
-            _note_refused(address, token, "the token is not a node's")
+            audit_refusals.note_link(address=address, token=token, reason="the token is not a node's")
             return Closing(CloseCode.UNAUTHORIZED, "the token is not a node's")
         return token.node
 
@@ -111,11 +111,6 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
         self._closed = True
         reason = closing.reason.encode()[:REASON_MAX_BYTES].decode(errors="ignore")
         await self.send({"type": "websocket.close", "code": int(closing.code), "reason": reason})
-
-
-def _note_refused(address: str, token: Token | None, reason: str) -> None:
-    who = actor.of_token(token, address=address) if token else audit_refusals.stranger(address)
-    audit_refusals.note(actor=who, action=Action.LINK, target="link/v1", status=401, reason=reason)
 
 
 def _bearer(headers: list[tuple[bytes, bytes]]) -> str:

@@ -17,5 +17,5 @@ class Migration(migrations.Migration):
             models.CharField(max_length=8, choices=[(kind, kind) for kind in KINDS]),
         ),
         migrations.AddIndex("auditentry", models.Index(fields=["outcome", "-n"], name="audit_by_outcome")),
-        migrations.AddIndex("auditentry", models.Index(fields=["at"], name="audit_by_time")),
+        migrations.AddIndex("auditentry", models.Index(fields=["at", "n"], name="audit_by_time")),
     ]

@@ -94,7 +94,7 @@ class AuditEntry(models.Model):
             models.Index(fields=["actor_name", "-n"], name="audit_by_actor"),
             models.Index(fields=["action", "-n"], name="audit_by_action"),
             models.Index(fields=["outcome", "-n"], name="audit_by_outcome"),
-            models.Index(fields=["at"], name="audit_by_time"),  # from one moment to another
+            models.Index(fields=["at", "n"], name="audit_by_time"),  # which numbers a span of time has
             models.Index(fields=["cause_n"], name="audit_by_cause"),  # what came of an entry
         ]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Max, Min, Q
 
 from dashboard.models import AuditEntry, ControlHead
 from dashboard.selectors import audit_diff, keyset
@@ -29,19 +29,19 @@ class AuditFilter:
     until: datetime | None = None
 
     def split(self) -> tuple[Q, Q | None]:
-        """Return the condition that an index serves, and what is left to judge row by row.
+        """Return the condition that an index serves, and what is left to judge row by row, without the time.
 
         The one that is likely to fit the fewest goes first.
         """
-        indexed = [self._target(), self._time(), self._is("actor_name", self.actor)]
-        indexed += [self._is("action", self.action), self._is("outcome", self.outcome)]
+        indexed = [self._target(), self._is("actor_name", self.actor), self._is("action", self.action)]
+        indexed.append(self._is("outcome", self.outcome))
         other = [Q(reason__icontains=self.text)] if self.text else []
         return keyset.narrow([condition for condition in indexed if condition], other)
 
     def condition(self) -> Q:
         """Return all of it as one condition."""
         served, rest = self.split()
-        return served if rest is None else served & rest
+        return served & self.time() & (rest or Q())
 
     def told(self) -> dict[str, Any]:
         """Return what is asked for, as plain JSON; {} for anything."""
@@ -51,13 +51,14 @@ class AuditFilter:
             if (value := getattr(self, field.name))
         }
 
+    def time(self) -> Q:
+        """Return the condition on the time; an empty one for any."""
+        since = Q(at__gte=self.since) if self.since else Q()
+        return since & Q(at__lt=self.until) if self.until else since
+
     def _target(self) -> Q:
         kind = "" if ":" in self.target or not self.target else "node:"
         return self._is("target", kind + self.target)
-
-    def _time(self) -> Q:
-        since = Q(at__gte=self.since) if self.since else Q()
-        return since & Q(at__lt=self.until) if self.until else since
 
     def _is(self, column: str, value: str) -> Q:
         return Q(**{column: value}) if value else Q()
@@ -105,9 +106,10 @@ class Chain:
 
 
 def page(*, wanted: AuditFilter, cursor: keyset.Cursor, rows: int = keyset.PAGE_ROWS) -> AuditPage:
-    """Return one page of entries with their effects; at most three queries."""
+    """Return one page of entries with their effects; at most three queries, and one more for a time."""
     served, rest = wanted.split()
-    found = keyset.page(AuditEntry.objects.filter(served), cursor=cursor, rest=rest, rows=rows)
+    base = AuditEntry.objects.filter(served & _numbers(wanted.time()))
+    found = keyset.page(base, cursor=cursor, rest=rest, rows=rows)
     effects: dict[int, list[AuditEntry]] = {}
     numbers = [entry.n for entry in found.rows]
     for effect in AuditEntry.objects.filter(cause_n__in=numbers).order_by("n") if numbers else ():
@@ -126,6 +128,18 @@ def chain() -> Chain:
         head=head.audit_hash,
         joined=end == (head.audit_n, head.audit_hash),
     )
+
+
+def _numbers(time: Q) -> Q:
+    """Return the condition on the time, with the numbers that it spans: those an index has in order.
+
+    Numbers rise with time but for what waited for the lock, and for clocks that were set back: so the
+    condition itself stays.
+    """
+    if not time:
+        return Q()
+    span = AuditEntry.objects.filter(time).aggregate(first=Min("n"), last=Max("n"))
+    return time & Q(n__gte=span["first"] or 0, n__lte=span["last"] or 0)
 
 
 def _told(entry: AuditEntry, effects: Sequence[AuditEntry]) -> Told:

@@ -13,9 +13,9 @@ from datetime import datetime
 
 from django.db import DatabaseError, transaction
 
-from dashboard.models import Action, ActorKind, ControlHead, Outcome
+from dashboard.models import Action, ActorKind, ControlHead, Outcome, Token
 from dashboard.services import audit, changes
-from dashboard.services.actor import SYSTEM, Actor
+from dashboard.services.actor import SYSTEM, Actor, of_token
 from dashboard.services.audit_gatherer import KEYS_MAX, Gatherer, Refusal, Tally
 from meshcore.clock import utcnow
 
@@ -63,6 +63,12 @@ def note(
     )
     with _lock:
         _gatherer.add(tally)
+
+
+def note_link(*, address: str, token: Token | None, reason: str) -> None:
+    """Count that a node's link was refused; `token` when its secret was right."""
+    who = of_token(token, address=address) if token else stranger(address)
+    note(actor=who, action=Action.LINK, target="link/v1", status=401, reason=reason)
 
 
 def flush(*, now: datetime) -> int:

@@ -7,7 +7,7 @@ stored with what the entry's own text says must be stored.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -107,7 +107,7 @@ class PostgreSQL:
         return _same(json.loads(cell[1]), document)
 
 
-def read(connection: BaseDatabaseWrapper, *, up_to: int) -> Iterator[Row]:
+def read(connection: BaseDatabaseWrapper, *, up_to: int) -> Generator[Row, None, None]:
     """Yield the entries with numbers up to `up_to`, in order, and whatever stands before them."""
     keeps = _keeping(connection)
     sql = f"SELECT n, {_all(keeps, KEPT)} FROM {TABLE} WHERE n <= %s ORDER BY {TABLE}.n"  # noqa: S608 - constants

@@ -9,7 +9,7 @@
 //   #list-changed                        gets "3 changes" while the list must not move
 //   #rows  hx-trigger="rows-changed from:body" and its own address in hx-get: the list, fetched again by that event
 //   [data-heard="<ISO>"], [data-until="<ISO>"]   ages and countdowns, ticked here on the server's time
-//   [data-confirm]                       an open confirm; a half-typed reason is never wiped
+//   [data-confirm]                       an open confirm; a half-typed reason is never wiped, nor an open detail of #rows
 //   the scripts of htmx and of its websocket extension, before this one
 //
 // htmx's websocket extension swaps what arrives. It sees one socket that never closes: `Line`, which dials again
@@ -204,7 +204,7 @@
 
     busy() {
       const active = document.activeElement;
-      return active?.matches("input, select, textarea, [contenteditable]") || document.querySelector("[data-confirm]");
+      return active?.matches("input, select, textarea, [contenteditable]") || document.querySelector("[data-confirm], #rows details[open]");
     },
 
     settle() {
