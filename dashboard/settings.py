@@ -96,6 +96,9 @@ AXES_LOCKOUT_TEMPLATE = "locked.html"
 AXES_CLIENT_IP_CALLABLE = "dashboard.edge.address.of_request"
 AXES_DISABLE_ACCESS_LOG = True  # the audit has who signed in
 AXES_VERBOSE = False
+AXES_ENABLE_ADMIN = (
+    False  # it would let rows be deleted, and the audit not know; `manage.py axes_reset` unlocks
+)
 LOGIN_URL = "/login/"
 CSRF_FAILURE_VIEW = "dashboard.web.refused.foreign_form"
 LOGIN_REDIRECT_URL = "/"
