@@ -9,6 +9,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+from dashboard import engines
 from dashboard.secrets import MeshUrl, networks, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -69,19 +70,8 @@ TEMPLATES = [
         },
     }
 ]
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": VAR_DIR / "meshboard.sqlite3",
-        "TEST": {"NAME": os.environ.get("MESH_TEST_DATABASE", VAR_DIR / "test.sqlite3")},
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 5,  # seconds to wait for the write lock; every write here is far shorter
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;",
-        },
-    }
-}
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+DATABASES = {"default": engines.database(os.environ.get("DATABASE_URL", ""), folder=VAR_DIR)}
+CHANNEL_LAYERS = {"default": engines.channel_layer(os.environ.get("CHANNEL_LAYER_URL", ""))}
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},

@@ -6,7 +6,7 @@ KINDS = ("user", "token", "node", "system", "stranger")
 
 
 class Migration(migrations.Migration):
-    dependencies = [("dashboard", "0003_splices_and_strips")]
+    dependencies = [("dashboard", "0004_orders")]
 
     operations = [
         migrations.AddField("controlhead", "start_n", models.PositiveBigIntegerField(default=0)),

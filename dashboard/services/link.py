@@ -38,7 +38,8 @@ def open_connection(*, node: Node, hello: Hello, now: datetime) -> tuple[int, De
     hello = _checked(hello)
     with transaction.atomic():
         audit.locked_head()
-        node = Node.objects.select_for_update().get(pk=node.pk)
+        # not FOR UPDATE: rows that refer to the node are stored meanwhile, and would wait in the other order
+        node = Node.objects.select_for_update(no_key=True).get(pk=node.pk)
         link, _ = NodeLink.objects.select_for_update().get_or_create(node=node)
         _refuse_duplicate(node, link, hello, now=now)
         _take_over(link, hello, now=now)

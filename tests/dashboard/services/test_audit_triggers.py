@@ -11,7 +11,7 @@ from dashboard.models import AuditEntry
 from dashboard.services import audit, audit_triggers
 from tests.dashboard.services.trail import COLUMNS, write
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite]
 
 
 def test_a_migrated_database_has_all_of_them() -> None:
