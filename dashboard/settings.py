@@ -88,7 +88,11 @@ AXES_LOCKOUT_CALLABLE = "dashboard.web.login.locked"
 AXES_CLIENT_IP_CALLABLE = "dashboard.edge.address.of_login"
 AXES_DISABLE_ACCESS_LOG = True  # the audit has who signed in
 AXES_VERBOSE = False
+AXES_ENABLE_ADMIN = (
+    False  # it would let rows be deleted, and the audit not know; `manage.py axes_reset` unlocks
+)
 LOGIN_URL = "/login/"
+CSRF_FAILURE_VIEW = "dashboard.web.refused.foreign_form"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/login/"
 

@@ -16,6 +16,8 @@ from dashboard.web.node import node
 from dashboard.web.providers import override_breaker, providers
 from dashboard.web.traces import trace, traces_list
 
+handler403 = "dashboard.web.refused.forbidden"
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", fleet, name="fleet"),
     path("nodes/<str:name>/", node, name="node"),

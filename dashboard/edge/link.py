@@ -18,7 +18,7 @@ from dashboard.edge.refusal_log import RefusalLog
 from dashboard.edge.standing import until_refused
 from dashboard.models import Node
 from dashboard.runtime import LaneFull
-from dashboard.services import rights, tokens
+from dashboard.services import audit_refusals, rights, tokens
 from dashboard.services.tokens import TokenRejected, TokensUnavailable
 from meshcore.link import CloseCode, Closing
 
@@ -79,12 +79,14 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
             token = await runtime.current().in_control(tokens.authenticate, secret, address=address)
         except TokenRejected as exc:
             refusals.warn("a link from %s is refused: %s", address, exc)
+            audit_refusals.note_link(address=address, token=exc.token, reason=str(exc))
             return Closing(CloseCode.UNAUTHORIZED, "unknown or revoked token")
         except (TokensUnavailable, LaneFull) as exc:
             refusals.warn("a link from %s can't be checked: %r", address, exc)
             return Closing(CloseCode.TRY_AGAIN_LATER, "tokens can't be checked now")
         if token.node is None or not rights.may_push(token):
             refusals.warn("a link from %s is refused: token %s is not a node's", address, token.prefix)
+            audit_refusals.note_link(address=address, token=token, reason="the token is not a node's")
             return Closing(CloseCode.UNAUTHORIZED, "the token is not a node's")
         return token.node
 

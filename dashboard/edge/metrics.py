@@ -13,9 +13,10 @@ from prometheus_client.core import GaugeMetricFamily
 from dashboard import runtime
 from dashboard.edge.address import is_local, values
 from dashboard.edge.responses import problem, respond
+from dashboard.models import Action
 from dashboard.runtime import Runtime
 from dashboard.selectors import sessions
-from dashboard.services import rights, tokens
+from dashboard.services import audit_refusals, rights, tokens
 from dashboard.services.rights import Right
 from dashboard.services.tokens import TokenRejected, TokensUnavailable
 
@@ -31,6 +32,13 @@ async def metrics(scope: Scope, receive: Any, send: Any) -> None:
     refusal = None if _is_open_to(scope) else await running.in_control(_refusal, scope)
     if refusal is not None:
         status, detail = refusal
+        audit_refusals.note(
+            actor=audit_refusals.stranger(scope["client"][0]),
+            action=Action.ACCESS,
+            target="GET metrics",
+            status=status.value,
+            reason=detail,
+        )
         await problem(send, status, detail, *_challenge(status))
         return
     body = b"" if scope["method"] == "HEAD" else generate_latest(_registry(running))

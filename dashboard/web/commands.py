@@ -2,9 +2,9 @@
 
 import json
 import shlex
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
-from collections.abc import Iterable
 
 from django.conf import settings
 

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.views.decorators.cache import cache_control
 from django_htmx.http import HttpResponseClientRedirect
@@ -55,16 +55,16 @@ class Visitor:
         }
 
 
-View = Callable[Concatenate[HttpRequest, Visitor, P], HttpResponse]
+View = Callable[Concatenate[HttpRequest, Visitor, P], HttpResponseBase]
 
 
-def page(right: Right) -> Callable[[View[P]], Callable[Concatenate[HttpRequest, P], HttpResponse]]:
+def page(right: Right) -> Callable[[View[P]], Callable[Concatenate[HttpRequest, P], HttpResponseBase]]:
     """Let a view in only with `right`: others are asked to sign in, or get 403. Nothing is kept by caches."""
 
-    def guarded(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    def guarded(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
         @wraps(view)
         @cache_control(private=True, no_store=True)
-        def inner(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        def inner(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if not isinstance(request.user, User):
                 return sign_in(request)
             if PASSWORD_DUE in request.session:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth import user_login_failed
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in
@@ -21,6 +22,7 @@ from dashboard.selectors import lockouts
 from dashboard.services import accounts, people
 from dashboard.services.accounts import PASSWORD_DUE
 from dashboard.services.rights import user_rights
+from dashboard.web import refused
 from dashboard.web.frame import frame
 from dashboard.web.guard import Visitor, actor_of
 from meshcore.clock import utcnow
@@ -79,6 +81,12 @@ class OwnPassword(PasswordChangeView):
         visitor = Visitor(user=user, rights=user_rights(user))
         context = frame(visitor, section="password", now=utcnow())
         return {**super().get_context_data(**kwargs), **context, "due": PASSWORD_DUE in self.request.session}
+
+
+@receiver(user_login_failed)
+def note_failed(sender: object, request: HttpRequest, **_: object) -> None:
+    """Count a sign-in that failed, here or at the admin; what was typed is not looked at."""
+    refused.note_sign_in(request)
 
 
 class Logout(LogoutView):

@@ -15,7 +15,7 @@ from meshcore.aio.runlog.sqlite_file import INSERT
 from meshcore.config_sections import Sync
 from meshcore.liveness import Beat
 from meshcore.run_record import EMPTY, Record
-from tests.aio.runlog.conformance import OTHER, RUN, Again, Conformance, begun, numbers, take, write
+from tests.aio.runlog.conformance import OTHER, RUN, Again, Conformance, begun, numbers, write
 from tests.test_runs import CREATED, chunk
 
 
