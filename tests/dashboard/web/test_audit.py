@@ -165,7 +165,7 @@ def test_refusals_that_were_counted_say_how_often(operator: Client) -> None:
 def test_a_cause_that_went_into_a_file_is_no_link(operator: Client, drained: Node, tmp_path: Path) -> None:
     audit_rotate.rotate(path=tmp_path / "1.jsonl", actor=SYSTEM, now=NOW)
     item = DrainStepItem(seq=2, at=NOW, generation=1, step="drained")
-    with patch.object(drain_steps, "_cause_of", return_value=1):
+    with patch.object(drain_steps, "_cause_of_drain", return_value=1):
         drain.record_node_step(node=drained, item=item, received_at=NOW)
 
     page = read(operator, "/audit/")
