@@ -6,7 +6,7 @@ KINDS = ("user", "token", "node", "system", "stranger")
 
 
 class Migration(migrations.Migration):
-    dependencies = [("dashboard", "0004_orders")]
+    dependencies = [("dashboard", "0005_people_and_forgotten_nodes")]
 
     operations = [
         migrations.AddField("controlhead", "start_n", models.PositiveBigIntegerField(default=0)),

@@ -31,6 +31,7 @@ class Action(enum.StrEnum):
     RUN_CANCEL = "run.cancel"
     RUN_CANCEL_EFFECT = "run.cancel.effect"
     NODE_ADD = "node.add"
+    NODE_FORGET = "node.forget"
     TOKEN_ISSUE = "token.issue"  # noqa: S105 - the name of an action
     TOKEN_REVOKE = "token.revoke"  # noqa: S105 - the name of an action
     LOGIN = "login"

@@ -13,11 +13,15 @@ CLEARED_ROWS = 1000  # old sessions deleted in one turn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Call `function(now=...)` every so many seconds, and `last(now=...)` once when the process ends."""
+    """Call `function(now=...)` every so many seconds, and `last(now=...)` once when the process ends.
+
+    `of_process`: it is about something that each process has, so a worker can't do it for the others.
+    """
 
     name: str
     every_seconds: float
     function: Callable[..., object]
+    of_process: bool = False
     last: Callable[..., object] | None = None
 
 

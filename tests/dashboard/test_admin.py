@@ -219,6 +219,17 @@ def test_the_first_operator_gets_in() -> None:
     assert not Drain.objects.exists()
 
 
+def test_the_last_admin_stays_here_too(bob: User, charlie: User) -> None:
+    dora = staff(charlie, "admin")
+
+    answer = dora.post(f"/admin/auth/user/{charlie.pk}/change/", user_form(username="charlie", groups=[]))
+
+    assert answer.status_code == 403
+    assert "your own right to administer" in answer.content.decode()
+    assert charlie.groups.get().name == "admin"
+    assert not AuditEntry.objects.exists()
+
+
 def test_nothing_but_people_can_be_changed_here_by_anybody() -> None:
     others = {model: each for model, each in admin.site._registry.items() if model is not User}
 

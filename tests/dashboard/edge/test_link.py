@@ -10,7 +10,7 @@ import pytest
 from channels.testing import WebsocketCommunicator
 
 from dashboard import runtime
-from dashboard.edge import link
+from dashboard.edge import link, standing
 from dashboard.edge.link import LinkConsumer
 from dashboard.models import AuditEntry, Node, NodeLink, Scope, Token
 from dashboard.runtime import Runtime
@@ -190,7 +190,7 @@ async def test_a_token_is_checked_again_now_and_then_and_stays(
         checks.append(address)
         return real(given, address=address)
 
-    monkeypatch.setattr(link, "RECHECK_SECONDS", 0.01)
+    monkeypatch.setattr(standing, "RECHECK_SECONDS", 0.01)
     monkeypatch.setattr(tokens, "authenticate", count)
     async with connected(bearer(secret)) as wire:
         async with asyncio.timeout(SECONDS):
