@@ -24,6 +24,7 @@ SQLITE = "django.db.backends.sqlite3"
 POSTGRESQL = "django.db.backends.postgresql"
 
 CONNECT_SECONDS = 5
+SILENT_SECONDS = 20  # then the network is asked whether the server is still there
 CONNECTION_WAIT_SECONDS = 5.0  # for a connection of the pool; then the request is a 500, and nothing piles up
 LOCK_SECONDS = 5  # as on SQLite; every lock here is held for milliseconds
 STATEMENT_SECONDS = 30  # the slowest page takes 0.1; `migrate` on a large database wants 0: none
@@ -167,6 +168,8 @@ def _postgresql(url: Url) -> dict[str, Any]:
             "pool": pool,
             "application_name": "meshboard",
             "connect_timeout": CONNECT_SECONDS,
+            "keepalives_idle": SILENT_SECONDS,
+            "tcp_user_timeout": SILENT_SECONDS * 1000,
             "options": " ".join(f"-c {name}={seconds}s" for name, seconds in timeouts.items()),
             **chosen,
         },
@@ -174,6 +177,9 @@ def _postgresql(url: Url) -> dict[str, Any]:
 
 
 def _redis(url: Url) -> dict[str, Any]:
+    from redis.asyncio.retry import Retry  # 0.1 s that a process without Redis saves
+    from redis.backoff import NoBackoff
+
     if not url.parts.hostname:
         raise url.wrong("expected a host: redis://HOST:PORT/NUMBER")
     if url.path and not (url.path.isascii() and url.path.isdigit() and int(url.path) < REDIS_DATABASES):
@@ -183,7 +189,8 @@ def _redis(url: Url) -> dict[str, Any]:
         "address": url.parts._replace(query="").geturl(),
         "socket_connect_timeout": REDIS_SECONDS,
         "socket_timeout": REDIS_SECONDS,
-        "health_check_interval": 10,
+        "health_check_interval": SILENT_SECONDS,
+        "retry": Retry(NoBackoff(), 1),  # once, on a new connection: whoever waits for it holds up all others
     }
     return {"BACKEND": REDIS_LAYER, "CONFIG": {"hosts": [host], "prefix": prefix}}
 

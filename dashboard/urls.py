@@ -3,15 +3,20 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from dashboard.web import access_acts
+from dashboard.web.access import access_page
+from dashboard.web.access_steps import Act
 from dashboard.web.audit import audit_list
 from dashboard.web.control import drain, undrain
 from dashboard.web.drains import drain_record, drains_list
 from dashboard.web.fleet import fleet
 from dashboard.web.live import live_cells
-from dashboard.web.login import Login, Logout
+from dashboard.web.login import Login, Logout, OwnPassword
 from dashboard.web.node import node
 from dashboard.web.providers import override_breaker, providers
 from dashboard.web.traces import trace, traces_list
+
+handler403 = "dashboard.web.refused.forbidden"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", fleet, name="fleet"),
@@ -25,9 +30,26 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("drains/", drains_list, name="drains"),
     path("drains/<str:ident>/", drain_record, name="drain"),
     path("audit/", audit_list, name="audit"),
+    path("access/", access_page, name="access"),
+    path("access/tokens/", access_acts.make_token, name="access-token-make"),
+    path("access/tokens/<str:prefix>/revoke/", access_acts.revoke_token, name="access-token-revoke"),
+    path("access/nodes/", access_acts.add_node, name="access-node-add"),
+    path("access/nodes/<str:name>/forget/", access_acts.forget_node, name="access-node-forget"),
+    path("access/people/", access_acts.add_person, name="access-person-add"),
+    path("access/people/<int:pk>/password/", access_acts.new_password, name="access-person-password"),
+    *(
+        path(
+            f"access/people/<int:pk>/{act.value}/",
+            access_acts.change_person,
+            {"act": act},
+            name=f"access-person-{act.value}",
+        )
+        for act in (Act.GROUPS, Act.DEACTIVATE, Act.REACTIVATE)
+    ),
     path("live/cells", live_cells, name="live-cells"),
     path("login/", Login.as_view(), name="login"),
     path("logout/", Logout.as_view(), name="logout"),
+    path("password/", OwnPassword.as_view(), name="password"),
     path("api/v1/", include("dashboard.api.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -33,14 +33,16 @@ PARTS: dict[str, set[str]] = {
         "dashboard.secrets",
     },
     "dashboard.fragments": {"dashboard.selectors"},
+    "dashboard.lanes": set(),
     "dashboard.runtime": {
         PURE,
+        "dashboard.lanes",
         "dashboard.services",
         "dashboard.selectors",
         "dashboard.hints",
         "dashboard.models",
     },
-    "dashboard.serving": {PURE, "dashboard.runtime", "dashboard.secrets"},  # the web server, Daphne's
+    "dashboard.serving": {PURE, "dashboard.engines", "dashboard.runtime", "dashboard.secrets"},  # of `serve`
     "dashboard.templatetags": {PURE},
     "dashboard": set(),
     "dashboard.secrets": set(),
@@ -70,6 +72,7 @@ EXCEPTIONS = {
     ("dashboard.management.commands.demo", "meshcore.aio"),  # the demo owns nodes and mock providers
     ("dashboard.management.commands.simulate", "meshcore.aio"),
     ("dashboard.management.commands.serve", "dashboard.serving"),
+    ("dashboard.management.commands.worker", "dashboard.serving"),
 }
 
 IMPURE_LIBRARY = {

@@ -2,12 +2,16 @@
 
 import json
 import shlex
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
 
+from dashboard.models import Scope
+
 TOKEN = '-H "Authorization: Bearer $MESH_TOKEN"'  # noqa: S105 - where the token goes
+OVERRIDE = {"key": "PROVIDER", "action": "force_open", "reason": "REASON"}
 JSON = "-H 'Content-Type: application/json'"
 
 
@@ -82,9 +86,34 @@ def example_call(node_url: str) -> str:
     return f"curl {node_url}/v1/chat/completions {JSON} -d '{body}'"
 
 
+def revoke_token(prefix: str) -> str:
+    """Return the command that ends a token, for whoever has a shell."""
+    return f'python manage.py revoke_token {prefix} --reason "REASON"'
+
+
+def forget_node(name: str) -> str:
+    """Return the command that takes a node out of the mesh."""
+    return f"curl {TOKEN} -X DELETE {_url(f'nodes/{name}')}"
+
+
+def first_use(scopes: Iterable[str]) -> str:
+    """Return a command that a token of these scopes may give."""
+    return FIRST_USE[min(scopes, key=list(FIRST_USE).index)]
+
+
 def _post(name: str, body: dict[str, Any]) -> str:
     return f"curl {TOKEN} {JSON} -d '{json.dumps(body)}' {_url(f'nodes/{name}/drain')}"
 
 
 def _url(path: str) -> str:
     return f"{settings.MESH_URL.origin}/api/v1/{path}"
+
+
+FIRST_USE: dict[str, str] = {  # of several scopes, the first
+    Scope.READ: nodes(),
+    Scope.AUDIT_READ: f"curl {TOKEN} {_url('audit')}",
+    Scope.NODES_DRAIN: drain("NODE"),
+    Scope.RUNS_CANCEL: f"curl {TOKEN} -X POST {_url('runs/RUN/cancel')}",
+    Scope.BREAKERS_WRITE: f"curl {TOKEN} {JSON} -d '{json.dumps(OVERRIDE)}' {_url('breakers/overrides')}",
+    Scope.ADMIN: f"curl {TOKEN} {_url('tokens')}",
+}

@@ -8,9 +8,10 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 from django_htmx.http import trigger_client_event
 
-from dashboard.models import Node
+from dashboard.models import Action, Node
 from dashboard.selectors import drain_record
 from dashboard.selectors.nodes import NodeNow
+from dashboard.services import audit
 from dashboard.services import drain as drains
 from dashboard.services.actor import Actor
 from dashboard.services.drain import GenerationMismatch, GuardsRefused, InvalidWish
@@ -76,6 +77,7 @@ def _carry_out(act: Act, node: Node, actor: Actor, post: dict[str, str]) -> str:
 def _refused(request: HttpRequest, visitor: Visitor, row: NodeNow, act: Act, exc: Exception) -> HttpResponse:
     """Return the form again, as things stand now, with what was typed and what is wrong with it."""
     status, error, wrong = _reason(row.name, exc)
+    _audit_refusal(request, visitor, row.name, act, reason=error)
     form = confirm.of(act, row, now=utcnow()).refused(request.POST.dict(), error, wrong)
     if is_fragment(request):
         return show_form(request, form, status=status)
@@ -96,6 +98,17 @@ def _reason(name: str, exc: Exception) -> tuple[HTTPStatus, str, str]:
         case BadForm():
             return HTTPStatus.UNPROCESSABLE_ENTITY, str(exc), exc.field
     raise exc
+
+
+def _audit_refusal(request: HttpRequest, visitor: Visitor, name: str, act: Act, *, reason: str) -> None:
+    target = audit.node_target(name)
+    audit.refuse(
+        actor=actor_of(request, visitor),
+        action=Action.UNDRAIN if act is Act.UNDRAIN else Action.DRAIN,
+        target=target,
+        reason=reason,
+        now=utcnow(),
+    )
 
 
 def _said(request: HttpRequest, name: str, said: str) -> HttpResponse:

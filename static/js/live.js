@@ -11,7 +11,7 @@
 //   #rows  hx-trigger="rows-changed from:body" and its own address in hx-get: the list, fetched again by that event
 //   [data-heard="<ISO>"], [data-since="<ISO>"], [data-until="<ISO>"]
 //                                        ages of nodes' words, durations and countdowns, ticked here on the server's time
-//   [data-confirm]                       an open confirm; a half-typed reason is never wiped
+//   [data-confirm]                       an open confirm; a half-typed reason is never wiped, nor an open detail of #rows
 //   the scripts of htmx and of its websocket extension, before this one
 //
 // htmx's websocket extension swaps what arrives. It sees one socket that never closes: `Line`, which dials again
@@ -207,7 +207,7 @@
 
     busy() {
       const active = document.activeElement;
-      return active?.matches("input, select, textarea, [contenteditable]") || document.querySelector("[data-confirm]");
+      return active?.matches("input, select, textarea, [contenteditable]") || document.querySelector("[data-confirm], #rows details[open]");
     },
 
     settle() {

@@ -30,7 +30,7 @@ class Place:
         """Return the place at `url`. Raises ConfigError."""
         try:
             parts = urlsplit(url)
-            given = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+            given = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
             port, replicas = parts.port or PORT, int(given.pop("replicas", "1"))
         except ValueError:
             raise _wrong(url) from None

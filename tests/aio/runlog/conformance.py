@@ -232,13 +232,14 @@ class Conformance:
         assert numbers(found) == [1, 2, 3, 4]
         assert other.log_id == log.log_id
 
-    async def test_the_feed_has_the_records_of_all_runs(self, log: Log) -> None:
+    async def test_the_feed_has_what_all_runs_have_beside_chunks(self, log: Log) -> None:
         async with aclosing(log.feed()) as feed:
             coming = asyncio.create_task(anext(feed))
             await asyncio.sleep(0)
-            await begun(log)
+            writer = await begun(log)
             async with asyncio.timeout(30):
                 first = await coming
+                await write(log, writer, chunk(1))
                 await begun(log, run=OTHER)
                 second = await anext(feed)
 

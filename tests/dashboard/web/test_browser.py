@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
@@ -25,7 +25,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1440, 390)]
 PAGES = (
     *("fleet", "node", "confirm", "change", "providers", "override", "traces", "trace", "splice"),
-    *("drains", "drain", "audit"),
+    *("drains", "drain", "audit", "access", "step", "password"),
 )
 NO_SOCKET = (
     "WebSocket connection to"  # this server has none; live.js falls back, which is not the matter here
@@ -66,6 +66,7 @@ def mesh(live_server: LiveServer, alice: User) -> dict[str, str]:
         actor=SYSTEM,
         now=NOW,
     )
+    alice.groups.add(Group.objects.get_or_create(name="admin")[0])
     client = Client()
     client.force_login(alice)
     story = Trace.objects.filter(hops=2).exclude(pk=spliced)[0].pk
@@ -83,6 +84,9 @@ def mesh(live_server: LiveServer, alice: User) -> dict[str, str]:
         "splice": f"/traces/{spliced}/",
         "trace": f"/traces/{story}/",
         "audit": "/audit/",
+        "access": "/access/",
+        "step": "/access/?confirm=forget&of=node-a",
+        "password": "/password/",
         "missing": "/nodes/nowhere/",
     }
 
@@ -121,6 +125,7 @@ def page(
     context.close()
 
 
+@pytest.mark.timeout(400)  # a judgement takes seconds, and there are many pages
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_every_page_can_be_read_by_everybody(
     chromium: Browser, live_server: LiveServer, mesh: dict[str, str], scheme: str, width: int
@@ -131,6 +136,12 @@ def test_every_page_can_be_read_by_everybody(
     for name in (*PAGES, "missing"):
         page.goto(mesh[name])
         found[name] = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
+    page.goto("/access/")
+    page.get_by_text("Add a node", exact=True).click()
+    found["forms"] = Axe().run(page)
+    page.get_by_label("Name").nth(1).fill("laptop")
+    page.get_by_role("button", name="Add it").click()
+    found["made"] = Axe().run(page)
     context.clear_cookies()
     page.goto("/login/")
     found["login"] = Axe().run(page)
@@ -301,6 +312,31 @@ def test_the_keys_move_filter_go_and_help(page: Page) -> None:
     page.keyboard.press("g")
     page.keyboard.press("d")
     page.wait_for_url("**/drains/")
+    page.keyboard.press("g")
+    page.keyboard.press("x")
+    page.wait_for_url("**/access/")
+
+
+def test_a_token_is_made_shown_once_and_revoked_without_scripts(
+    chromium: Browser, live_server: LiveServer, mesh: dict[str, str]
+) -> None:
+    context = open_context(chromium, live_server, mesh, scripts=False)
+    page = context.new_page()
+    page.goto("/access/")
+    page.get_by_text("Make a token", exact=True).click()
+    page.get_by_label("Name").first.fill("night watch")
+    page.get_by_role("checkbox", name="read all but").check()
+    page.get_by_role("button", name="Make it").click()
+    expect(page.locator(".secret")).to_contain_text("msh_")
+    page.get_by_role("link", name="back to Access").click()
+    page.get_by_role("link", name="Revoke night watch").click()
+    page.get_by_label("Reason").fill("the night is over")
+    page.get_by_role("button", name="Revoke").click()
+
+    expect(page.get_by_role("status")).to_contain_text("Token night watch")
+    expect(page.get_by_text("revoked", exact=True)).to_be_visible()
+    context.close()
+    assert AuditEntry.objects.latest("n").reason == "the night is over"
 
 
 def test_keys_typed_into_a_field_stay_there(page: Page) -> None:

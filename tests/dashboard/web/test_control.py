@@ -67,6 +67,16 @@ def test_a_missing_reason_is_said_beside_the_form_and_nothing_is_done(operator: 
     assert not DesiredState.objects.exists()
 
 
+@pytest.mark.parametrize("what", ["drain", "undrain"])
+def test_what_is_refused_to_somebody_who_may_is_in_the_audit_at_once(operator: Client, what: str) -> None:
+    post(operator, what, reason="x" * 501)
+
+    entry = AuditEntry.objects.get()
+    assert (entry.actor_name, entry.action, entry.target) == ("alice", what, "node:node-a")
+    assert (entry.outcome, entry.address) == ("refused", "192.0.2.7")
+    assert "501 characters" in entry.reason
+
+
 def test_in_place_the_answer_is_a_word_and_the_rows_fetch_themselves_again(operator: Client) -> None:
     response = operator.post("/nodes/node-a/drain/", {"reason": "kernel update"}, headers=IN_PLACE)
 
