@@ -21,6 +21,14 @@ class Action(enum.StrEnum):
     UNDRAIN = "undrain"
     DRAIN_EFFECT = "drain.effect"
     DESIRED_RESTORE = "desired.restore"
+    DESIRED_EFFECT = "desired.effect"
+    BREAKER_FORCE_OPEN = "breaker.force_open"
+    BREAKER_FORCE_CLOSED = "breaker.force_closed"
+    BREAKER_RESET = "breaker.reset"
+    BREAKER_LIFT = "breaker.lift"
+    ALIASES_PUT = "aliases.put"
+    RUN_CANCEL = "run.cancel"
+    RUN_CANCEL_EFFECT = "run.cancel.effect"
     NODE_ADD = "node.add"
     TOKEN_ISSUE = "token.issue"  # noqa: S105 - the name of an action
     TOKEN_REVOKE = "token.revoke"  # noqa: S105 - the name of an action
