@@ -23,6 +23,9 @@ FILTERS = (
 class AuditSerializer(serializers.ModelSerializer[AuditEntry]):
     """An entry with the text that was hashed, so that anybody can verify the chain."""
 
+    before = serializers.DictField(allow_null=True)
+    after = serializers.DictField(allow_null=True)
+
     class Meta:
         model = AuditEntry
         exclude: list[str] = []

@@ -14,9 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from dashboard.api import operation
+from dashboard.api import operation, refusals
 from dashboard.api.authentication import BearerAuthentication
-from dashboard.api.body import BodyError
 from dashboard.api.operation import Operation
 from dashboard.api.permissions import Needs, NeedsDrain
 from dashboard.api.problems import Problem, answer
@@ -99,13 +98,11 @@ class View(APIView):
         attempt = Attempt(action, target)
         try:
             yield attempt
-        except BodyError as exc:
-            self._audit_refusal(request, attempt, exc.message)
-            raise Problem(HTTPStatus.BAD_REQUEST, exc.message, field=exc.field) from exc
-        except Problem as exc:
-            if exc.status_code in AUDITED:
-                self._audit_refusal(request, attempt, str(exc.detail))
-            raise
+        except (Problem, *refusals.KINDS) as exc:
+            problem = exc if isinstance(exc, Problem) else refusals.as_problem(exc)
+            if problem.status_code in AUDITED and not isinstance(exc, refusals.AUDITED):
+                self._audit_refusal(request, attempt, str(problem.detail))
+            raise problem from exc
 
     def _audit_refusal(self, request: Request, attempt: Attempt, reason: str) -> None:
         audit.refuse(

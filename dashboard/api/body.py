@@ -6,7 +6,6 @@ schema shows is what is checked. Bounds of values are judged by the services tha
 
 import json
 import math
-import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -15,11 +14,11 @@ from typing import Any, NoReturn
 from rest_framework.request import Request
 
 from dashboard.api.problems import Problem
+from dashboard.services.words import is_storable
 
 JSON = "application/json"
 BODY_MAX_BYTES = 64 << 10
 SHOWN_CHARACTERS = 80  # of what somebody sent, in an answer
-NOT_BY_CONTROL = frozenset("\n\r\t")
 
 
 class BodyError(ValueError):
@@ -52,7 +51,8 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_texts(each) for each in value.values())
 
 
-TEXT = Kind("text", lambda value: isinstance(value, str), {"type": "string"})
+WITHOUT_CONTROL = "^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f]*$"  # as services.words, for JSON Schema
+TEXT = Kind("text", lambda value: isinstance(value, str), {"type": "string", "pattern": WITHOUT_CONTROL})
 FLAG = Kind("true or false", lambda value: isinstance(value, bool), {"type": "boolean"})
 SECONDS = Kind(
     "a number of seconds, or null for none",
@@ -158,14 +158,6 @@ def no_body(request: Request) -> None:
     if request.read(1):
         said = f"{request.method} takes no body; what it is told goes into the address, as ?reason=."
         raise Problem(HTTPStatus.BAD_REQUEST, said)
-
-
-def is_storable(text: str) -> bool:
-    """Return whether a text can be kept and shown.
-
-    PostgreSQL takes no NUL, no encoding half a surrogate pair, and a terminal obeys control characters.
-    """
-    return all(char in NOT_BY_CONTROL or unicodedata.category(char) not in {"Cc", "Cs"} for char in text)
 
 
 def decode(raw: bytes) -> dict[str, Any]:

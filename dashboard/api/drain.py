@@ -17,7 +17,6 @@ from dashboard.api.drain_body import Ask, DrainAction
 from dashboard.api.operation import REASON, Link, operation
 from dashboard.api.preconditions import condition, etag
 from dashboard.api.reading import Query
-from dashboard.api.refusals import refusals
 from dashboard.api.serializers import DrainStateSerializer, DrainWishSerializer, OrderSerializer
 from dashboard.models import Action, Node
 from dashboard.selectors import drains
@@ -94,9 +93,7 @@ class DrainView(View):
     )
     def post(self, request: Request, name: str) -> Response:
         """Drain the node, or with `{"action": "cancel"}` give it back. No body and `{}` mean drain."""
-        return self._order(
-            request, name, DrainAction.DRAIN, lambda _: drain_body.parse(raw_json(request))
-        )
+        return self._order(request, name, DrainAction.DRAIN, lambda _: drain_body.parse(raw_json(request)))
 
     @operation(
         "drain_end",
@@ -118,8 +115,7 @@ class DrainView(View):
             ask = read(self.query(request))
             attempt.action = AUDITED_AS[ask.action]
             only_at = condition(request, current=desired_of(node).generation)
-            with refusals():
-                order = _carry_out(node, ask, actor=self.actor(request), only_at=only_at, now=now)
+            order = _carry_out(node, ask, actor=self.actor(request), only_at=only_at, now=now)
         return _ordered(name, order, now=now)
 
 
@@ -128,9 +124,7 @@ def _undrain(request: Request, query: Query) -> Ask:
     return Ask(action=DrainAction.CANCEL, wishes={"reason": query["reason"]})
 
 
-def _carry_out(
-    node: Node, ask: Ask, *, actor: Actor, only_at: int | None, now: datetime
-) -> dict[str, Any]:
+def _carry_out(node: Node, ask: Ask, *, actor: Actor, only_at: int | None, now: datetime) -> dict[str, Any]:
     if ask.action is DrainAction.CANCEL:
         ended = drain.cancel(node=node, actor=actor, if_generation=only_at, now=now, **ask.wishes)
         return {"action": ask.action, "changed": ended.was_draining, "was_draining": ended.was_draining}

@@ -7,6 +7,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import Direction
+from rest_framework import serializers
 
 from dashboard.api import operation
 from dashboard.api.authentication import BearerAuthentication
@@ -55,6 +56,13 @@ class Documented(AutoSchema):
         schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
         body = {"content": {JSON: {"schema": schema, "examples": examples}}}
         return {**body, "required": all(shape.required for shape in shapes)}
+
+    def _map_basic_serializer(self, serializer: Any, direction: Direction) -> dict[str, Any]:
+        """All that we write is always there, but what a plain serializer says it may leave out."""
+        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)
+        of_model = isinstance(serializer, serializers.ModelSerializer)
+        always = [name for name, field in serializer.fields.items() if of_model or field.required]
+        return {**schema, "required": sorted(always)}
 
     def _get_response_bodies(self, direction: Direction = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)

@@ -9,11 +9,17 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, ParamSpec, TypeVar, cast
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, inline_serializer
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+    inline_serializer,
+)
 from rest_framework import serializers
 
 from dashboard.api import preconditions
-from dashboard.api.body import BODY_MAX_BYTES, JSON, Shape
+from dashboard.api.body import BODY_MAX_BYTES, JSON, WITHOUT_CONTROL, Shape
 from dashboard.api.problems import MEDIA_TYPE, ProblemSerializer
 from dashboard.services.rights import Right
 
@@ -41,20 +47,34 @@ IF_MATCHED = {HTTPStatus.PRECONDITION_FAILED: "The desired state is at another g
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """A parameter of an address's query; with `choices` it is one of these."""
+    """A parameter of an address's query: text, or one of `choices`.
+
+    Only with `may_be_empty` it may be: an empty `node` may be a script's mistake, and must not mean all.
+    """
 
     name: str
     says: str
     choices: tuple[str, ...] = ()
+    required: bool = False
+    at_most: int = VALUE_MAX_CHARACTERS
+    may_be_empty: bool = False
 
     def documented(self) -> OpenApiParameter:
         """Return it for the schema."""
-        bounded = {"type": "string", "maxLength": VALUE_MAX_CHARACTERS}
+        bounded: dict[str, Any] = {"type": "string", "maxLength": self.at_most, "pattern": WITHOUT_CONTROL}
+        if not self.may_be_empty:
+            bounded["minLength"] = 1
         kind: Any = str if self.choices else bounded
-        return OpenApiParameter(self.name, kind, description=self.says, enum=list(self.choices) or None)
+        return OpenApiParameter(
+            self.name,
+            kind,
+            description=self.says,
+            required=self.required,
+            enum=list(self.choices) or None,
+        )
 
 
-REASON = Filter(name="reason", says="Why; kept in the audit.")
+REASON = Filter(name="reason", says="Why; kept in the audit.", may_be_empty=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,17 +134,22 @@ def operation(
     headers = [*REQUEST_HEADERS[conditional], *_answer_headers(tags, created=201 in answers)]
 
     def say(method: Callable[P, R]) -> Callable[P, R]:
-        has_path = len(inspect.signature(method).parameters) > len(("self", "request"))
+        path = list(inspect.signature(method).parameters)[len(("self", "request")) :]
         refused = {
             **ALWAYS,
-            **(NOT_FOUND if has_path else {}),
+            **(NOT_FOUND if path else {}),
             **(WITH_BODY if bodies else {}),
             **(IF_MATCHED if conditional else {}),
             **(refuses or {}),
         }
         described = extend_schema(
             operation_id=name,
-            parameters=[*(each.documented() for each in filters), *_page_parameters(cursor), *headers],
+            parameters=[
+                *(PATH[part] for part in path),
+                *(each.documented() for each in filters),
+                *_page_parameters(cursor),
+                *headers,
+            ],
             responses={**{(code, JSON): each for code, each in answers.items()}, **_problems(refused)},
         )(method)
         cast(Any, described).operation = what
@@ -189,6 +214,21 @@ def _problems(refused: Mapping[HTTPStatus, str]) -> dict[tuple[int, str], OpenAp
     }
 
 
+def _path_part(name: str, pattern: str, says: str, example: str) -> OpenApiParameter:
+    schema = {"type": "string", "pattern": pattern}
+    examples = [OpenApiExample("example", value=example)]
+    return OpenApiParameter(
+        name, schema, OpenApiParameter.PATH, description=says, required=True, examples=examples
+    )
+
+
+PATH = {
+    "name": _path_part("name", "^[a-z0-9][a-z0-9._-]{0,62}$", "The node's id.", "node-a"),
+    "drain": _path_part("drain", "^[0-9]{1,19}$", "The drain's id.", "7"),
+    "trace": _path_part("trace", "^[0-9]{1,19}$", "The trace's id on the dashboard.", "1850000000000000000"),
+    "prefix": _path_part("prefix", "^[a-z0-9]{8}$", "The token's public part.", "k3v9x2qa"),
+    "run": _path_part("run", "^run_[0-9A-Za-z]{6}_[0-9A-Za-z_-]{1,64}$", "The run's id.", "run_k3v9x2_1"),
+}
 REQUEST_HEADERS = {
     False: [],
     True: [

@@ -23,20 +23,25 @@ def etag(generation: int) -> str:
     return f'"{generation}"'
 
 
+def is_conditional(request: Request) -> bool:
+    """Return whether the request insists on some generation."""
+    return request.headers.get(HEADER, ANY).strip() != ANY
+
+
 def condition(request: Request, *, current: int) -> int | None:
     """Return the generation that the request insists on, None for any.
 
     `current` is judged here as far as it was read without a lock, so the service judges the answer again.
     Raises Problem 412 when it is another one, and 400 when the header can't be read.
     """
-    said = request.headers.get(HEADER)
-    if said is None or said.strip() == ANY:
+    if not is_conditional(request):
         return None
+    said = request.headers[HEADER]
     if not LIST.fullmatch(said):
         shown = ascii(said[:SHOWN_CHARACTERS])
         raise Problem(
             HTTPStatus.BAD_REQUEST,
-            f'{HEADER} is {shown}; expected * or entity tags as in {etag(current)}.',
+            f"{HEADER} is {shown}; expected * or entity tags as in {etag(current)}.",
             field=HEADER,
         )
     if etag(current) not in ONE.findall(said):  # a weak tag never matches: the comparison is the strong one

@@ -1,17 +1,22 @@
 """What an address's query asks for: parameters that are known, a cursor, a bounded number of rows."""
 
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+from rest_framework import serializers
 from rest_framework.request import Request
 
 from dashboard.api import cursors
-from dashboard.api.body import is_storable
 from dashboard.api.cursors import BadCursor, Place
-from dashboard.api.operation import LIMIT_DEFAULT, LIMIT_MAX, VALUE_MAX_CHARACTERS, Operation
+from dashboard.api.operation import LIMIT_DEFAULT, LIMIT_MAX, Filter, Operation
 from dashboard.api.problems import Problem
-from dashboard.selectors.keyset import Cursor
+from dashboard.selectors.keyset import Cursor, Page
+from dashboard.services.words import is_storable
+
+T = TypeVar("T")
+Serializer = type[serializers.BaseSerializer[Any]]
 
 KEY_DIGITS_MAX = 19
 SHOWN_CHARACTERS = 80
@@ -36,13 +41,10 @@ class Query:
             if len(values) > 1:
                 raise _refused(key, f"{key} is there {len(values)} times; expected it once.")
             self._given[key] = values[0]
-        for name, value in self._given.items():
-            _check(name, value)
+            if not is_storable(values[0]):
+                raise _refused(key, f"{key}: control characters are not allowed.")
         for each in operation.filters:
-            if each.choices and self[each.name] not in ("", *each.choices):
-                choices = ", ".join(each.choices)
-                said = f"{each.name} is {_shown(self[each.name])}; expected one of {choices}."
-                raise _refused(each.name, said)
+            self._check(each)
         self.limit = self._limit()
         self.place = self._place()
 
@@ -55,15 +57,37 @@ class Query:
         """Where the page begins in a list that is paged by one number."""
         return Cursor(before=int(self.place[0]) if self.place else None)
 
-    def page(self, results: Any, *, end: Place | None) -> dict[str, Any]:
-        """Return a page as it is sent; `next` is the address of the page behind `end`, None at the last."""
+    def keyset_page(self, page: Page[Any], row: Serializer) -> dict[str, Any]:
+        """Return a page of a list that is paged by one number, as it is sent."""
+        end = page.older if page.older is not None else page.searched_to
+        return self._page(row(page.rows, many=True).data, end=None if end is None else (end,))
+
+    def sliced(self, found: Sequence[T], row: Serializer, *, key: Callable[[T], Place]) -> dict[str, Any]:
+        """Return the beginning of `found`, the rows behind the cursor, as a page; `key` is a row's place."""
+        rows = found[: self.limit]
+        more = len(found) > len(rows)
+        return self._page(row(rows, many=True).data, end=key(rows[-1]) if more else None)
+
+    def _page(self, results: Any, *, end: Place | None) -> dict[str, Any]:
         if end is None:
             return {"results": results, "next": None}
         cursor = cursors.encode(self._operation.name, end)
         return {"results": results, "next": f"{self._path}?{urlencode({**self._given, 'cursor': cursor})}"}
 
+    def _check(self, wanted: Filter) -> None:
+        name, value = wanted.name, self[wanted.name]
+        if wanted.required and name not in self._given:
+            raise _refused(name, f"The parameter {name} is missing.")
+        if name in self._given and not value and not wanted.may_be_empty:
+            raise _refused(name, f"{name} is empty; leave it out for anything.")
+        if len(value) > wanted.at_most:
+            raise _refused(name, f"{name} has {len(value)} characters; at most {wanted.at_most} can be.")
+        if value and wanted.choices and value not in wanted.choices:
+            choices = ", ".join(wanted.choices)
+            raise _refused(name, f"{name} is {_shown(value)}; expected one of {choices}.")
+
     def _place(self) -> Place:
-        if not self["cursor"]:
+        if "cursor" not in self._given:
             return ()
         try:
             return cursors.decode(self["cursor"], self._operation.name, self._operation.cursor)
@@ -72,9 +96,9 @@ class Query:
             raise _refused("cursor", said) from exc
 
     def _limit(self) -> int:
-        text = self["limit"]
-        if not text:
+        if "limit" not in self._given:
             return LIMIT_DEFAULT
+        text = self["limit"]
         if not is_key(text) or not 1 <= int(text) <= LIMIT_MAX:
             raise _refused("limit", f"limit is {_shown(text)}; expected a number from 1 to {LIMIT_MAX}.")
         return int(text)
@@ -84,13 +108,6 @@ def is_key(text: str) -> bool:
     """Return whether `text` is a number that a key can be."""
     digits = text.isascii() and text.isdigit() and len(text) <= KEY_DIGITS_MAX
     return digits and int(text) <= cursors.KEY_MAX
-
-
-def _check(name: str, value: str) -> None:
-    if len(value) > VALUE_MAX_CHARACTERS:
-        raise _refused(name, f"{name} has {len(value)} characters; at most {VALUE_MAX_CHARACTERS} can be.")
-    if not is_storable(value):
-        raise _refused(name, f"{name}: control characters are not allowed.")
 
 
 def _shown(text: str) -> str:

@@ -1,5 +1,6 @@
 """`/api/v1/tokens`: make, see and revoke them."""
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -9,16 +10,16 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from dashboard.api.base import View
-from dashboard.api.body import SECONDS, TEXT, TEXTS, BodyError, Key, Kind, Shape, no_body, raw_json
+from dashboard.api.body import SECONDS, TEXT, TEXTS, Key, Kind, Shape, no_body, raw_json
 from dashboard.api.operation import REASON, Link, operation, page_of
+from dashboard.api.orders import node_in
 from dashboard.api.problems import Problem
 from dashboard.models import Action, Scope, Token
 from dashboard.selectors import token_pages
-from dashboard.selectors.observed import fresh
 from dashboard.services import tokens
 from dashboard.services.rights import Right
-from dashboard.services.tokens import InvalidToken
 
+PREFIX = re.compile(rf"[a-z0-9]{{{tokens.PREFIX_CHARACTERS}}}")
 NEW = "token:new"  # the target of a refusal: there is no token to name
 
 
@@ -111,12 +112,15 @@ class Tokens(View):
         with self.attempt(request, Action.TOKEN_ISSUE, NEW):
             self.query(request)
             wanted = BODY.read(raw_json(request))
-            node = self._node(wanted.pop("node", None))
-            scopes = [Scope(scope) for scope in wanted.pop("scopes")]
-            try:
-                token, secret = tokens.issue(scopes=scopes, node=node, actor=self.actor(request), **wanted)
-            except InvalidToken as exc:
-                raise BodyError(str(exc)) from exc
+            node, scopes = node_in(wanted.get("node")), [Scope(scope) for scope in wanted["scopes"]]
+            token, secret = tokens.issue(
+                name=wanted["name"],
+                scopes=scopes,
+                node=node,
+                networks=wanted.get("networks", ()),
+                expires_seconds=wanted.get("expires_seconds"),
+                actor=self.actor(request),
+            )
         told = NewTokenSerializer(token, context={"secret": secret}).data
         where = reverse("api:token", args=[token.prefix])
         return Response(told, status=HTTPStatus.CREATED, headers={"Location": where})
@@ -140,3 +144,10 @@ class OneToken(View):
             no_body(request)
             tokens.revoke(token=token, actor=self.actor(request), reason=reason)
         return Response(TokenSerializer(_named(prefix)).data)
+
+
+def _named(prefix: str) -> Token:
+    token = token_pages.of_prefix(prefix) if PREFIX.fullmatch(prefix) else None
+    if token is None:
+        raise Problem(HTTPStatus.NOT_FOUND, f"There is no token {prefix[:80]!r}; its prefix names it.")
+    return token

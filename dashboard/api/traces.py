@@ -17,11 +17,12 @@ from dashboard.selectors import traces
 from dashboard.selectors.traces import Story
 
 DOCUMENTS = serializers.ListField(child=serializers.DictField())
+OUTCOMES = ("ok", "error")
 FILTERS = (
     Filter(name="trace_id", says="The id that its node gave it, as in X-Mesh-Trace-Id."),
     Filter(name="node", says="The node that took the call."),
     Filter(name="provider", says="The provider that served it."),
-    Filter(name="outcome", says="How it ended.", choices=("ok", "error")),
+    Filter(name="outcome", says="How it ended.", choices=OUTCOMES),
     Filter(name="code", says="The error's code."),
     Filter(name="failed_over", says="Whether more than one was tried.", choices=("true",)),
 )
@@ -32,6 +33,7 @@ class TraceSerializer(serializers.ModelSerializer[Trace]):
 
     id = serializers.CharField()
     node = serializers.CharField(source="node.name")
+    outcome = serializers.ChoiceField(choices=OUTCOMES)
 
     class Meta:
         model = Trace

@@ -18,7 +18,9 @@ from dashboard.selectors.shortlist import Column
 from dashboard.selectors.testimony import Finding
 from meshcore.breaker import BreakerState
 
-WALK_ROWS = 100_000  # a mesh has no more breakers (selectors.providers.STATES_MAX), and they are read in 0.2 s
+WALK_ROWS = (
+    100_000  # a mesh has no more breakers (selectors.providers.STATES_MAX), and they are read in 0.2 s
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +82,7 @@ def providers(*, after: str, rows: int, now: datetime) -> list[ProviderNow]:
         told[key].append((node_id, state))
     nodes = list(Node.objects.select_related("link"))
     every = health_seconds(len(nodes))
-    columns = {
-        node.pk: Column.of(node, presence_of(node, 0, now=now, every_seconds=every)) for node in nodes
-    }
+    columns = {node.pk: Column.of(node, presence_of(node, 0, now=now, every_seconds=every)) for node in nodes}
     return [_provider(key, said, columns) for key, said in told.items()]
 
 
@@ -93,7 +93,11 @@ class Overridden:
     node: Node
     override: dict[str, Any]
     generation: int
-    observed: bool
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Where it stands in the list."""
+        return self.node.name, str(self.override["key"])
 
 
 def overrides(*, node: str, after: tuple[str, str], rows: int) -> list[Overridden]:
@@ -107,18 +111,17 @@ def overrides(*, node: str, after: tuple[str, str], rows: int) -> list[Overridde
     found: list[Overridden] = []
     # each has an override, and only the first may have none left behind `after`
     for state in states.select_related("node").order_by("node__name")[: rows + 1]:
-        found += [each for each in _overrides_of(state) if (each.node.name, each.override["key"]) > after]
+        found += [each for each in _overrides_of(state) if each.place > after]
         if len(found) >= rows:
             break
     return found[:rows]
 
 
 def _overrides_of(state: DesiredState) -> list[Overridden]:
-    observed = state.node.observed_generation >= state.generation
-    return [
-        Overridden(node=state.node, override=each, generation=state.generation, observed=observed)
-        for each in sorted(state.overrides, key=lambda each: str(each["key"]))
+    found = [
+        Overridden(node=state.node, override=each, generation=state.generation) for each in state.overrides
     ]
+    return sorted(found, key=lambda each: each.place)
 
 
 def _provider(key: str, said: Sequence[tuple[int, str]], columns: dict[int, Column]) -> ProviderNow:
@@ -126,6 +129,4 @@ def _provider(key: str, said: Sequence[tuple[int, str]], columns: dict[int, Colu
     finding = testimony.find(
         [(name, BreakerState(state)) for name, state in heard], phrases=testimony.PROVIDER
     )
-    return ProviderNow(
-        key=key, finding=finding, states=Counter(state for _, state in heard), nodes=len(said)
-    )
+    return ProviderNow(key=key, finding=finding, states=Counter(state for _, state in heard), nodes=len(said))

@@ -32,9 +32,7 @@ class Record:
     left_out: int
 
 
-def page(
-    *, wanted: DrainFilter, cursor: keyset.Cursor, rows: int = keyset.PAGE_ROWS
-) -> keyset.Page[Drain]:
+def page(*, wanted: DrainFilter, cursor: keyset.Cursor, rows: int = keyset.PAGE_ROWS) -> keyset.Page[Drain]:
     """Return one page of drains with their nodes, newest first; at most two queries."""
     served, rest = wanted.split()
     base = Drain.objects.select_related("node").filter(served)

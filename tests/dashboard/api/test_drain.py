@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dashboard.api.drain_body import BODY_MAX_BYTES
+from dashboard.api.body import BODY_MAX_BYTES
 from dashboard.models import AuditEntry, DesiredState, Drain, Node, Scope, Token
 from dashboard.services import drain
 from dashboard.services.actor import SYSTEM

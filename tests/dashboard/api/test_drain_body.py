@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.api.drain_body import DRAIN_KEYS, BodyError, DrainAction, parse
+from dashboard.api.body import BodyError
+from dashboard.api.drain_body import DRAIN_KEYS, DrainAction, parse
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b'{"action":"drain"}'])
