@@ -1,11 +1,15 @@
 """The dashboard's addresses."""
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from dashboard.api import docs
+from dashboard.api.base import NoSuchRoute
+from dashboard.services.rights import Right
 from dashboard.web.audit import audit_list
 from dashboard.web.control import drain, undrain
 from dashboard.web.fleet import fleet
+from dashboard.web.guard import page
 from dashboard.web.live import live_cells
 from dashboard.web.login import Login, Logout
 from dashboard.web.node import node
@@ -24,6 +28,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("live/cells", live_cells, name="live-cells"),
     path("login/", Login.as_view(), name="login"),
     path("logout/", Logout.as_view(), name="logout"),
+    path("api/docs/", page(Right.READ)(docs.page), name="api-docs"),
+    path("api/docs/openapi.json", page(Right.READ)(docs.schema), name="api-docs-schema"),
     path("api/v1/", include("dashboard.api.urls")),
+    re_path("^api(?:/|$)", NoSuchRoute.as_view()),
     path("admin/", admin.site.urls),
 ]

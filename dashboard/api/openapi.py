@@ -47,6 +47,11 @@ class Documented(AutoSchema):
         super().get_auth()  # registers the scheme
         return [{SCHEME: [scope]} for scope in _scopes(self._operation.right)]
 
+    def get_summary(self) -> str:
+        """Return the first sentence of the method's docstring."""
+        first, end, _ = self.get_description().partition(". ")
+        return first + "." if end else first
+
     def _get_request_body(self, direction: Direction = "request") -> dict[str, Any] | None:
         shapes = self._operation.bodies
         if not shapes:
