@@ -44,8 +44,9 @@ class Documented(AutoSchema):
 
     def get_auth(self) -> list[dict[str, Any]]:
         """Return each scope that opens it; one of them is enough."""
+        scopes = _scopes(self._operation.right)
         super().get_auth()  # registers the scheme
-        return [{SCHEME: [scope]} for scope in _scopes(self._operation.right)]
+        return [{SCHEME: [scope]} for scope in scopes]
 
     def get_summary(self) -> str:
         """Return the first sentence of the method's docstring."""
