@@ -36,6 +36,7 @@ def drain_asked(held: Desired) -> DrainInfo | None:
         by=held.drain.by,
         reason=held.drain.reason,
         deadline_at=held.drain.deadline_at,
+        force=held.drain.force,
         sticky=held.drain.sticky,
     )
 

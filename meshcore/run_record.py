@@ -65,12 +65,22 @@ def decode(data: bytes) -> Record:
     try:
         record = _DECODER.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        raise FrameError(f"record: {exc}") from exc
+        raise FrameError(f"record: {_format_of(data) or exc}") from exc
     if record.format != FORMAT:
-        raise FrameError(f"record: format {record.format}, expected {FORMAT}")
+        raise FrameError(f"record: {_format_of(data)}")
     if not record.events or record.first_seq < 1:
         raise FrameError(f"record: {len(record.events)} events from {record.first_seq}, expected some from 1")
     return record
+
+
+def _format_of(data: bytes) -> str:
+    """Return what is wrong with the format of a record, "" when it is none or ours."""
+    try:
+        parts = msgspec.json.decode(data, type=list[msgspec.Raw])
+        found = msgspec.json.decode(parts[0], type=int)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, IndexError):
+        return ""
+    return "" if found == FORMAT else f"format {found}, expected {FORMAT}"
 
 
 def batches(events: Iterable[AnyEvent]) -> Iterator[tuple[AnyEvent, ...]]:

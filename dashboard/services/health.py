@@ -93,7 +93,8 @@ def _shown(row: Mapping[str, Any]) -> list[Any]:
     """Return what a page says of a node, without what changes every second by itself."""
     readout = row["readout"]
     work = [entry.get("id") for entry in readout.get("active_work", ())]
-    return [*(row[name] for name in SHOWN), readout.get("drain"), work, row["spool"].get("dropped")]
+    said = [readout.get("drain"), readout.get("problems"), work, row["spool"].get("dropped")]
+    return [*(row[name] for name in SHOWN), *said]
 
 
 def _composite(row: Mapping[str, Any], troubled: int, now: datetime) -> Composite:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.contrib.sessions.models import Session
 
-from dashboard.services import changes, drain
+from dashboard.services import changes, drain, outbox, overrides
 
 CLEARED_ROWS = 1000  # old sessions deleted in one turn
 
@@ -29,6 +29,8 @@ def clear_sessions(*, now: datetime) -> int:
 
 JOBS = (
     Job(name="ending drains whose time is over", every_seconds=1.0, function=drain.expire),
+    Job(name="ending overrides whose time is over", every_seconds=1.0, function=overrides.expire),
+    Job(name="settling what waits in the outbox", every_seconds=5.0, function=outbox.settle),
     Job(
         name="trimming the change feed", every_seconds=10.0, function=changes.trim
     ),  # up to 500 rows a second

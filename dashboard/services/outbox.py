@@ -27,6 +27,7 @@ __all__ = ["CancelObserved", "CancelOrder", "InvalidCancel", "acknowledged", "ca
 
 KEPT = timedelta(hours=24)
 CANCEL_RUN = "cancel_run"  # the `type` of the event
+BUFFER_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 RUN_ID = re.compile(r"run_(?P<log>[0-9A-Za-z]{6})_[0-9A-Za-z_-]{1,64}", re.ASCII)
 SETTLED_AT_ONCE = 100  # in one turn of housekeeping
 
@@ -95,6 +96,8 @@ def take(*, node: Node, connection_no: int, now: datetime) -> list[Inbound]:
 
 def acknowledged(*, node: Node, buffer_id: str, now: datetime) -> bool:
     """Note that a node took an order; False for a second time, and for what isn't that node's."""
+    if not BUFFER_ID.fullmatch(buffer_id):
+        return False
     with transaction.atomic():
         head = audit.locked_head()
         row = OutboxRow.objects.filter(buffer_id=buffer_id, node=node).first()

@@ -8,10 +8,12 @@ from aiohttp import web
 
 from meshcore.aio.bus_endpoint import Answer, BusEndpoint
 from meshcore.aio.drain_marker import DrainController
+from meshcore.aio.forced import forcible
 from meshcore.aio.gateway.requests import read_body
-from meshcore.aio.gateway.streams import begin_stream, send
-from meshcore.bus_wire import CALL_PATH, MANIFEST_PATH
+from meshcore.aio.gateway.streams import FORCED_SECONDS, begin_stream, send
+from meshcore.bus_wire import CALL_PATH, MANIFEST_PATH, encode_result, error_event
 from meshcore.drain import Work, WorkKind
+from meshcore.errors import DrainForced
 
 BODY_OVERHEAD_BYTES = 64 << 10  # what a node writes around a client's body
 
@@ -20,6 +22,7 @@ class PeerRoutes:
     """Serves what `endpoint` serves. The bus itself must refuse peers' calls while the gate is closed."""
 
     def __init__(self, endpoint: BusEndpoint, controller: DrainController, *, max_body_bytes: int) -> None:
+        self._node_id = endpoint.node_id
         self._endpoint = endpoint
         self._controller = controller
         # A client's body crosses the mesh whole, and what it asks once more under `input`.
@@ -37,15 +40,23 @@ class PeerRoutes:
     async def _call(self, http: web.Request) -> web.StreamResponse:
         body = await read_body(http, self._max_body_bytes)
         with self._counted() as work:
-            answer = await self._endpoint.handle(http.method, http.path, http.headers, body)
+            try:
+                with forcible(work, self._node_id):
+                    answer = await self._endpoint.handle(http.method, http.path, http.headers, body)
+            except DrainForced as exc:
+                return _whole(Answer(body=encode_result(exc.as_result())))
             if answer.events is None:
                 return _whole(answer)
             if work is not None:
                 work.kind = WorkKind.STREAM
             response = await begin_stream(http, {"Content-Type": answer.content_type, **answer.headers})
-            async with aclosing(answer.events) as events:
-                async for event in events:
-                    await send(http, response, event)
+            try:
+                with forcible(work, self._node_id):
+                    async with aclosing(answer.events) as events:
+                        async for event in events:
+                            await send(http, response, event)
+            except DrainForced as exc:
+                await send(http, response, error_event(exc), seconds=FORCED_SECONDS)
         return response
 
     @contextmanager

@@ -7,13 +7,16 @@ import msgspec
 from aiohttp import web
 
 from meshcore.aio.bus_stream import BusStream
+from meshcore.aio.forced import forcible
 from meshcore.aio.gateway.answers import Headers
+from meshcore.drain import Work
 from meshcore.errors import CallError
 from meshcore.openai_errors import call_error_body
 from meshcore.openai_wire import DONE_EVENT
 from meshcore.sse import encode
 
 CLIENT_SECONDS = 60.0  # a client that takes nothing for so long is hung up on
+FORCED_SECONDS = 1.0  # the same where a drain doesn't wait any longer
 
 logger = logging.getLogger(__name__)
 
@@ -33,27 +36,38 @@ async def begin_stream(
     return response
 
 
-async def answer_stream(request: web.Request, stream: BusStream, headers: Headers) -> web.StreamResponse:
+async def answer_stream(
+    request: web.Request, stream: BusStream, headers: Headers, work: Work, node_id: str
+) -> web.StreamResponse:
     """Send a committed stream to its client, each chunk's data exactly as its provider sent it."""
     response = await begin_stream(request, headers, _ReadyStream)
     waiting: list[
         bytes
     ] = []  # chunks that came together are sent together: a system call costs more than a chunk
+    seconds = CLIENT_SECONDS
     try:
-        async for chunk in stream:
-            waiting.append(encode(chunk.data))
-            if not chunk.more:
-                await send(request, response, b"".join(waiting))
-                waiting.clear()
+        with forcible(work, node_id):
+            async for chunk in stream:
+                waiting.append(encode(chunk.data))
+                if not chunk.more:
+                    events = b"".join(waiting)
+                    waiting.clear()  # before: a send that a drain ends has been written all the same
+                    await send(request, response, events)
         waiting.append(DONE_EVENT)
     except CallError as exc:
+        seconds = FORCED_SECONDS if work.forced else CLIENT_SECONDS
         waiting.append(encode(msgspec.json.encode(call_error_body(exc))))
-    await send(request, response, b"".join(waiting), last=True)
+    await send(request, response, b"".join(waiting), last=True, seconds=seconds)
     return response
 
 
 async def send(
-    request: web.Request, response: web.StreamResponse, events: bytes, *, last: bool = False
+    request: web.Request,
+    response: web.StreamResponse,
+    events: bytes,
+    *,
+    last: bool = False,
+    seconds: float = CLIENT_SECONDS,
 ) -> None:
     """Send events, with the end of the stream behind the last ones.
 
@@ -61,10 +75,10 @@ async def send(
     """
     write = response.write_eof if last else response.write
     try:
-        async with asyncio.timeout(CLIENT_SECONDS):
+        async with asyncio.timeout(seconds):
             await write(events)
     except TimeoutError:
-        logger.info("hung up on a client that took nothing for %.0f s", CLIENT_SECONDS)
+        logger.info("hung up on a client that took nothing for %.0f s", seconds)
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError("the client took nothing") from None

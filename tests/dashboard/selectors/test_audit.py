@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def nodes(alice: User, bob: User) -> list[Node]:
     """1: alice drains node-a, 2: it acknowledges, 3: bob drains node-b, 4: alice gives node-a back."""
-    a, b = factory.seen_node("node-a", now=NOW), factory.seen_node("node-b", now=NOW)
+    a, b, *_ = (factory.seen_node(f"node-{name}", now=NOW) for name in "abcd")
     drain.request(node=a, actor=of_user(alice), reason="kernel update", now=NOW)
     item = DrainStepItem(seq=1, at=NOW, generation=1, step="acknowledged")
     drain.record_node_step(node=a, item=item, received_at=NOW)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def drained(alice: User) -> Node:
     """node-a: asked to drain by alice, and acknowledged by itself."""
-    node = factory.seen_node("node-a", now=NOW)
+    node, _ = (factory.seen_node(f"node-{name}", now=NOW) for name in "ab")
     drain.request(node=node, actor=of_user(alice, address="192.0.2.7"), reason="kernel update", now=NOW)
     item = DrainStepItem(seq=1, at=NOW, generation=1, step="gate_closed")
     drain.record_node_step(node=node, item=item, received_at=NOW)

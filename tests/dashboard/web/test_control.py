@@ -16,6 +16,7 @@ IN_PLACE = {**HTMX, "HX-Target": "confirm"}
 
 @pytest.fixture(autouse=True)
 def node() -> Node:
+    factory.seen_node("node-b", now=NOW)  # serves the same, so that node-a may drain
     return factory.seen_node("node-a", now=NOW, in_flight=2)
 
 
