@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
 
+from django.core.exceptions import ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -129,7 +130,16 @@ class NoSuchRoute(View):
 
 def node_named(name: str) -> Node:
     """Return a node with its link and desired state, or answer 404."""
-    node = fresh(name=name) if NODE_NAME.regex.search(name) else None
+    node = fresh(name=name) if is_node_name(name) else None
     if node is None:
         raise Problem(HTTPStatus.NOT_FOUND, f"There is no node {name[:80]!r}.")
     return node
+
+
+def is_node_name(name: str) -> bool:
+    """Return whether a node may be called so; what may not be is not looked for."""
+    try:
+        NODE_NAME(name)
+    except ValidationError:
+        return False
+    return True

@@ -182,8 +182,9 @@ def _page_parameters(cursor: tuple[type, ...]) -> list[OpenApiParameter]:
 
 
 def _header(name: str, says: str, *codes: int, schema: Any = str) -> OpenApiParameter:
-    where = OpenApiParameter.HEADER
-    return OpenApiParameter(name, schema, where, description=says, required=True, response=list(codes))
+    return OpenApiParameter(
+        name, schema, OpenApiParameter.HEADER, description=says, required=True, response=list(codes)
+    )
 
 
 def _answer_headers(tags: list[int], *, created: bool) -> list[OpenApiParameter]:

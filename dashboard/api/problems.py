@@ -62,7 +62,8 @@ class ProblemSerializer(serializers.Serializer[Any]):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     instance = serializers.CharField(help_text="The path that was asked.")
-    errors = FieldErrorSerializer(many=True, required=False)
+    # A serializer's own `errors` stays as it is: declared fields are kept elsewhere.
+    errors = FieldErrorSerializer(many=True, required=False)  # type: ignore[assignment]
     blockers = BlockerSerializer(many=True, required=False, help_text="With 409 of a drain.")
     current_generation = serializers.IntegerField(required=False, help_text="With 412.")
 
