@@ -19,6 +19,7 @@ from dashboard.services.words import is_storable
 JSON = "application/json"
 BODY_MAX_BYTES = 64 << 10
 SHOWN_CHARACTERS = 80  # of what somebody sent, in an answer
+LINE_BREAKS = frozenset("\n\r\t")
 
 
 class BodyError(ValueError):
@@ -44,15 +45,22 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return isinstance(value, list) and all(LINE.fits(each) for each in value)
 
 
 def _is_table(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_texts(each) for each in value.values())
 
 
-WITHOUT_CONTROL = "^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f]*$"  # as services.words, for JSON Schema
+# As services.words, for JSON Schema; a text may have several lines, a name may not.
+WITHOUT_CONTROL = "^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f]*$"
+ONE_LINE = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
 TEXT = Kind("text", lambda value: isinstance(value, str), {"type": "string", "pattern": WITHOUT_CONTROL})
+LINE = Kind(
+    "one line of text",
+    lambda value: isinstance(value, str) and is_line(value),
+    {"type": "string", "pattern": ONE_LINE},
+)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool), {"type": "boolean"})
 SECONDS = Kind(
     "a number of seconds, or null for none",
@@ -60,12 +68,22 @@ SECONDS = Kind(
     {"type": ["number", "null"], "minimum": 0},
 )
 OBJECT = Kind("an object", lambda value: isinstance(value, dict), {"type": "object"})
-TEXTS = Kind("a list of texts", _is_texts, {"type": "array", "items": {"type": "string"}})
-TABLE = Kind(
-    "an object of lists of texts",
-    _is_table,
-    {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
+TEXTS = Kind(
+    "a list of lines of text", _is_texts, {"type": "array", "items": {"type": "string", "pattern": ONE_LINE}}
 )
+TABLE = Kind(
+    "an object of lists of lines of text",
+    _is_table,
+    {
+        "type": "object",
+        "additionalProperties": {"type": "array", "items": {"type": "string", "pattern": ONE_LINE}},
+    },
+)
+
+
+def is_line(text: str) -> bool:
+    """Return whether a text can be kept, and is no second line where it is written into a log."""
+    return is_storable(text) and not LINE_BREAKS.intersection(text)
 
 
 def choice(allowed: Collection[str]) -> Kind:

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from dashboard.api import orders
 from dashboard.api.base import View
-from dashboard.api.body import SECONDS, TEXT, Key, Shape, choice, no_body, raw_json
+from dashboard.api.body import LINE, SECONDS, TEXT, Key, Shape, choice, no_body, raw_json
 from dashboard.api.operation import REASON, Filter, operation, page_of
 from dashboard.api.serializers import BreakerSerializer
 from dashboard.models import Action as Audited
@@ -36,13 +36,13 @@ FILTERS = (
 BODY = Shape(
     keys={
         "key": Key(
-            TEXT,
+            LINE,
             "PROVIDER, PROVIDER/MODEL, or node:NAME for the way to another node.",
             required=True,
             bounds={"minLength": 1, "maxLength": KEY_MAX_CHARACTERS},
         ),
         "action": Key(choice(list(Action)), "What to do with the breaker; a reset is done once.", True),
-        "node": Key(TEXT, "On this node alone; else on every node that has the provider."),
+        "node": Key(LINE, "On this node alone; else on every node that has the provider."),
         "reason": Key(TEXT, "Why; shown on pages and kept in the audit.", bounds={"maxLength": 500}),
         "expires_seconds": Key(
             SECONDS,

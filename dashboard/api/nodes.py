@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from dashboard.api.base import View
-from dashboard.api.body import TEXT, Key, Shape, raw_json
+from dashboard.api.body import LINE, Key, Shape, raw_json
 from dashboard.api.operation import Link, operation, page_of
 from dashboard.api.problems import Problem
 from dashboard.api.serializers import NodeDetailSerializer, NodeSerializer
@@ -27,8 +27,8 @@ TARGET_MAX_CHARACTERS = 100
 NAME = {"pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"}
 BODY = Shape(
     keys={
-        "id": Key(TEXT, "Its name in the mesh, for ever.", required=True, bounds=NAME),
-        "community": Key(TEXT, "Nodes call only nodes of their own; `default` if none.", bounds=NAME),
+        "id": Key(LINE, "Its name in the mesh, for ever.", required=True, bounds=NAME),
+        "community": Key(LINE, "Nodes call only nodes of their own; `default` if none.", bounds=NAME),
     },
     example={"id": "laptop"},
 )

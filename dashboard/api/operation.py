@@ -19,7 +19,7 @@ from drf_spectacular.utils import (
 from rest_framework import serializers
 
 from dashboard.api import preconditions
-from dashboard.api.body import BODY_MAX_BYTES, JSON, WITHOUT_CONTROL, Shape
+from dashboard.api.body import BODY_MAX_BYTES, JSON, ONE_LINE, Shape
 from dashboard.api.problems import MEDIA_TYPE, ProblemSerializer
 from dashboard.services.rights import Right
 
@@ -61,7 +61,7 @@ class Filter:
 
     def documented(self) -> OpenApiParameter:
         """Return it for the schema."""
-        bounded: dict[str, Any] = {"type": "string", "maxLength": self.at_most, "pattern": WITHOUT_CONTROL}
+        bounded: dict[str, Any] = {"type": "string", "maxLength": self.at_most, "pattern": ONE_LINE}
         if not self.may_be_empty:
             bounded["minLength"] = 1
         kind: Any = str if self.choices else bounded

@@ -9,11 +9,11 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from dashboard.api import cursors
+from dashboard.api.body import is_line
 from dashboard.api.cursors import BadCursor, Place
 from dashboard.api.operation import LIMIT_DEFAULT, LIMIT_MAX, Filter, Operation
 from dashboard.api.problems import Problem
 from dashboard.selectors.keyset import Cursor, Page
-from dashboard.services.words import is_storable
 
 T = TypeVar("T")
 Serializer = type[serializers.BaseSerializer[Any]]
@@ -41,8 +41,8 @@ class Query:
             if len(values) > 1:
                 raise _refused(key, f"{key} is there {len(values)} times; expected it once.")
             self._given[key] = values[0]
-            if not is_storable(values[0]):
-                raise _refused(key, f"{key}: control characters are not allowed.")
+            if not is_line(values[0]):
+                raise _refused(key, f"{key}: line breaks and control characters are not allowed.")
         for each in operation.filters:
             self._check(each)
         self.limit = self._limit()

@@ -20,7 +20,7 @@ BODY = Shape(
     keys={"reason": Key(TEXT, "Why; kept in the audit.", bounds={"maxLength": 500})},
     example={"reason": "asked for the wrong thing"},
 )
-TARGET_MAX_CHARACTERS = 200
+UNREAD = "run:?"  # the target of a refusal whose address names none
 
 
 class CancelOrderSerializer(serializers.Serializer[Any]):
@@ -49,7 +49,8 @@ class CancelRun(View):
     )
     def post(self, request: Request, run: str) -> Response:
         """Cancel a run."""
-        with self.attempt(request, Action.RUN_CANCEL, f"run:{run}"[:TARGET_MAX_CHARACTERS]):
+        target = f"run:{run}" if outbox.RUN_ID.fullmatch(run) else UNREAD
+        with self.attempt(request, Action.RUN_CANCEL, target):
             self.query(request)
             wanted = BODY.read(raw_json(request))
             order = outbox.cancel_run(run_id=run, reason=wanted.get("reason", ""), actor=self.actor(request))

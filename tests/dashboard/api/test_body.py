@@ -11,6 +11,7 @@ from rest_framework.request import Request
 
 from dashboard.api.body import (
     FLAG,
+    LINE,
     OBJECT,
     SECONDS,
     TABLE,
@@ -76,11 +77,12 @@ def test_a_shape_documents_what_it_checks() -> None:
 
 
 KINDS: list[tuple[Any, list[Any], list[Any]]] = [
-    (TEXT, ["", "a"], [None, 1, []]),
+    (TEXT, ["", "a", "a\nb"], [None, 1, []]),
+    (LINE, ["", "a", "ä \u2009"], [None, 1, "a\nb", "a\tb", "\r", "\x00"]),
     (FLAG, [True, False], [0, "true", None]),
     (SECONDS, [None, 0, 1.5], [True, "1", []]),
     (OBJECT, [{}, {"a": 1}], [None, []]),
-    (TEXTS, [[], ["a"]], ["a", [1], [None]]),
+    (TEXTS, [[], ["a"]], ["a", [1], [None], ["a\nb"]]),
     (TABLE, [{}, {"a": ["b"]}], [[], {"a": "b"}, {"a": [1]}]),
     (choice(["a", "b"]), ["a"], ["c", None, ["a"]]),
 ]

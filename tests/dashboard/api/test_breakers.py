@@ -182,6 +182,7 @@ def test_lifting_what_is_nowhere_is_200_and_audited(mesh: None, caller: Make) ->
         (b'{"key": "ollama"}', "action", ("breaker.force_open", "breaker:?")),
         (order(action="explode"), "action", ("breaker.force_open", "breaker:?")),
         (order(node="node-z"), "node", ("breaker.force_open", "breaker:?")),
+        (order(key="a\nb"), "key", ("breaker.force_open", "breaker:?")),
         (order(node=""), "node", ("breaker.force_open", "breaker:?")),
         (order(action="reset", expires_seconds=5), "expires_seconds", ("breaker.reset", "breaker:ollama")),
         (order(expires_seconds=0, node="node-a"), "expires_seconds", ("breaker.force_open", "node:node-a")),

@@ -88,6 +88,7 @@ def test_a_slice_ends_at_its_last_row() -> None:
         ("?node=0123456789", "node"),
         ("?node=a%00", "node"),
         ("?node=%1b[2J", "node"),
+        ("?reason=a%0ab", "reason"),
         ("?state=maybe", "state"),
         ("?limit=0", "limit"),
         ("?limit=501", "limit"),

@@ -1,5 +1,6 @@
 """`/api/v1/runs/{id}/cancel`: an order for a node of the run's log."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -46,14 +47,19 @@ def test_an_order_that_a_node_took_is_200(online: Node, caller: Make) -> None:
     ("path", "body", "field"),
     [
         ("runs/nonsense/cancel", b"", "run_id"),
+        ("runs/run%0A2026-01-01 ERROR it was me/cancel", b"", "run_id"),
         (PATH, b'{"reason": 7}', "reason"),
         (PATH, b'{"force": true}', "force"),
         (PATH, b'{"reason": "' + b"x" * 501 + b'"}', "reason"),
     ],
 )
-def test_an_order_that_cant_be_is_named_and_audited(path: str, body: bytes, field: str, caller: Make) -> None:
-    answer = caller(Scope.RUNS_CANCEL).send(path, body)
+def test_an_order_that_cant_be_is_named_and_audited(
+    path: str, body: bytes, field: str, caller: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        answer = caller(Scope.RUNS_CANCEL).send(path, body)
 
+    assert "it was me" not in caplog.text
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, field)
     assert AuditEntry.objects.get(outcome="refused").action == "run.cancel"
     assert not OutboxRow.objects.exists()

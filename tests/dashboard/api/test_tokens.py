@@ -81,6 +81,7 @@ def test_tokens_come_newest_first_in_pages_without_secrets(caller: Make) -> None
         (body(scopes="read"), "scopes"),
         (body(name=""), "name"),
         (body(name="a\tb"), "name"),
+        (body(name="a\nb"), "name"),
         (body(node="node-a"), "nodes:push"),
         (body(scopes=["nodes:push"]), "nodes:push"),
         (body(node="node-z"), "node-z"),
