@@ -44,12 +44,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_texts(value: Any) -> bool:
+def _is_lines(value: Any) -> bool:
     return isinstance(value, list) and all(LINE.fits(each) for each in value)
 
 
 def _is_table(value: Any) -> bool:
-    return isinstance(value, dict) and all(_is_texts(each) for each in value.values())
+    return isinstance(value, dict) and all(_is_lines(each) for each in value.values())
 
 
 # As services.words, for JSON Schema; a text may have several lines, a name may not.
@@ -68,16 +68,11 @@ SECONDS = Kind(
     {"type": ["number", "null"], "minimum": 0},
 )
 OBJECT = Kind("an object", lambda value: isinstance(value, dict), {"type": "object"})
-TEXTS = Kind(
-    "a list of lines of text", _is_texts, {"type": "array", "items": {"type": "string", "pattern": ONE_LINE}}
-)
+LINES = Kind("a list of lines of text", _is_lines, {"type": "array", "items": LINE.schema})
 TABLE = Kind(
     "an object of lists of lines of text",
     _is_table,
-    {
-        "type": "object",
-        "additionalProperties": {"type": "array", "items": {"type": "string", "pattern": ONE_LINE}},
-    },
+    {"type": "object", "additionalProperties": LINES.schema},
 )
 
 

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from dashboard.api.base import View
-from dashboard.api.body import LINE, SECONDS, TEXTS, Key, Kind, Shape, no_body, raw_json
+from dashboard.api.body import LINE, LINES, SECONDS, Key, Kind, Shape, no_body, raw_json
 from dashboard.api.operation import REASON, Link, operation, page_of
 from dashboard.api.orders import node_in
 from dashboard.api.problems import Problem
@@ -37,7 +37,7 @@ BODY = Shape(
         "name": Key(LINE, "What the audit calls its holder.", True, {"minLength": 1, "maxLength": 100}),
         "scopes": Key(SCOPES, "What it may; no scope implies another.", True),
         "node": Key(LINE, "With `nodes:push`, and only with it: the node that it is for."),
-        "networks": Key(TEXTS, "Where it may be used from, as 10.0.0.0/8; none is anywhere."),
+        "networks": Key(LINES, "Where it may be used from, as 10.0.0.0/8; none is anywhere."),
         "expires_seconds": Key(
             SECONDS,
             "How long it counts; null for until it is revoked.",

@@ -12,11 +12,11 @@ from rest_framework.request import Request
 from dashboard.api.body import (
     FLAG,
     LINE,
+    LINES,
     OBJECT,
     SECONDS,
     TABLE,
     TEXT,
-    TEXTS,
     BodyError,
     Key,
     Shape,
@@ -82,7 +82,7 @@ KINDS: list[tuple[Any, list[Any], list[Any]]] = [
     (FLAG, [True, False], [0, "true", None]),
     (SECONDS, [None, 0, 1.5], [True, "1", []]),
     (OBJECT, [{}, {"a": 1}], [None, []]),
-    (TEXTS, [[], ["a"]], ["a", [1], [None], ["a\nb"]]),
+    (LINES, [[], ["a"]], ["a", [1], [None], ["a\nb"]]),
     (TABLE, [{}, {"a": ["b"]}], [[], {"a": "b"}, {"a": [1]}]),
     (choice(["a", "b"]), ["a"], ["c", None, ["a"]]),
 ]
