@@ -80,3 +80,10 @@ def test_a_page_of_overrides_is_full_though_its_first_node_has_none_left(mesh: l
         override(node, "a", "b")
 
     assert places(after=("node-a", "b"), rows=3) == [("node-b", "a"), ("node-b", "b"), ("node-c", "a")]
+
+
+def test_a_page_is_full_when_every_node_has_one_override(mesh: list[Node]) -> None:
+    for node in mesh:
+        override(node, "a")
+
+    assert places(after=("node-a", "a"), rows=2) == [("node-b", "a"), ("node-c", "a")]
