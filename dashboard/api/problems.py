@@ -11,6 +11,8 @@ from django.utils.encoding import escape_uri_path
 from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 
+from dashboard.api import refused
+
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
@@ -75,6 +77,7 @@ def answer(exc: Exception, context: dict[str, Any]) -> Response:
         logger.error("unexpected error in %s", type(context.get("view")).__name__, exc_info=exc)
         problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed; its log says why.")
     status = HTTPStatus(problem.status_code)
+    refused.note(problem, context)
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": status.phrase,

@@ -12,8 +12,9 @@ from django.db import connections
 from django.test import Client, TransactionTestCase
 
 from dashboard.models import Node, NodeLink, Scope
-from dashboard.services import audit_triggers, installed, nodes, tokens
+from dashboard.services import audit_refusals, audit_triggers, installed, nodes, tokens
 from dashboard.services.actor import SYSTEM
+from dashboard.services.audit_gatherer import Gatherer
 from dashboard.services.rights import GroupName
 from meshcore.clock import utcnow
 
@@ -40,6 +41,14 @@ def _audit_triggers_let_the_flush_pass() -> Iterator[None]:
 def _fast_passwords(settings: Any) -> None:
     """A password of a test guards nothing, so it needs no slow hash."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def gatherer(monkeypatch: pytest.MonkeyPatch) -> Gatherer:
+    """What one test had refused is in no other's audit."""
+    mine = Gatherer()
+    monkeypatch.setattr(audit_refusals, "_gatherer", mine)
+    return mine
 
 
 def person(name: str, *groups: str) -> User:

@@ -10,11 +10,11 @@ import pytest
 from channels.testing import WebsocketCommunicator
 
 from dashboard import runtime
-from dashboard.edge import link
+from dashboard.edge import link, standing
 from dashboard.edge.link import LinkConsumer
-from dashboard.models import Node, NodeLink, Scope, Token
+from dashboard.models import AuditEntry, Node, NodeLink, Scope, Token
 from dashboard.runtime import Runtime
-from dashboard.services import nodes, tokens
+from dashboard.services import audit_refusals, nodes, tokens
 from dashboard.services.actor import SYSTEM
 from dashboard.services.tokens import TokensUnavailable
 from meshcore import framing
@@ -140,6 +140,23 @@ async def test_a_token_that_is_not_a_nodes_is_not_let_in(rt: Runtime) -> None:
     assert (code, reason) == (CloseCode.UNAUTHORIZED, "the token is not a node's")
 
 
+async def test_who_is_turned_away_is_counted_for_the_audit(rt: Runtime, secret: str) -> None:
+    _, reader = await rt.in_control(tokens.issue, name="ci", scopes=[Scope.READ], actor=SYSTEM)
+    wrong = bearer(secret[:-1] + ("x" if secret[-1] != "x" else "y"))
+
+    for header in (wrong, wrong, bearer(reader)):
+        async with connected(header) as wire:
+            await wire.closed()
+    await rt.in_control(audit_refusals.flush_all, now=NOW)
+
+    entries = AuditEntry.objects.filter(action="link").order_by("n")
+    told = [entry async for entry in entries.values_list("actor_kind", "actor_name", "count", "reason")]
+    assert told == [
+        ("stranger", "no address", 2, "token unknown"),
+        ("token", "ci", 1, "the token is not a node's"),
+    ]
+
+
 async def test_when_tokens_cannot_be_checked_the_node_shall_come_again(
     rt: Runtime, secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +190,7 @@ async def test_a_token_is_checked_again_now_and_then_and_stays(
         checks.append(address)
         return real(given, address=address)
 
-    monkeypatch.setattr(link, "RECHECK_SECONDS", 0.01)
+    monkeypatch.setattr(standing, "RECHECK_SECONDS", 0.01)
     monkeypatch.setattr(tokens, "authenticate", count)
     async with connected(bearer(secret)) as wire:
         async with asyncio.timeout(SECONDS):
