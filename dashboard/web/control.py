@@ -77,7 +77,8 @@ def _carry_out(act: Act, node: Node, actor: Actor, post: dict[str, str]) -> str:
 def _refused(request: HttpRequest, visitor: Visitor, row: NodeNow, act: Act, exc: Exception) -> HttpResponse:
     """Return the form again, as things stand now, with what was typed and what is wrong with it."""
     status, error, wrong = _reason(row.name, exc)
-    _audit_refusal(request, visitor, row.name, act, reason=error)
+    if not isinstance(exc, drains.ON_RECORD):
+        _audit_refusal(request, visitor, row.name, act, reason=error)
     form = confirm.of(act, row, now=utcnow()).refused(request.POST.dict(), error, wrong)
     if is_fragment(request):
         return show_form(request, form, status=status)
