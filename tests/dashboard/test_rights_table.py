@@ -20,7 +20,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from dashboard import asgi, runtime
 from dashboard.api.base import NoSuchRoute
-from dashboard.models import Drain, Node, NodeLink, Scope, Trace
+from dashboard.models import Drain, DrainStatus, Node, NodeLink, Scope, Trace
 from dashboard.services import nodes, tokens
 from dashboard.services.actor import SYSTEM
 from meshcore.clock import utcnow
@@ -83,6 +83,15 @@ ROWS = (
     page("POST", "nodes/<str:name>/drain/", "/nodes/node-a/drain/", OPERATES, ok=302, reason="update"),
     page("POST", "nodes/<str:name>/undrain/", "/nodes/node-a/undrain/", OPERATES, ok=302),
     page("GET", "providers/", "/providers/", READS),
+    page(
+        *("POST", "providers/override/", "/providers/override/", OPERATES),
+        ok=302,
+        key="groq",
+        action="reset",
+        reason="it lies",
+    ),
+    page("GET", "drains/", "/drains/", READS),
+    page("GET", "drains/<str:ident>/", "/drains/{drain}/", READS),
     page("GET", "traces/", "/traces/", READS),
     page("GET", "traces/<str:ident>/", "/traces/{trace}/", READS),
     page("GET", "audit/", "/audit/", READS_AUDIT),
@@ -171,6 +180,7 @@ SOCKET_ROWS: dict[str, Expected] = {  # the code with which it is closed, or "op
     "/link/v1": dict.fromkeys(WHO, 4401) | dict.fromkeys(NODES, "open"),
     "/live?page=fleet": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=providers": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
+    "/live?page=drains": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=traces": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=node:node-a": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=audit": dict.fromkeys(WHO, 4401)
@@ -211,9 +221,9 @@ def callers(db: None) -> Callers:
     token, _ = tokens.issue(name="to be revoked", scopes=[Scope.READ], actor=SYSTEM)
     things = {
         "trace": str(_trace(own).pk),
+        "drain": str(_drain(other).pk),
         "person": str(person("bob", "viewer").pk),
         "prefix": token.prefix,
-        "drain": str(_drain(own).pk),
     }
     return Callers(headers, things)
 
@@ -227,9 +237,8 @@ def _trace(node: Node) -> Trace:
 
 def _drain(node: Node) -> Drain:
     now = utcnow()
-    return Drain.objects.create(
-        node=node, status="cancelled", first_generation=1, generation=1, started_at=now, ended_at=now
-    )
+    ended = {"status": DrainStatus.CANCELLED.value, "started_at": now, "ended_at": now}
+    return Drain.objects.create(node=node, first_generation=1, generation=1, by_kind="user", **ended)
 
 
 def _somebody(who: str) -> User:
