@@ -101,6 +101,9 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for job in self._jobs:
+            if job.last is not None:
+                await _survive(job.name, self.in_control(partial(job.last, now=self._now())))
         await asyncio.gather(*(lane.close() for lane in self.lanes))
 
     @property

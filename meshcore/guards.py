@@ -46,12 +46,15 @@ class Carried(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A node as guards see it: whether it shall drain, whether it is there, what it could carry."""
+    """A node as guards see it: whether it shall drain, and whether it is there."""
 
     name: str
     drains: bool
     there: bool
-    carries: frozenset[Carried] = frozenset()
+
+
+Carries = Callable[[str], frozenset[Carried]]
+"""Tells of a node what it could carry; asked of as few as will do, for it may cost a look into a database."""
 
 
 def carried(offers: Iterable[Offer], *, is_refused: Callable[[str], bool]) -> frozenset[Carried]:
@@ -64,12 +67,12 @@ def draining_max(members: int) -> int:
     return max(1, members // 2)
 
 
-def blockers(name: str, members: Sequence[Member]) -> list[Blocker]:
+def blockers(name: str, members: Sequence[Member], *, carries: Carries) -> list[Blocker]:
     """Return why node `name` must not be drained; nothing when it drains already or isn't known."""
     target = next((each for each in members if each.name == name), None)
     if target is None or target.drains:
         return []
-    return [*_too_many(target, members), *_last_provider(target, members)]
+    return [*_too_many(target, members), *_last_provider(target, members, carries)]
 
 
 def _carried(offer: Offer, is_refused: Callable[[str], bool]) -> Iterator[Carried]:
@@ -96,19 +99,19 @@ def _too_many(target: Member, members: Sequence[Member]) -> Iterator[Blocker]:
         yield Blocker(kind=BlockerKind.TOO_MANY_DRAINING, detail=detail, subject=_names(draining))
 
 
-def _last_provider(target: Member, members: Sequence[Member]) -> Iterator[Blocker]:
-    others = [_carries_now(each) for each in members if each is not target]
-    lost = sorted(_carries_now(target).difference(*others))
-    for (capability, major), group in groupby(lost, key=lambda each: each[:2]):
+def _last_provider(target: Member, members: Sequence[Member], carries: Carries) -> Iterator[Blocker]:
+    lost = carries(target.name) if target.there else frozenset()
+    for each in members:
+        if not lost:
+            return
+        if each is not target and each.there and not each.drains:
+            lost -= carries(each.name)
+    for (capability, major), group in groupby(sorted(lost), key=lambda each: each[:2]):
         models = [each.model for each in group]
         name = capability if major == 1 else f"{capability} {major}.x"
         which = "" if "" in models else f" for {_names(models)}"
         detail = f"{target.name} has the last healthy provider of {name}{which}"
         yield Blocker(kind=BlockerKind.LAST_PROVIDER, detail=detail, subject=capability)
-
-
-def _carries_now(member: Member) -> frozenset[Carried]:
-    return member.carries if member.there and not member.drains else frozenset()
 
 
 def _names(names: Sequence[str]) -> str:

@@ -225,7 +225,8 @@ def node_libraries() -> set[str]:
     """The import names of what requirements-node.txt pins: all that a machine with only a node has."""
     text = (ROOT / "requirements-node.txt").read_text(encoding="utf-8")
     pinned = set(re.findall(r"^([A-Za-z0-9-]+)", text, flags=re.MULTILINE))
-    return {name.replace("-", "_").lower() for name in pinned} | {"yarl", "multidict"}  # aiohttp's own types
+    others = {"yarl", "multidict", "nats"}  # aiohttp's own types; what nats-py is imported as
+    return {name.replace("-", "_").lower() for name in pinned} | others
 
 
 def sources(*packages: str) -> Iterator[tuple[str, Path]]:

@@ -1,19 +1,19 @@
 """What a drain must not take from the mesh unasked."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshcore import guards
 from meshcore.capability import Offer
 from meshcore.guards import (
     Blocker,
     BlockerKind,
     Carried,
     Member,
-    blockers,
     carried,
     draining_max,
 )
@@ -23,8 +23,20 @@ EMBED = Carried("llm.embed", 1)
 LLAMA = Carried("llm.chat", 1, "llama3")
 
 
-def member(name: str, *carries: Carried, drains: bool = False, there: bool = True) -> Member:
-    return Member(name=name, drains=drains, there=there, carries=frozenset(carries))
+@dataclass(frozen=True, kw_only=True)
+class Node(Member):
+    """A member and what it could carry."""
+
+    carries: frozenset[Carried]
+
+
+def member(name: str, *carries: Carried, drains: bool = False, there: bool = True) -> Node:
+    return Node(name=name, drains=drains, there=there, carries=frozenset(carries))
+
+
+def blockers(name: str, nodes: Sequence[Node]) -> list[Blocker]:
+    carries = {node.name: node.carries for node in nodes}
+    return guards.blockers(name, nodes, carries=carries.__getitem__)
 
 
 def kinds(found: Sequence[Blocker]) -> list[BlockerKind]:
@@ -68,8 +80,21 @@ def test_another_major_version_stands_in_for_nobody() -> None:
 
 
 @pytest.mark.parametrize("other", [member("b", CHAT, there=False), member("b", CHAT, drains=True)])
-def test_who_is_away_or_drains_stands_in_for_nobody(other: Member) -> None:
+def test_who_is_away_or_drains_stands_in_for_nobody(other: Node) -> None:
     assert BlockerKind.LAST_PROVIDER in kinds(blockers("a", [member("a", CHAT), other]))
+
+
+def test_no_more_nodes_are_looked_into_than_must_be() -> None:
+    asked: list[str] = []
+
+    def carries(name: str) -> frozenset[Carried]:
+        asked.append(name)
+        return frozenset({CHAT})
+
+    nodes = [member("c", drains=True), *map(member, "abde"), member("f", there=False)]
+
+    assert guards.blockers("a", nodes, carries=carries) == []
+    assert asked == ["a", "b"]
 
 
 def test_draining_who_is_away_loses_nothing() -> None:
@@ -134,7 +159,7 @@ def test_an_offer_of_an_unreadable_version_carries_nothing() -> None:
 
 members = st.lists(
     st.builds(
-        Member,
+        Node,
         name=st.sampled_from("abcdef"),
         drains=st.booleans(),
         there=st.booleans(),
@@ -146,22 +171,17 @@ members = st.lists(
 )
 
 
-def serves(nodes: Sequence[Member]) -> frozenset[Carried]:
+def serves(nodes: Sequence[Node]) -> frozenset[Carried]:
     """Return what the mesh serves, told in the plainest way."""
     return frozenset().union(*(each.carries for each in nodes if each.there and not each.drains))
 
 
-def drained(name: str, nodes: Sequence[Member]) -> list[Member]:
-    return [
-        Member(
-            name=each.name, drains=each.drains or each.name == name, there=each.there, carries=each.carries
-        )
-        for each in nodes
-    ]
+def drained(name: str, nodes: Sequence[Node]) -> list[Node]:
+    return [replace(each, drains=True) if each.name == name else each for each in nodes]
 
 
 @given(members)
-def test_a_drain_that_passes_takes_nothing_from_the_mesh(nodes: list[Member]) -> None:
+def test_a_drain_that_passes_takes_nothing_from_the_mesh(nodes: list[Node]) -> None:
     name = nodes[0].name
 
     found = blockers(name, nodes)
@@ -174,7 +194,7 @@ def test_a_drain_that_passes_takes_nothing_from_the_mesh(nodes: list[Member]) ->
 
 @given(members, st.lists(st.sampled_from("abcdef"), max_size=12))
 def test_drains_one_after_the_other_never_pass_the_limit_or_empty_the_mesh(
-    nodes: list[Member], asked: list[str]
+    nodes: list[Node], asked: list[str]
 ) -> None:
     nodes = [replace(each, drains=False) for each in nodes]
     served = serves(nodes)

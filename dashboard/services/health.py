@@ -30,10 +30,10 @@ def apply(*, node: Node, connection_no: int, health: Health, now: datetime) -> b
     health = columns.clean(health)
     said = _said(health)
     with transaction.atomic():
-        before = Node.objects.values(*SHOWN, *LINK).get(pk=node.pk)
-        if before["link__connection_no"] != connection_no or not _write(
-            node, connection_no, health, said, now
-        ):
+        before = Node.objects.values(*SHOWN, *LINK).filter(pk=node.pk).first()
+        if before is None or before["link__connection_no"] != connection_no:
+            return False
+        if not _write(node, connection_no, health, said, now):
             return False
         moved = breakers.update(node=node, reports=health.breakers, full=health.full, now=now)
         keys = _keys(node, before, {**before, **said}, moved, now=now)

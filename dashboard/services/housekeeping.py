@@ -6,14 +6,14 @@ from datetime import datetime
 
 from django.contrib.sessions.models import Session
 
-from dashboard.services import changes, drain, outbox, overrides
+from dashboard.services import audit_refusals, audit_triggers, changes, drain, outbox, overrides
 
 CLEARED_ROWS = 1000  # old sessions deleted in one turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Call `function(now=...)` every so many seconds.
+    """Call `function(now=...)` every so many seconds, and `last(now=...)` once when the process ends.
 
     `of_process`: it is about something that each process has, so a worker can't do it for the others.
     """
@@ -22,6 +22,7 @@ class Job:
     every_seconds: float
     function: Callable[..., object]
     of_process: bool = False
+    last: Callable[..., object] | None = None
 
 
 def clear_sessions(*, now: datetime) -> int:
@@ -39,4 +40,11 @@ JOBS = (
         name="trimming the change feed", every_seconds=10.0, function=changes.trim
     ),  # up to 500 rows a second
     Job(name="clearing old sessions", every_seconds=600.0, function=clear_sessions),
+    Job(
+        name="writing who was refused",
+        every_seconds=10.0,
+        function=audit_refusals.flush,
+        last=audit_refusals.flush_all,
+    ),
+    Job(name="seeing that the audit is guarded", every_seconds=60.0, function=audit_triggers.watch),
 )

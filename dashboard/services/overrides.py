@@ -33,6 +33,7 @@ from meshcore.override import (
 
 __all__ = ["EXPIRES_MAX_SECONDS", "InvalidOverride", "expire", "lift", "put"]
 
+TARGET_MAX_CHARACTERS = 200  # of an audit entry; the key is in the entry itself, whole
 EXPIRES_MAX_SECONDS = 30 * 86_400.0
 AUDITED = {
     Action.FORCE_OPEN: Audited.BREAKER_FORCE_OPEN,
@@ -98,7 +99,7 @@ def lift(
         nodes = [node] if node else _overridden(key)
         done = [_lift(head, each, key, actor, reason, now=now) for each in nodes]
         if not nodes:
-            _record(head, Audited.BREAKER_LIFT, f"breaker:{key}", actor, reason=reason, now=now)
+            _record(head, Audited.BREAKER_LIFT, _everywhere(key), actor, key=key, reason=reason, now=now)
         _publish(nodes, now=now)
     return done
 
@@ -265,10 +266,15 @@ def _plain(override: Override | None) -> dict[str, Any] | None:
 def _refuse(
     node: Node | None, key: str, action: Audited, actor: Actor, why: Exception, *, now: datetime
 ) -> None:
-    target = audit.node_target(node.name) if node else f"breaker:{key}"
+    target = audit.node_target(node.name) if node else _everywhere(key)
     audit.refuse(actor=actor, action=action, target=target, reason=str(why), now=now)
+
+
+def _everywhere(key: str) -> str:
+    """Return how an entry names a breaker of no particular node."""
+    return f"breaker:{key}"[:TARGET_MAX_CHARACTERS]
 
 
 def _publish(nodes: Sequence[Node], *, now: datetime) -> None:
     keys = [f"{kind}:{node.name}" for node in nodes for kind in ("node", "providers")]
-    changes.publish(*keys, "audit", now=now)
+    changes.publish(*keys, "overrides", "audit", now=now)

@@ -1,7 +1,6 @@
-"""The marker's functions and the controller, with real files; the numbers are those of the drain cases."""
+"""The controller, with real files; the numbers are those of the drain cases."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,13 +8,10 @@ from typing import Any
 
 import pytest
 
-from meshcore.aio.boot import boot_epoch
 from meshcore.aio.drain_marker import (
     DrainController,
     clear_drain_request,
     drain_request_path,
-    drain_requested,
-    read_drain_request,
     write_drain_request,
 )
 from meshcore.aio.testing import wait_until
@@ -23,15 +19,7 @@ from meshcore.drain import DrainPolicy, NodeState, WorkKind
 from meshcore.drain_steps import Step, StepName
 from meshcore.frames import Desired, DesiredDrain
 from meshcore.testing import START, ManualClock
-
-
-def write_marker(home: Path, **changes: Any) -> None:
-    content = write_drain_request(home) | changes
-    drain_request_path(home).write_text(json.dumps(content))
-
-
-def ago(seconds: float) -> datetime:
-    return datetime.now(UTC) - timedelta(seconds=seconds)
+from tests.aio.test_marker_file import ago, write_marker
 
 
 class Watched:
@@ -55,92 +43,10 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
         watched.controller.mark_stopped()
 
 
-# Case 23: the marker.
-
-
-def test_without_a_marker_nothing_is_requested(tmp_path: Path) -> None:
-    assert not drain_requested(tmp_path)
-    assert read_drain_request(tmp_path) is None
-    assert drain_request_path(tmp_path) == tmp_path / ".drain_request.json"
-
-
-def test_a_written_marker_is_json_on_disk_and_requests_a_drain(tmp_path: Path) -> None:
-    payload = write_drain_request(tmp_path, principal="nas", reason="update", sticky=True)
-
-    assert json.loads(drain_request_path(tmp_path).read_text()) == payload
-    assert read_drain_request(str(tmp_path)) == payload
-    assert (payload["action"], payload["principal"], payload["sticky"]) == ("drain", "nas", True)
-    assert payload["boot_epoch"] == boot_epoch()
-    assert drain_requested(tmp_path)
-
-
-def test_a_marker_can_be_cleared_once(tmp_path: Path) -> None:
-    write_drain_request(tmp_path)
-
-    assert clear_drain_request(tmp_path)
-    assert not clear_drain_request(tmp_path)
-    assert not drain_requested(tmp_path)
-
-
-def test_a_corrupt_marker_drains(tmp_path: Path) -> None:
-    drain_request_path(tmp_path).write_text("{not valid json")
-
-    assert drain_requested(tmp_path)
-    assert read_drain_request(tmp_path) == {}
-
-
-def test_what_the_disk_refuses_is_logged_and_not_raised(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    drain_request_path(tmp_path).mkdir()
-
-    assert read_drain_request(tmp_path) is None
-    assert not clear_drain_request(tmp_path)
-    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
-
-
-# Cases 27 and 28: what is left over.
-
-
-@pytest.mark.parametrize(
-    ("changes", "requested"),
-    [
-        ({"boot_epoch": "another:1"}, False),
-        ({"boot_epoch": "another:1", "sticky": True}, True),
-        ({"boot_epoch": ""}, True),
-        ({"requested_at": ago(3660).isoformat()}, False),
-        ({"requested_at": ago(3660).isoformat(), "sticky": True}, True),
-        ({"requested_at": ago(3660).replace(tzinfo=None).isoformat()}, False),
-        ({"requested_at": ago(-3660).isoformat()}, True),
-        ({"requested_at": "garbled"}, True),
-        ({"requested_at": None}, True),
-    ],
-)
-def test_a_marker_that_is_left_over_is_ignored(
-    tmp_path: Path, changes: dict[str, Any], requested: bool
-) -> None:
-    write_marker(tmp_path, **changes)
-
-    assert drain_requested(tmp_path) is requested
-
-
-def test_a_stale_marker_is_warned_of_once_and_counts_again_when_rewritten(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_marker(tmp_path, requested_at=ago(3660).isoformat())
-
-    looks = [drain_requested(tmp_path) for _ in range(3)]
-    write_drain_request(tmp_path)
-
-    assert looks == [False, False, False]
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert drain_requested(tmp_path)
-
-
 # Case 24: the states.
 
 
-def test_entering_and_leaving_a_drain_is_said_once(tmp_path: Path) -> None:
+def test_drain_case_24_entering_and_leaving_a_drain_is_said_once(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
 
     for move in (watched.controller.enter, watched.controller.enter, watched.controller.exit):
@@ -150,7 +56,7 @@ def test_entering_and_leaving_a_drain_is_said_once(tmp_path: Path) -> None:
     assert watched.statuses == ["draining", "running"]
 
 
-def test_leaving_a_drain_during_a_shutdown_does_not_resurrect(tmp_path: Path) -> None:
+def test_drain_case_24_leaving_a_drain_during_a_shutdown_does_not_resurrect(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.controller.enter()
     watched.controller.begin_shutdown()
@@ -162,7 +68,7 @@ def test_leaving_a_drain_during_a_shutdown_does_not_resurrect(tmp_path: Path) ->
     assert watched.statuses == said == ["draining", "stopping"]
 
 
-def test_leaving_a_drain_after_the_stop_says_nothing(tmp_path: Path) -> None:
+def test_drain_case_24_leaving_a_drain_after_the_stop_says_nothing(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.controller.enter()
     watched.controller.mark_stopped()
@@ -177,7 +83,7 @@ def test_leaving_a_drain_after_the_stop_says_nothing(tmp_path: Path) -> None:
 # Case 25: the watcher.
 
 
-async def test_the_watcher_follows_the_marker(watched: Watched, tmp_path: Path) -> None:
+async def test_drain_case_25_the_watcher_follows_the_marker(watched: Watched, tmp_path: Path) -> None:
     write_drain_request(tmp_path)
     await wait_until(lambda: watched.controller.draining)
     clear_drain_request(tmp_path)
@@ -186,7 +92,7 @@ async def test_the_watcher_follows_the_marker(watched: Watched, tmp_path: Path) 
     assert watched.statuses == ["draining", "running"]
 
 
-async def test_an_error_in_a_tick_does_not_stop_the_watcher(
+async def test_drain_case_25_an_error_in_a_tick_does_not_stop_the_watcher(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     failures = [RuntimeError("of the listener")]
@@ -261,7 +167,7 @@ async def test_an_unreadable_marker_changes_nothing_and_is_said_once(
 # Case 26: the gate.
 
 
-async def test_work_in_flight_goes_on_and_only_falls_behind_the_gate(
+async def test_drain_case_26_work_in_flight_goes_on_and_only_falls_behind_the_gate(
     watched: Watched, tmp_path: Path
 ) -> None:
     controller = watched.controller
@@ -302,7 +208,7 @@ async def test_quiet_is_when_nothing_is_owned_or_passed_on(tmp_path: Path) -> No
 # Case 27: a restart.
 
 
-def test_a_marker_is_obeyed_with_the_first_look_after_a_restart(tmp_path: Path) -> None:
+def test_drain_case_27_a_marker_is_obeyed_with_the_first_look_after_a_restart(tmp_path: Path) -> None:
     write_drain_request(tmp_path)
     watched = Watched(tmp_path)
 

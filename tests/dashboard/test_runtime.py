@@ -315,6 +315,27 @@ async def test_a_job_runs_again_and_again_and_survives_its_own_faults(
     assert "counting failed" in caplog.text
 
 
+async def test_what_a_job_leaves_for_the_end_is_done_at_the_end_whatever_became_of_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ended: list[datetime] = []
+
+    def fail(*, now: datetime) -> None:
+        raise ValueError("not today")
+
+    def finish(*, now: datetime) -> None:
+        ended.append(now)
+
+    jobs = [
+        Job(name=f"job {last}", every_seconds=60, function=fail, last=last) for last in (None, fail, finish)
+    ]
+    async with runtime.running(now=WallClock(), jobs=jobs):
+        assert ended == []
+
+    assert ended == [NOW]
+    assert "failed" in caplog.text
+
+
 async def test_a_hint_goes_to_the_other_processes_too() -> None:
     layer = get_channel_layer()
     heard = asyncio.Event()

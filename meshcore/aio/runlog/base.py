@@ -22,7 +22,7 @@ class EngineGone(MeshError):
 
 
 class OpenRun(NamedTuple):
-    """A run that may not have ended; `owner` is the instance of the last claim, "" before the first."""
+    """A run that may not have ended; `owner` is the instance of the last claim, "" where that isn't known."""
 
     run_id: str
     owner: str = ""
@@ -50,7 +50,7 @@ class RunLog(Protocol):
         """
 
     def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield (run, record) of all runs from now on.
+        """Yield (run, record) of all runs from now on, but for records that have only chunks.
 
         An empty run id says that some were passed over: the reader looks at all its runs.
         """

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from meshcore.aio.runlog.base import Stored
 from meshcore.run_record import Record
+from meshcore.runs import ChunkEvent
 
 QUEUED_MAX = 1024  # records that wait for one reader, at most 256 MB and mostly 200 kB; beyond it is behind
 LOST = ("", Record(0, "", 0, ()))
@@ -47,10 +48,17 @@ class Hub:
         self._by_run: dict[str, set[_Reader]] = {}
         self._of_all: set[_Reader] = set()
 
+    def wants(self, run_id: str, plain: bool) -> bool:
+        """Return whether anybody would hear of a record of `run_id`; callable from any thread."""
+        return run_id in self._by_run or (bool(self._of_all) and not plain)
+
     def tell(self, run_id: str, record: Record) -> None:
-        """Pass on a new record."""
-        for reader in (*self._by_run.get(run_id, ()), *self._of_all):
+        """Pass on a new record; who follows all runs hears of those with more in them than chunks."""
+        for reader in tuple(self._by_run.get(run_id, ())):
             reader.put(run_id, record)
+        if self._of_all and not all(isinstance(event, ChunkEvent) for event in record.events):
+            for reader in tuple(self._of_all):
+                reader.put(run_id, record)
 
     async def tail(self, run_id: str, after_seq: int, read: Read) -> AsyncGenerator[Record, None]:
         """Yield a run's records behind `after_seq`: first by `read`, then as they come."""
@@ -72,7 +80,7 @@ class Hub:
                     seen = record.last_seq
 
     async def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield every record from now on, `LOST` where some were passed over."""
+        """Yield records with more than chunks in them from now on, `LOST` where some were passed over."""
         with self._listening(self._of_all) as reader:
             while True:
                 await reader.wait()

@@ -52,7 +52,7 @@ class MemoryLog:
         return self._hub.tail(run_id, after_seq, self.read)
 
     def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield the records of all runs from now on."""
+        """Yield what all runs have beside chunks, from now on."""
         return self._hub.feed()
 
     async def open_runs(self) -> Sequence[OpenRun]:

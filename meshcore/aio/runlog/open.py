@@ -11,6 +11,7 @@ from meshcore.errors import ConfigError
 
 MEMORY = "memory:"
 SQLITE = "sqlite:///"
+NATS = "nats://"
 ALLOWED = f"{MEMORY}, {SQLITE}relative/path, {SQLITE}/absolute/path or nats://host:port"
 
 
@@ -21,6 +22,10 @@ async def open_run_log(url: str, *, sync: Sync = Sync.PROCESS, now: UtcNow = utc
     """
     if url == MEMORY:
         return MemoryLog(now=now)
+    if url.startswith(NATS):
+        from meshcore.aio.runlog.jetstream import JetStreamLog  # only who needs NATS loads its client
+
+        return await JetStreamLog.open(url)
     path = url.removeprefix(SQLITE)
     if path not in (url, ""):
         return await SqliteLog.open(Path(path), sync=sync, now=now)

@@ -74,7 +74,7 @@ class SqliteLog:
         return self._hub.tail(run_id, after_seq, self.read)
 
     def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield the records of all runs from now on."""
+        """Yield what all runs have beside chunks, from now on."""
         return self._hub.feed()
 
     async def open_runs(self) -> Sequence[OpenRun]:
@@ -142,7 +142,7 @@ class SqliteLog:
         failing = False
         while True:
             try:
-                for run_id, record in await self._read(self._file.news):
+                for run_id, record in await self._read(self._file.news, self._hub.wants):
                     self._hub.tell(run_id, record)
                 failing = False
             except EngineGone as exc:

@@ -1,7 +1,8 @@
 """The file of an SQLite run log: its tables and statements. Synchronous; one thread writes, one reads.
 
 meta     log_id
-events   a record a row; ids rise in the order of commits, so a reader needs one cursor for all runs
+events   a record a row; ids rise in the order of commits, so a reader needs one cursor for all runs;
+         a plain one has nothing but chunks
 runs     where each run's log ends, whether it is open, who claimed it last: in the records' transaction
 beats    the last sign of life of each instance
 """
@@ -20,8 +21,8 @@ from meshcore.aio.runlog.base import END_KEPT, RETENTION, Conflict, OpenRun, Sto
 from meshcore.config_sections import Sync
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
-from meshcore.run_record import EMPTY, Head, Record, decode
-from meshcore.runs import Claimed, End
+from meshcore.run_record import Head, Record, decode
+from meshcore.runs import ChunkEvent, Claimed, End
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
-    append_id TEXT NOT NULL, record BLOB NOT NULL, UNIQUE (run, seq));
+    append_id TEXT NOT NULL, is_plain INTEGER NOT NULL, record BLOB NOT NULL, UNIQUE (run, seq));
 CREATE TABLE IF NOT EXISTS runs (
     run TEXT PRIMARY KEY, head_seq INTEGER NOT NULL, head_id INTEGER NOT NULL, open INTEGER NOT NULL,
     owner TEXT NOT NULL, ended_at REAL, trimmed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
@@ -46,6 +47,9 @@ CREATE INDEX IF NOT EXISTS runs_ended ON runs (ended_at) WHERE ended_at IS NOT N
 CREATE TABLE IF NOT EXISTS beats (
     node TEXT NOT NULL, instance TEXT NOT NULL, counter INTEGER NOT NULL, PRIMARY KEY (node, instance));
 """
+INSERT = "INSERT INTO events (run, seq, last_seq, append_id, is_plain, record) VALUES (?, ?, ?, ?, ?, ?)"
+MOVE = "UPDATE runs SET head_seq = ?, head_id = ? WHERE run = ? AND head_seq = ? AND head_id = ?"
+NEWS = "SELECT id, run, is_plain, record FROM events WHERE id > ? ORDER BY id LIMIT ?"
 
 Write = Callable[["SqliteFile"], Any]
 """Something to do in a commit that it shares with others; Conflict fails it alone."""
@@ -76,15 +80,23 @@ class SqliteFile:
 
     def append(self, run_id: str, head: Head, record: Record, data: bytes, at: datetime) -> Head:
         """Store a record behind `head`, in a commit; raises Conflict."""
-        found = self._writer.execute("SELECT head_seq, head_id FROM runs WHERE run = ?", [run_id]).fetchone()
-        if head != (Head(*found) if found else EMPTY):
-            raise Conflict(f"{run_id}: the log doesn't end at {head.seq}")
-        row = [run_id, record.first_seq, record.last_seq, record.append_id, data]
-        inserted = self._writer.execute(
-            "INSERT INTO events (run, seq, last_seq, append_id, record) VALUES (?, ?, ?, ?, ?)", row
+        is_plain = all(isinstance(event, ChunkEvent) for event in record.events)
+        row = (run_id, record.first_seq, record.last_seq, record.append_id, is_plain, data)
+        try:
+            id_ = self._writer.execute(INSERT, row).lastrowid or 0
+        except sqlite3.IntegrityError:
+            raise _conflict(run_id, head) from None
+        new = Head(record.last_seq, id_)
+        moved = (
+            self._writer.execute(MOVE, (*new, run_id, *head)).rowcount
+            if head.seq
+            else self._begin(run_id, new)
         )
-        new = Head(record.last_seq, inserted.lastrowid or 0)
-        self._move(run_id, new, record, at)
+        if not moved:
+            self._writer.execute("DELETE FROM events WHERE id = ?", [id_])
+            raise _conflict(run_id, head)
+        if not is_plain:
+            self._note(run_id, record, at)
         return new
 
     def beat(self, beat: Beat) -> None:
@@ -128,19 +140,21 @@ class SqliteFile:
         """Return the last signs of life."""
         return [Beat(*row) for row in self._reader.execute("SELECT node, instance, counter FROM beats")]
 
-    def news(self) -> list[tuple[str, Record]]:
-        """Return the records that were committed since the last look, by whatever process."""
+    def news(self, wanted: Callable[[str, bool], bool]) -> list[tuple[str, Record]]:
+        """Return the records that were committed since the last look, by whatever process.
+
+        `wanted(run, plain)` says of each whether it is worth reading: at most times nobody watches a run.
+        """
         version: int = self._reader.execute("PRAGMA data_version").fetchone()[0]
         if version == self._version:
             return []
-        rows = self._reader.execute(
-            "SELECT id, run, record FROM events WHERE id > ? ORDER BY id LIMIT ?", [self._cursor, NEWS_ROWS]
-        ).fetchall()
+        rows = self._reader.execute(NEWS, [self._cursor, NEWS_ROWS]).fetchall()
         if rows:
             self._cursor = rows[-1][0]
         if len(rows) < NEWS_ROWS:
             self._version = version
-        return [(run_id, record) for _, run_id, data in rows if (record := _read_or_skip(run_id, data))]
+        worth = [(run_id, data) for _, run_id, is_plain, data in rows if wanted(run_id, bool(is_plain))]
+        return [(run_id, record) for run_id, data in worth if (record := _read_or_skip(run_id, data))]
 
     def _result_of(self, write: Write) -> Any:
         try:
@@ -148,17 +162,19 @@ class SqliteFile:
         except Conflict as exc:
             return exc
 
-    def _move(self, run_id: str, head: Head, record: Record, at: datetime) -> None:
-        """Note where a run's log ends now. The first end counts, as it does for whoever folds the log."""
-        owners = [event.instance for event in record.events if isinstance(event, Claimed)]
-        ended = any(isinstance(event, End) for event in record.events)
-        self._writer.execute(
-            "INSERT INTO runs (run, head_seq, head_id, open, owner, ended_at) VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (run) DO UPDATE SET head_seq = excluded.head_seq, head_id = excluded.head_id,"
-            " open = open AND excluded.open, owner = iif(excluded.owner = '', owner, excluded.owner),"
-            " ended_at = coalesce(ended_at, excluded.ended_at)",
-            [run_id, *head, not ended, owners[-1] if owners else "", at.timestamp() if ended else None],
-        )
+    def _begin(self, run_id: str, head: Head) -> int:
+        """Note a run's first record; returns 0 when there was one before."""
+        begun = "INSERT OR IGNORE INTO runs (run, head_seq, head_id, open, owner) VALUES (?, ?, ?, 1, '')"
+        return self._writer.execute(begun, (run_id, *head)).rowcount
+
+    def _note(self, run_id: str, record: Record, at: datetime) -> None:
+        """Note who owns a run, and that it ended. The first end counts, as for whoever folds the log."""
+        for event in record.events:
+            if isinstance(event, Claimed):
+                self._writer.execute("UPDATE runs SET owner = ? WHERE run = ?", [event.instance, run_id])
+            elif isinstance(event, End):
+                ended = "UPDATE runs SET open = 0, ended_at = ? WHERE run = ? AND open"
+                self._writer.execute(ended, [at.timestamp(), run_id])
 
     def _ended(self, condition: str, at: float) -> list[str]:
         found = self._writer.execute(f"SELECT run FROM runs WHERE {condition} LIMIT {TRIM_RUNS}", [at])  # noqa: S608
@@ -179,6 +195,10 @@ class SqliteFile:
             self._writer.execute("ROLLBACK")
             raise
         self._writer.execute("COMMIT")
+
+
+def _conflict(run_id: str, head: Head) -> Conflict:
+    return Conflict(f"{run_id}: the log doesn't end at {head.seq}")
 
 
 def _read_or_skip(run_id: str, data: bytes) -> Record | None:

@@ -11,11 +11,11 @@ import pytest
 
 from meshcore.aio.runlog.base import EngineGone, RunLog
 from meshcore.aio.runlog.sqlite import SqliteLog
-from meshcore.aio.testing import wait_until
+from meshcore.aio.runlog.sqlite_file import INSERT
 from meshcore.config_sections import Sync
 from meshcore.liveness import Beat
 from meshcore.run_record import EMPTY, Record
-from tests.aio.runlog.conformance import OTHER, RUN, Again, Conformance, begun, numbers, take, write
+from tests.aio.runlog.conformance import OTHER, RUN, Again, Conformance, begun, numbers, write
 from tests.test_runs import CREATED, chunk
 
 
@@ -116,17 +116,19 @@ async def test_a_locked_file_is_an_engine_that_is_gone_and_comes_back(log: Sqlit
 async def test_a_record_of_a_newer_version_keeps_no_news_from_others(
     log: SqliteLog, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with aclosing(log.tail(OTHER)) as tail:
-        reading = asyncio.create_task(take(tail, 2))
+    async with aclosing(log.feed()) as feed:
+        coming = asyncio.create_task(anext(feed))
+        await asyncio.sleep(0)  # it listens now
         other = sqlite3.connect(path)
         with other:
-            row = "('new', 1, 1, 'x', '[2,\"x\",1,[{}]]')"
-            other.execute(f"INSERT INTO events (run, seq, last_seq, append_id, record) VALUES {row}")
+            other.execute(INSERT, (RUN, 1, 1, "x", 0, b'[2,"x",1,[{}]]'))
         other.close()
         await begun(log, run=OTHER)
+        async with asyncio.timeout(30):
+            run, record = await coming
 
-        assert numbers(await reading) == [1, 2]
-    await wait_until(lambda: "format 2" in caplog.text)
+    assert (run, numbers([record])) == (OTHER, [1, 2])
+    assert "format 2" in caplog.text
 
 
 async def test_the_file_survives_and_keeps_its_id(path: Path) -> None:

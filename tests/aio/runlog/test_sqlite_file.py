@@ -71,9 +71,32 @@ def test_news_come_once_and_in_pieces(file: SqliteFile, tmp_path: Path) -> None:
     for number in range(NEWS_ROWS + 5):
         append(file, f"run-{number}", EMPTY, CREATED)
 
-    looks = [file.news(), file.news(), file.news()]
+    looks = [file.news(lambda run, plain: True) for _ in range(3)]
 
     assert [len(look) for look in looks] == [NEWS_ROWS, 5, 0]
+
+
+def test_what_nobody_wants_is_not_read(file: SqliteFile) -> None:
+    head = append(file, "one", EMPTY, *STARTED)
+    assert isinstance(head, Head)
+    append(file, "one", head, chunk(1))
+    append(file, "two", EMPTY, CREATED)
+
+    looked = file.news(lambda run, plain: run == "one" and not plain)
+
+    assert [(run, record.events) for run, record in looked] == [("one", tuple(STARTED))]
+
+
+def test_a_late_append_to_a_trimmed_run_conflicts_and_leaves_nothing(file: SqliteFile) -> None:
+    head = append(file, "one", EMPTY, *STARTED)
+    assert isinstance(head, Head)
+    append(file, "one", head, end(3))
+    file.commit([lambda each: each.trim(START + RETENTION + timedelta(seconds=1))])
+
+    results = [append(file, "one", late, CREATED) for late in (EMPTY, Head(1, 1))]
+
+    assert [type(result) for result in results] == [Conflict, Conflict]
+    assert [record.events for record, _ in file.read("one", 0, 10)] == [(end(3),)]
 
 
 def test_so_many_runs_are_trimmed_at_once(file: SqliteFile) -> None:

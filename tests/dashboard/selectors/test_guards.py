@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dashboard.models import DesiredState, Node, NodeLink, ProviderHealth
-from dashboard.selectors.guards import judge
+from dashboard.selectors.guards import MANIFESTS_AT_ONCE, judge
 from dashboard.services import overrides
 from dashboard.services.actor import SYSTEM
 from meshcore.drain import DrainInfo, DrainSource, NodeState
@@ -145,10 +145,21 @@ def test_a_node_that_never_spoke_may_drain(node: Node, now: datetime) -> None:
     assert details(node, now) == []
 
 
-def test_the_number_of_queries_does_not_grow_with_the_nodes(
+def test_what_most_drains_need_is_read_with_four_queries(
     db: None, now: datetime, django_assert_num_queries: Any
 ) -> None:
     nodes = [of(f"node-{n}", now) for n in range(5)]
 
-    with django_assert_num_queries(3):
-        judge(node=nodes[0], now=now)
+    with django_assert_num_queries(4):
+        assert judge(node=nodes[3], now=now) == []
+
+
+def test_what_only_the_last_of_many_serves_is_found(
+    db: None, now: datetime, django_assert_num_queries: Any
+) -> None:
+    nodes = [of(f"node-{n:03}", now, ()) for n in range(MANIFESTS_AT_ONCE + 1)]
+    for node in (nodes[0], nodes[-1]):
+        of(node.name, now)
+
+    with django_assert_num_queries(6):
+        assert judge(node=nodes[0], now=now) == []
