@@ -9,16 +9,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from dashboard.api.base import View
-from dashboard.api.body import LINE, Key, Shape, raw_json
-from dashboard.api.operation import Link, operation, page_of
+from dashboard.api.base import View, node_named
+from dashboard.api.body import LINE, Key, Shape, no_body, raw_json
+from dashboard.api.operation import REASON, Filter, Link, operation, page_of
 from dashboard.api.problems import Problem
 from dashboard.api.serializers import NodeDetailSerializer, NodeSerializer
 from dashboard.models import Action, Node
 from dashboard.selectors import nodes as selector
 from dashboard.selectors.observed import fresh
 from dashboard.services import audit, nodes
-from dashboard.services.nodes import InvalidNode
+from dashboard.services.nodes import InvalidNode, NodeConnected
 from dashboard.services.rights import Right
 from meshcore.clock import utcnow
 
@@ -32,8 +32,9 @@ BODY = Shape(
     },
     example={"id": "laptop"},
 )
-LISTEN = "127.0.0.1:8120"
-UPSTREAM = "http://127.0.0.1:11434/v1"  # both for whoever starts the node to change, as with add_node
+EVEN_CONNECTED = Filter(
+    name="even_connected", says="`true` forgets it also while it is connected.", choices=("true", "false")
+)
 
 
 class NewNodeSerializer(serializers.Serializer[Any]):
@@ -43,6 +44,12 @@ class NewNodeSerializer(serializers.Serializer[Any]):
     community = serializers.CharField(source="node.community")
     token = serializers.CharField(help_text="With it the node dials in; as NODE_TOKEN in its environment.")
     configuration = serializers.CharField(help_text="Its node.toml, to start with and to change.")
+
+
+class ForgottenSerializer(serializers.Serializer[Any]):
+    """A node that is in the mesh no more."""
+
+    id = serializers.CharField(source="name")
 
 
 IT = {"name": "$response.body#/id"}
@@ -82,7 +89,10 @@ class Nodes(View):
             attempt.target = audit.node_target(wanted["id"][:TARGET_MAX_CHARACTERS])
             node, secret = self._add(request, wanted["id"], wanted.get("community", "default"))
         configuration = nodes.configuration(
-            node=node, dashboard_url=settings.MESH_URL.origin, listen=LISTEN, upstream=UPSTREAM
+            node=node,
+            dashboard_url=settings.MESH_URL.origin,
+            listen=nodes.LISTEN,
+            upstream=nodes.UPSTREAM,
         )
         told = NewNodeSerializer({"node": node, "token": secret, "configuration": configuration}).data
         where = reverse("api:node", args=[node.name])
@@ -112,3 +122,25 @@ class OneNode(View):
         if node is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"There is no node {name[:80]!r}.")
         return Response(NodeDetailSerializer(node).data)
+
+    @operation(
+        "node_forget",
+        answers={200: ForgottenSerializer},
+        right=Right.ADMIN,
+        filters=(REASON, EVEN_CONNECTED),
+        refuses={HTTPStatus.CONFLICT: "The node is connected."},
+    )
+    def delete(self, request: Request, name: str) -> Response:
+        """Take the node out of the mesh; its traces, drains and audit entries stay."""
+        node = node_named(name)
+        with self.attempt(request, Action.NODE_FORGET, audit.node_target(name)):
+            query = self.query(request)
+            no_body(request)
+            self._forget(request, node, query["reason"], even_connected=query["even_connected"] == "true")
+        return Response(ForgottenSerializer(node).data)
+
+    def _forget(self, request: Request, node: Node, reason: str, *, even_connected: bool) -> None:
+        try:
+            nodes.forget(node=node, actor=self.actor(request), reason=reason, even_connected=even_connected)
+        except NodeConnected as exc:
+            raise Problem(HTTPStatus.CONFLICT, f"{exc}.", field=EVEN_CONNECTED.name) from exc
