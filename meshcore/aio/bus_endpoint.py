@@ -81,7 +81,7 @@ class BusEndpoint:
             return _error(400, CallError(Code.BAD_REQUEST, str(exc)))
         if request.stream:
             events = _events(self._bus.handle_stream(request, local_only=True))
-            return Answer(content_type=EVENT_STREAM, headers={"Cache-Control": "no-store"}, events=events)
+            return Answer(content_type=EVENT_STREAM, events=events)
         return Answer(body=encode_result(await self._bus.handle_call(request, local_only=True)))
 
     def _unauthorized(self, error: CallError) -> Answer:

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from itertools import count
 
-from aiohttp import web
-
-from meshcore.aio.bus_endpoint import Answer, BusEndpoint
+from meshcore.aio.bus_endpoint import Answer as BusAnswer
+from meshcore.aio.bus_endpoint import BusEndpoint
 from meshcore.aio.drain_marker import DrainController
+from meshcore.aio.gateway.answers import Answer
+from meshcore.aio.gateway.message import Request
 from meshcore.aio.gateway.requests import read_body
-from meshcore.aio.gateway.streams import begin_stream, send
+from meshcore.aio.gateway.routes import Route
+from meshcore.aio.gateway.streams import EventStream
 from meshcore.bus_wire import CALL_PATH, MANIFEST_PATH
 from meshcore.drain import Work, WorkKind
 
@@ -26,15 +28,15 @@ class PeerRoutes:
         self._max_body_bytes = 2 * max_body_bytes + BODY_OVERHEAD_BYTES
         self._numbers = count(1)
 
-    def routes(self) -> Iterable[web.RouteDef]:
+    def routes(self) -> Iterable[Route]:
         """Return the routes."""
-        yield web.post(CALL_PATH, self._call)
-        yield web.get(MANIFEST_PATH, self._manifest)
+        yield Route("POST", CALL_PATH, self._call)
+        yield Route("GET", MANIFEST_PATH, self._manifest)
 
-    async def _manifest(self, http: web.Request) -> web.StreamResponse:
+    async def _manifest(self, http: Request) -> Answer:
         return _whole(await self._endpoint.handle(http.method, http.path, http.headers, b""))
 
-    async def _call(self, http: web.Request) -> web.StreamResponse:
+    async def _call(self, http: Request) -> Answer | None:
         body = await read_body(http, self._max_body_bytes)
         with self._counted() as work:
             answer = await self._endpoint.handle(http.method, http.path, http.headers, body)
@@ -42,11 +44,12 @@ class PeerRoutes:
                 return _whole(answer)
             if work is not None:
                 work.kind = WorkKind.STREAM
-            response = await begin_stream(http, {"Content-Type": answer.content_type, **answer.headers})
+            stream = EventStream(http, answer.headers)
             async with aclosing(answer.events) as events:
                 async for event in events:
-                    await send(http, response, event)
-        return response
+                    await stream.send(event)
+            await stream.send(b"", last=True)
+        return None
 
     @contextmanager
     def _counted(self) -> Iterator[Work | None]:
@@ -61,6 +64,5 @@ class PeerRoutes:
                 work.close()
 
 
-def _whole(answer: Answer) -> web.Response:
-    headers = {"Content-Type": answer.content_type, **answer.headers}
-    return web.Response(body=answer.body, status=answer.status, headers=headers)
+def _whole(answer: BusAnswer) -> Answer:
+    return Answer(answer.body, answer.status, answer.headers, answer.content_type)

@@ -1,41 +1,48 @@
 """Event streams to clients and peers; a client's ends with [DONE] or with one error event."""
 
-import asyncio
-import logging
-
 import msgspec
-from aiohttp import web
 
 from meshcore.aio.bus_stream import BusStream
-from meshcore.aio.gateway.answers import Headers
+from meshcore.aio.gateway.answers import Headers, header_lines
+from meshcore.aio.gateway.message import Request
 from meshcore.errors import CallError
 from meshcore.openai_errors import call_error_body
 from meshcore.openai_wire import DONE_EVENT
 from meshcore.sse import encode
 
-CLIENT_SECONDS = 60.0  # a client that takes nothing for so long is hung up on
-
-logger = logging.getLogger(__name__)
+END_OF_CHUNKS = b"0\r\n\r\n"
 
 
-class _ReadyStream(web.StreamResponse):
-    """A stream whose first events are there: its head goes out with them, in one system call."""
+class EventStream:
+    """An answer that goes out as it comes; its head goes with its first events, in one system call."""
 
-    _send_headers_immediately = False
+    def __init__(self, request: Request, headers: Headers) -> None:
+        self._request = request
+        self._is_chunked = not request.is_http_1_0  # else the end of the connection is that of the stream
+        coding = "Transfer-Encoding: chunked\r\n" if self._is_chunked else ""
+        lines = (
+            f"Content-Type: text/event-stream\r\nCache-Control: no-store\r\n{coding}{header_lines(headers)}"
+        )
+        self._head = request.channel.head(request, 200, lines)
+
+    async def send(self, events: bytes, *, last: bool = False) -> None:
+        """Send events, with the end of the stream behind the last ones.
+
+        ConnectionError when the client is gone, or is hung up on because it takes nothing.
+        """
+        data, self._head = self._head, b""
+        if not self._is_chunked:
+            data += events
+        elif events:
+            data += b"%x\r\n%b\r\n" % (len(events), events)
+        if last and self._is_chunked:
+            data += END_OF_CHUNKS
+        await self._request.channel.write(data)
 
 
-async def begin_stream(
-    request: web.Request, headers: Headers, kind: type[web.StreamResponse] = web.StreamResponse
-) -> web.StreamResponse:
-    """Send the head of an event stream."""
-    response = kind(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", **headers})
-    await response.prepare(request)
-    return response
-
-
-async def answer_stream(request: web.Request, stream: BusStream, headers: Headers) -> web.StreamResponse:
+async def answer_stream(request: Request, stream: BusStream, headers: Headers) -> None:
     """Send a committed stream to its client, each chunk's data exactly as its provider sent it."""
-    response = await begin_stream(request, headers, _ReadyStream)
+    answer = EventStream(request, headers)
     waiting: list[
         bytes
     ] = []  # chunks that came together are sent together: a system call costs more than a chunk
@@ -43,28 +50,9 @@ async def answer_stream(request: web.Request, stream: BusStream, headers: Header
         async for chunk in stream:
             waiting.append(encode(chunk.data))
             if not chunk.more:
-                await send(request, response, b"".join(waiting))
+                await answer.send(b"".join(waiting))
                 waiting.clear()
         waiting.append(DONE_EVENT)
     except CallError as exc:
         waiting.append(encode(msgspec.json.encode(call_error_body(exc))))
-    await send(request, response, b"".join(waiting), last=True)
-    return response
-
-
-async def send(
-    request: web.Request, response: web.StreamResponse, events: bytes, *, last: bool = False
-) -> None:
-    """Send events, with the end of the stream behind the last ones.
-
-    ConnectionError when the client is gone, or is hung up on because it takes nothing.
-    """
-    write = response.write_eof if last else response.write
-    try:
-        async with asyncio.timeout(CLIENT_SECONDS):
-            await write(events)
-    except TimeoutError:
-        logger.info("hung up on a client that took nothing for %.0f s", CLIENT_SECONDS)
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionResetError("the client took nothing") from None
+    await answer.send(b"".join(waiting), last=True)
