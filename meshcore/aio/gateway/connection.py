@@ -18,7 +18,8 @@ from collections.abc import Callable
 import httptools
 
 from meshcore.aio.gateway.answers import Answer, Dateline, Handler, answer_to, refusal, status_line
-from meshcore.aio.gateway.message import Body, Fields, Headers, Request
+from meshcore.aio.gateway.message import Body, Request
+from meshcore.aio.http_fields import READ_BUFFER, Fields, Headers
 
 HEADER_MAX_BYTES = 16 << 10  # of one header or the request line; a longer one is answered 400
 HEADERS_MAX = 100
@@ -35,7 +36,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 logger = logging.getLogger(__name__)
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Hands requests to `handler` and sends what it answers.
 
     It is in `connections` from its begin until nothing of it is left. What the parser can't read is refused
@@ -83,12 +84,15 @@ class Connection(asyncio.Protocol):
         else:
             self._task.cancel()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return READ_BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self._is_last:
             return
-        self._unread_bytes += len(data)
+        self._unread_bytes += nbytes
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(READ_BUFFER[:nbytes])
             if self._unread_bytes > HEADER_MAX_BYTES:
                 raise ValueError("a header is too long")
         except (
@@ -104,7 +108,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._room.set()
 
-    # What the parser calls; what it is raised reaches `data_received`
+    # What the parser calls; what it is raised reaches `buffer_updated`
 
     def on_message_begin(self) -> None:
         self._fields, self._target, self._body = {}, b"", None

@@ -1,37 +1,13 @@
 """What a client sends: the head of a request, and its body as it comes."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-Fields = dict[bytes, bytes]
-"""Header fields by their names in lower case; of several alike the first."""
+from meshcore.aio.http_fields import Headers
 
 AHEAD_MAX_BYTES = 64 << 10  # of a body that nobody asked for yet; then its client has to wait
-
-
-class Headers(Mapping[str, str]):
-    """A request's header fields, looked up whatever the case of their names."""
-
-    __slots__ = ("_fields",)
-
-    def __init__(self, fields: Fields) -> None:
-        self._fields = fields
-
-    def __getitem__(self, name: str) -> str:
-        return self._fields[name.lower().encode()].decode("latin-1").strip()
-
-    def __iter__(self) -> Iterator[str]:
-        return (name.decode("latin-1") for name in self._fields)
-
-    def __len__(self) -> int:
-        return len(self._fields)
-
-    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]  # headers are texts
-        """Return a field's value."""
-        value = self._fields.get(name.lower().encode())
-        return default if value is None else value.decode("latin-1").strip()
 
 
 class BodyTooLarge(Exception):

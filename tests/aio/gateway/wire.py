@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from meshcore.aio.gateway.message import Body, Headers, Request
+from meshcore.aio.gateway.message import Body, Request
+from meshcore.aio.http_fields import Headers
 
 
 async def raw(url: str, request: bytes) -> bytes:
