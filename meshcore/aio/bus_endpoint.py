@@ -98,8 +98,12 @@ async def _events(stream: BusStream) -> AsyncGenerator[bytes, None]:
     async with stream:
         yield ACCEPTED
         try:
-            async for chunk in stream:
-                yield sse.encode(chunk.data)
+            while chunks := await stream.read():
+                events = sse.encode_all([chunk.data for chunk in chunks])
+                if stream.is_over:
+                    yield events + done_event()
+                    return
+                yield events
         except CallError as exc:
             yield error_event(exc)
         else:

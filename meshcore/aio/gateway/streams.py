@@ -8,7 +8,7 @@ from meshcore.aio.gateway.message import Request
 from meshcore.errors import CallError
 from meshcore.openai_errors import call_error_body
 from meshcore.openai_wire import DONE_EVENT
-from meshcore.sse import encode
+from meshcore.sse import encode, encode_all
 
 END_OF_CHUNKS = b"0\r\n\r\n"
 
@@ -43,16 +43,15 @@ class EventStream:
 async def answer_stream(request: Request, stream: BusStream, headers: Headers) -> None:
     """Send a committed stream to its client, each chunk's data exactly as its provider sent it."""
     answer = EventStream(request, headers)
-    waiting: list[
-        bytes
-    ] = []  # chunks that came together are sent together: a system call costs more than a chunk
+    events = b""
     try:
-        async for chunk in stream:
-            waiting.append(encode(chunk.data))
-            if not chunk.more:
-                await answer.send(b"".join(waiting))
-                waiting.clear()
-        waiting.append(DONE_EVENT)
+        while chunks := await stream.read():
+            events = encode_all([chunk.data for chunk in chunks])
+            if stream.is_over:
+                break
+            await answer.send(events)
+            events = b""
+        events += DONE_EVENT
     except CallError as exc:
-        waiting.append(encode(msgspec.json.encode(call_error_body(exc))))
-    await answer.send(b"".join(waiting), last=True)
+        events += encode(msgspec.json.encode(call_error_body(exc)))
+    await answer.send(events, last=True)
