@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 import httptools
 
@@ -67,8 +68,7 @@ class Connection(asyncio.BufferedProtocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is what a server makes
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         address = transport.get_extra_info("peername")
         self._remote: str | None = address[0] if isinstance(address, tuple) else None
         self._connections.add(self)

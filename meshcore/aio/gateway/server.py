@@ -8,7 +8,7 @@ from meshcore.aio.gateway.connection import Connection
 from meshcore.aio.gateway.operator_routes import OperatorRoutes
 from meshcore.aio.gateway.peer_routes import PeerRoutes
 from meshcore.aio.gateway.routes import Routes
-from meshcore.clock import UtcNow, utcnow
+from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 
 BACKLOG = 1024  # connections that wait to be accepted: all of `max_streams` may come in one burst
 STOP_SECONDS = 1.0  # for answers in flight when the server stops; the node has waited for them before
@@ -23,10 +23,11 @@ class Gateway:
         peers: PeerRoutes,
         operators: OperatorRoutes,
         *,
+        clock: Clock = monotonic,
         utcnow: UtcNow = utcnow,
     ) -> None:
         self._routes = Routes([*clients.routes(), *peers.routes(), *operators.routes()])
-        self._dateline = Dateline(utcnow)
+        self._dateline = Dateline(clock, utcnow)
         self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
 

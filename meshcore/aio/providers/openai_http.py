@@ -138,8 +138,9 @@ class OpenAiProvider:
                 answer = await self._post(operation, data, call)
             try:
                 while not reader.done:
-                    async with asyncio.timeout_at(patience.until):
-                        data = await answer.read_any()
+                    if not (data := answer.read_now()):  # a timer only where something is waited for
+                        async with asyncio.timeout_at(patience.until):
+                            data = await answer.read_any()
                     for chunk in reader.feed(data) if data else reader.close():
                         yield chunk
                         patience.saw(chunk)
