@@ -18,13 +18,13 @@ def _ours() -> Loop:
     from meshcore.aio.health import ProviderHealthCache
     from meshcore.breaker import Outcome, Permit
 
-    cache = ProviderHealthCache()
+    cache, success = ProviderHealthCache(), Outcome.SUCCESS
 
     async def permits(times: int) -> None:
         for _ in range(times):
             permit = cache.try_acquire("provider")
             if isinstance(permit, Permit):
-                cache.release(permit, Outcome.SUCCESS)
+                cache.release(permit, success)
 
     return permits
 

@@ -5,6 +5,7 @@ from typing import Any, cast
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Model, QuerySet
@@ -214,7 +215,10 @@ class People(UserAdmin):  # type: ignore[type-arg]
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Save a user's groups, then audit all of it, in the admin's one transaction."""
         super().save_related(request, form, formsets, change)
-        people.finish(form.opened, user=form.instance, actor=_actor(request))
+        try:
+            people.finish(form.opened, user=form.instance, actor=_actor(request))
+        except people.AdminNeeded as exc:
+            raise PermissionDenied(str(exc)) from exc
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         """Set another's password and audit that it is new."""

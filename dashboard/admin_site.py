@@ -14,12 +14,16 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from dashboard.models import Action
-from dashboard.services import actor, audit, people
+from dashboard.services import accounts, actor, audit, people
 from meshcore.clock import utcnow
 
 
 class AuditedAdmin(AdminSite):
     """The site on which `dashboard.admin` registers."""
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Return whether the person may come in; a password that others know has to be changed first."""
+        return super().has_permission(request) and accounts.PASSWORD_DUE not in request.session
 
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

@@ -1,14 +1,16 @@
 """System checks: the audit trail is guarded by the database, and no setting opens a door by accident."""
 
+import stat
 from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Info, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.db import connections
 
 from dashboard.models import AuditEntry
+from dashboard.secrets import OTHERS
 from dashboard.services import audit_triggers
 
 
@@ -30,6 +32,30 @@ def check_settings(**_: Any) -> list[CheckMessage]:
                 "Passwords and tokens cross the network in the clear (MESH_ALLOW_PLAIN_HTTP).",
                 hint="Put TLS in front and set MESH_URL to its https:// address.",
                 id="meshboard.W001",
+            )
+        )
+    return found
+
+
+@register(Tags.security, deploy=True)
+def check_deployment(**_: Any) -> list[CheckMessage]:
+    """Say what an installation that others reach should have besides."""
+    found: list[CheckMessage] = []
+    if stat.S_IMODE(settings.VAR_DIR.stat().st_mode) & OTHERS:
+        found.append(
+            CheckWarning(
+                f"Others on this machine can read {settings.VAR_DIR}: its database holds sessions.",
+                hint=f"Run `chmod 700 {settings.VAR_DIR}`.",
+                id="meshboard.W002",
+            )
+        )
+    if settings.MESH_URL.secure and not settings.MESH_TRUSTED_PROXIES:
+        found.append(
+            Info(
+                "No proxy is trusted, so everybody has the address of the one that speaks https for us: "
+                "in the audit, for the login throttle, for the networks of tokens.",
+                hint="Set MESH_TRUSTED_PROXIES to its address, as 127.0.0.1 or 10.0.0.0/8.",
+                id="meshboard.I001",
             )
         )
     return found

@@ -3,44 +3,84 @@
     page "fleet"        cells of every node, the verdict, the totals, the notices
     page "node:<name>"  the cells of that node's own page
     page "providers"    the breakers of every node that has a column, and what each row amounts to
+    page "drains"       the drains that are on, and those of the newest page
 
 The pages include the same templates, so a pushed cell is byte for byte the cell of a fresh page, but for the
-attribute that makes htmx swap it. Nothing here knows who looks.
+attribute that makes htmx swap it. Nothing here knows who looks. A cell that can't be rendered says so in its
+place: what stood there before would be taken for the present.
 """
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString, mark_safe
 
-from dashboard.selectors import matrix, nodes, traffic, verdict
+from dashboard.selectors import drain_list, drain_record, matrix, nodes, traffic, verdict
 from dashboard.selectors.matrix import Matrix
 from dashboard.selectors.nodes import Gathered, NodeNow
 from dashboard.selectors.shortlist import Column
 
+logger = logging.getLogger(__name__)
+
 FLEET = "fleet"
 NODE_PAGE = "node:"
 PROVIDERS = "providers"
+DRAINS = "drains"
 HEARD = "heard"  # no change of the feed: the ages of all nodes, for whoever refreshes them by the clock
 OOB = mark_safe(' hx-swap-oob="true"')
 
 FLEET_CELLS = ("verdict", "totals", "notices")
 ROW_CELLS = ("state", "going", "heard", "flight", "rate", "errors", "times", "spark")
 TRAFFIC_CELLS = ("rate", "errors", "times", "spark")
-NODE_CELLS = ("state", "heard", "figures", "drain", "breakers", "facts")
+NODE_CELLS = ("state", "heard", "problems", "figures", "drain", "breakers", "facts")
 
 MATRIX = "matrix_cells.html"
 PROVIDER_CELLS = ("finding", "rest", "strip", "error", "policy")
 PEER_CELLS = ("finding", "rest")
+
+DRAIN = "drain_cells.html"
+DRAIN_CELLS = ("standing", "left", "outcome")
+
+
+class Sheet:
+    """The cells of one push, in order; what can't be rendered says so, and the log has how many and why."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._cells: list[SafeString] = []
+        self._faults: list[Exception] = []
+
+    def cell(self, name: str, context: Mapping[str, Any], *names: str, template: str = "cells.html") -> None:
+        """Add the cell `name`; its id is made of that and `names`."""
+        context = {"now": self._now, **context, "oob": OOB}
+        try:
+            self._cells.append(render_to_string(f"{template}#{name}", context))
+        except Exception as exc:
+            self._faults.append(exc)
+            self._cells.append(render_to_string("cells.html#broken", {"id": [name, *names], "oob": OOB}))
+
+    def rows(self, names: Iterable[str], rows: Iterable[NodeNow | Column], **more: Any) -> None:
+        """Add cells of nodes."""
+        names = tuple(names)
+        for row in rows:
+            for name in names:
+                self.cell(name, {"row": row, **more}, row.name)
+
+    def text(self) -> str:
+        """Return all cells."""
+        if self._faults:
+            logger.error("%d cells can't be rendered", len(self._faults), exc_info=self._faults[0])
+        return "".join(self._cells)
 
 
 def pages_of(key: str) -> tuple[str, ...]:
     """Return the pages with cells that a change of `key` may alter; "node:" stands for every node's page."""
     kind, _, name = key.partition(":")
     if kind == "node" and name:
-        return (FLEET, NODE_PAGE + name)
+        return (FLEET, NODE_PAGE + name, DRAINS)
     if kind == "providers" and name:  # also said when a node falls silent, or is heard again
         return (FLEET, NODE_PAGE + name, PROVIDERS)
     pages = {"nodes": (FLEET,), "traces": (FLEET, NODE_PAGE), HEARD: (FLEET, NODE_PAGE, PROVIDERS)}
@@ -51,20 +91,34 @@ def render(page: str, key: str, now: datetime) -> str:
     """Return the cells of `page` that a change of `key` may alter, as out-of-band swaps, or ""."""
     if page not in pages_of(key) and not (page.startswith(NODE_PAGE) and NODE_PAGE in pages_of(key)):
         return ""
+    sheet = Sheet(now)
     if page == PROVIDERS:
-        return _providers(key, now)
-    return _fleet(key, now) if page == FLEET else _node(page, key, now)
+        _providers(sheet, key, now)
+    elif page == DRAINS:
+        _drains(sheet, now, node=key.partition(":")[2])
+    elif page == FLEET:
+        _fleet(sheet, key, now)
+    else:
+        _node(sheet, page, key, now)
+    return sheet.text()
 
 
 def render_all(page: str, now: datetime) -> str:
     """Return every cell of `page`, as out-of-band swaps; "" for a page that has none."""
+    if page not in (FLEET, PROVIDERS, DRAINS):
+        return render(page, page, now)
+    sheet = Sheet(now)
     if page == FLEET:
         mesh = nodes.gather(now=now)
-        return _page_cells(mesh) + _cells(ROW_CELLS, mesh.nodes, now)
-    if page == PROVIDERS:
+        _page_cells(sheet, mesh)
+        sheet.rows(ROW_CELLS, mesh.nodes)
+    elif page == PROVIDERS:
         found = matrix.read(now=now)
-        return _matrix(found) + _cells(("heard",), found.providers.columns, now)
-    return render(page, page, now)
+        _matrix(sheet, found)
+        sheet.rows(("heard",), found.providers.columns)
+    else:
+        _drains(sheet, now)
+    return sheet.text()
 
 
 def fleet_context(mesh: Gathered) -> dict[str, Any]:
@@ -90,6 +144,7 @@ def node_context(mesh: Gathered, row: NodeNow) -> dict[str, Any]:
         "now": mesh.now,
         "health_seconds": mesh.health_seconds,
         "row": row,
+        "present": drain_record.present(node=row.node),
         "by_provider": readings.by_provider(),
     }
 
@@ -104,49 +159,57 @@ def matrix_context(found: Matrix) -> dict[str, Any]:
     }
 
 
-def _fleet(key: str, now: datetime) -> str:
+def _fleet(sheet: Sheet, key: str, now: datetime) -> None:
     mesh = nodes.gather(now=now)
     if key == HEARD:
-        return _cells(("heard",), mesh.nodes, now)
-    if key == "traces":
-        return _page_cells(mesh) + _cells(TRAFFIC_CELLS, mesh.nodes, now)
+        sheet.rows(("heard",), mesh.nodes)
+        return
+    _page_cells(sheet, mesh)
     row = mesh.named(key.partition(":")[2])
-    return _page_cells(mesh) + _cells(ROW_CELLS, [row] if row else [], now)
+    if key == "traces":
+        sheet.rows(TRAFFIC_CELLS, mesh.nodes)
+    elif row is not None:
+        sheet.rows(ROW_CELLS, [row])
 
 
-def _node(page: str, key: str, now: datetime) -> str:
+def _node(sheet: Sheet, page: str, key: str, now: datetime) -> None:
     row = nodes.gather(now=now).named(page.removeprefix(NODE_PAGE))
-    wanted = {HEARD: ("heard",), "traces": ("figures",)}.get(key, NODE_CELLS)
-    return _cells(wanted, [row] if row else [], now)
+    some = {HEARD: ("heard",), "traces": ("figures",)}.get(key)
+    if row is not None and some:
+        sheet.rows(some, [row])
+    elif row is not None:
+        sheet.rows(NODE_CELLS, [row], present=drain_record.present(node=row.node))
 
 
-def _providers(key: str, now: datetime) -> str:
+def _providers(sheet: Sheet, key: str, now: datetime) -> None:
     found = matrix.read(now=now)
     if key == HEARD:
-        return _cells(("heard",), found.providers.columns, now)
-    return _matrix(found, node=key.partition(":")[2])
+        sheet.rows(("heard",), found.providers.columns)
+    else:
+        _matrix(sheet, found, node=key.partition(":")[2])
 
 
-def _matrix(found: Matrix, *, node: str = "") -> str:
-    """Return the breakers of one node or of all, and what all rows amount to."""
+def _matrix(sheet: Sheet, found: Matrix, *, node: str = "") -> None:
+    """Add the breakers of one node or of all, and what all rows amount to."""
     context = matrix_context(found)
-    parts = [_cell("verdict", context), _cell("tally", context, MATRIX)]
+    sheet.cell("verdict", context)
+    sheet.cell("tally", context, template=MATRIX)
     for table, names in ((found.providers, PROVIDER_CELLS), (found.peers, PEER_CELLS)):
-        parts += [_cell("breaker", {"cell": cell, "now": found.now}, MATRIX) for cell in table.cells(node)]
+        for cell in table.cells(node):
+            sheet.cell("breaker", {"cell": cell}, cell.column.name, cell.key, template=MATRIX)
         for row in table.rows:
-            told = {"row": row, "table": table, "now": found.now}
-            parts += [_cell(name, told, MATRIX) for name in names]
-    return "".join(parts)
+            for name in names:
+                if name != "rest" or table.more_columns:
+                    sheet.cell(name, {"row": row, "table": table}, row.key, template=MATRIX)
 
 
-def _page_cells(mesh: Gathered) -> str:
+def _drains(sheet: Sheet, now: datetime, *, node: str = "") -> None:
+    for each in drain_list.live(now=now, node=node):
+        for name in DRAIN_CELLS:
+            sheet.cell(name, {"each": each}, str(each.drain.pk), template=DRAIN)
+
+
+def _page_cells(sheet: Sheet, mesh: Gathered) -> None:
     context = fleet_context(mesh)
-    return "".join(_cell(name, context) for name in FLEET_CELLS)
-
-
-def _cells(names: Iterable[str], rows: Iterable[NodeNow | Column], now: datetime) -> str:
-    return "".join(_cell(name, {"row": row, "now": now}) for row in rows for name in names)
-
-
-def _cell(name: str, context: dict[str, Any], template: str = "cells.html") -> SafeString:
-    return render_to_string(f"{template}#{name}", {**context, "oob": OOB})
+    for name in FLEET_CELLS:
+        sheet.cell(name, context)

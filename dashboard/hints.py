@@ -1,14 +1,16 @@
 """Hints: "something was committed, look now".
 
 A hint carries no state: the change feed in the database is the truth and is read once a second anyway
-(decision D5), so a hint that is lost costs a second and nothing else. `wake` may be called from any thread,
-after commit; in a process without a runtime, such as a management command, it does nothing.
+(decision D5), so a hint that is lost costs a second and nothing else: that holds for one, and for hours in
+which the channel layer is away. `wake` may be called from any thread, after commit; in a process without a
+runtime, such as a management command, it does nothing.
 """
 
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 GROUP = "meshboard.changes"
 RENEW_SECONDS = 3600.0  # a layer forgets a member of a group after a day
+RETRY_SECONDS = 1.0  # between two tries to hear others; as often as the change feed is read anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +56,60 @@ def wake(*keys: str) -> None:
 
 
 class Relay:
-    """Carries hints between processes over the channel layer."""
+    """Carries hints between processes over the channel layer; says once that it can't, and when it can."""
 
     def __init__(
-        self, layer: Any, on_hint: Callable[[], None], *, renew_seconds: float = RENEW_SECONDS
+        self,
+        layer: Any,
+        on_hint: Callable[[], None],
+        *,
+        renew_seconds: float = RENEW_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._layer = layer
         self._on_hint = on_hint
         self._renew_seconds = renew_seconds
+        self._retry_seconds = retry_seconds
         self._sender = uuid.uuid4().hex
+        self._cut_off = False
 
     async def announce(self) -> None:
-        """Tell the other processes."""
-        await self._layer.group_send(GROUP, {"type": "changes.hint", "sender": self._sender})
+        """Tell the other processes; where the layer doesn't answer they find out by themselves."""
+        await self._carried(self._layer.group_send(GROUP, {"type": "changes.hint", "sender": self._sender}))
 
     async def run(self) -> None:
         """Hear the other processes, until cancelled."""
+        while True:
+            if not await self._carried(self._hear()):
+                await asyncio.sleep(self._retry_seconds)
+
+    async def _hear(self) -> None:
+        """Pass hints on until the membership wants renewal, under a new name: some layers forget the old."""
         channel = await self._layer.new_channel()
         try:
-            while True:
-                await self._layer.group_add(GROUP, channel)
-                await self._hear(channel)
+            await self._layer.group_add(GROUP, channel)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._renew_seconds):
+                    await self._pass_on(channel)
         finally:
             await self._layer.group_discard(GROUP, channel)
 
-    async def _hear(self, channel: str) -> None:
-        """Pass hints on until the membership wants renewal."""
+    async def _pass_on(self, channel: str) -> None:
+        while True:
+            message = await self._layer.receive(channel)
+            if message.get("sender") != self._sender:
+                self._on_hint()
+
+    async def _carried(self, step: Awaitable[None]) -> bool:
+        """Return whether the layer did what it was asked; any error means that it is away."""
         try:
-            async with asyncio.timeout(self._renew_seconds):
-                while True:
-                    message = await self._layer.receive(channel)
-                    if message.get("sender") != self._sender:
-                        self._on_hint()
-        except TimeoutError:
-            return
+            await step
+        except Exception as exc:
+            if not self._cut_off:
+                logger.error("no hints from and to other processes: %s: %s", type(exc).__name__, exc)
+            self._cut_off = True
+            return False
+        if self._cut_off:
+            logger.info("hints from and to other processes again")
+        self._cut_off = False
+        return True

@@ -3,34 +3,29 @@
     commit -> hint (or once a second) -> reader: changes behind the cursor -> callbacks, on the loop
     clock  -> looks of all nodes, once a second: what crossed into stale is announced without a write
 
-Threads of their own for ingest, for control writes and for reading and rendering, because everything that
-Django and Channels run through `database_sync_to_async` shares one thread. `serve` starts the runtime before
-it listens and stops it after the last socket; tests use `running()`.
+Ingest, control writes, and reading and rendering have a lane each. `serve` starts the runtime before it
+listens and stops it after the last socket; the one of `worker` only does jobs and passes on its hints; tests
+use `running()`.
 """
 
 import asyncio
 import logging
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from channels.layers import get_channel_layer
-from django.db import Error as DatabaseError
-from django.db import connections
 
 from dashboard import hints
+from dashboard.lanes import Lane
+from dashboard.lanes import LaneFull as LaneFull  # who calls a lane knows the runtime alone
 from dashboard.selectors import changes, peers
 from dashboard.selectors.presence import health_seconds
 from dashboard.services.housekeeping import JOBS, Job
 from meshcore.clock import UtcNow, utcnow
 
 logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 POLL_SECONDS = 1.0  # the change feed is read at least this often, hints or not (decision D5)
 HEARD = "heard"  # the key under which the ages of all nodes are announced; in no row of the feed
@@ -39,61 +34,9 @@ PEERS = "peers"  # the key under which it is announced that nodes may know other
 PEERS_SECONDS = 0.5  # between two looks at who there is: of 1 000 nodes 40 ms, and many come at once
 PEERS_POLL_SECONDS = 10.0  # looked at so often even when nothing was heard: a look may have failed
 READ_ROWS = 500  # changes read at once; under 2 ms on SQLite
-MAX_WAITING = 1000  # calls waiting for one lane; all that call are bounded, so more is a fault and is refused
-CLOSE_SECONDS = 2.0  # what a lane was given may take this long to finish at the end; serve exits within 5 s
 
 OnChange = Callable[[Sequence[int], Sequence[str]], None]
 """Called on the loop with the ids and the keys of changes, in order; an id of 0: only time has passed."""
-
-
-class LaneFull(RuntimeError):
-    """More calls wait for a lane than ever should."""
-
-
-class Lane:
-    """Threads for one purpose; each keeps its own database connection open between calls."""
-
-    def __init__(self, name: str, *, threads: int, max_waiting: int = MAX_WAITING) -> None:
-        self.name = name
-        self._threads = threads
-        self._max_waiting = max_waiting
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self.waiting = 0
-
-    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return `function(...)`, called in a thread of this lane; raises LaneFull, and what it raises."""
-        if self.waiting >= self._max_waiting:
-            raise LaneFull(f"{self.waiting} calls wait for {self.name}: no more than {self._max_waiting} may")
-        self.waiting += 1
-        try:
-            call = partial(_call, function, *args, **kwargs)
-            return await asyncio.get_running_loop().run_in_executor(self._executor, call)
-        finally:
-            self.waiting -= 1
-
-    async def close(self) -> None:
-        """Let what is waiting finish, and close the threads' connections."""
-        barrier = threading.Barrier(self._threads)  # holds each thread until all came by, so none comes twice
-        leave = asyncio.get_running_loop().run_in_executor
-        leaving = [leave(self._executor, _leave, barrier) for _ in range(self._threads)]
-        _, busy = await asyncio.wait(leaving, timeout=CLOSE_SECONDS)
-        if busy:
-            logger.error("%s is still busy after %s s and is left behind", self.name, CLOSE_SECONDS)
-        self._executor.shutdown(wait=not busy)
-
-
-def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    try:
-        return function(*args, **kwargs)
-    except DatabaseError:
-        connections.close_all()  # it may be broken; the next call opens a new one
-        raise
-
-
-def _leave(barrier: threading.Barrier) -> None:
-    connections.close_all()
-    with suppress(threading.BrokenBarrierError):  # the other thread is busy; `close` says so
-        barrier.wait(CLOSE_SECONDS / 2)
 
 
 class Runtime:
@@ -106,11 +49,13 @@ class Runtime:
         poll_seconds: float = POLL_SECONDS,
         heard_seconds: float = HEARD_SECONDS,
         jobs: Sequence[Job] = JOBS,
+        serving: bool = True,
     ) -> None:
         self._now = now
         self._poll_seconds = poll_seconds
         self._heard_seconds = heard_seconds
         self._jobs = jobs
+        self._serving = serving
         self._ingest = Lane("ingest", threads=1)
         self._control = Lane("control", threads=1)
         self._render = Lane("render", threads=2)
@@ -136,14 +81,18 @@ class Runtime:
 
     async def start(self) -> None:
         """Begin at the present end of the change feed; raises what the database raises."""
+        loops = [self._tell_others(), *(self._repeat(job) for job in self._jobs)]
+        if self._serving:
+            await self._look_around()
+            loops += [self._read_changes(), self._watch_looks(), self._tell_ages(), self._keep_directory()]
+            loops += [self._relay.run()]
+        self._stop_listening = hints.listen(self._on_hint)
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+
+    async def _look_around(self) -> None:
         self.cursor = await self.in_render(changes.latest_id)
         self._looks = await self.in_render(changes.looks, now=self._now())
         self.directory = await self.in_render(peers.read, self.directory, now=self._now())
-        self._stop_listening = hints.listen(self._on_hint)
-        loops = [self._read_changes(), self._watch_looks(), self._tell_ages(), self._tell_others()]
-        loops += [self._keep_directory(), self._relay.run()]
-        loops += [self._repeat(job) for job in self._jobs]
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
 
     async def stop(self) -> None:
         """End the clockwork, let the threads finish what they were given, close their connections."""
@@ -151,6 +100,9 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for job in self._jobs:
+            if job.last is not None:
+                await _survive(job.name, self.in_control(partial(job.last, now=self._now())))
         await asyncio.gather(*(lane.close() for lane in self.lanes))
 
     @property
@@ -234,7 +186,7 @@ class Runtime:
         while True:
             await self._tell.wait()
             self._tell.clear()
-            await _survive("passing on a hint", self._relay.announce())
+            await self._relay.announce()
 
     async def _repeat(self, job: Job) -> None:
         while True:

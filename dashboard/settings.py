@@ -9,6 +9,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+from dashboard import engines
 from dashboard.secrets import MeshUrl, networks, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -43,6 +44,7 @@ INSTALLED_APPS = [  # without Daphne: as an app it would put its `runserver` bes
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "dashboard.edge.host.only_our_names",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -69,19 +71,8 @@ TEMPLATES = [
         },
     }
 ]
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": VAR_DIR / "meshboard.sqlite3",
-        "TEST": {"NAME": os.environ.get("MESH_TEST_DATABASE", VAR_DIR / "test.sqlite3")},
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 5,  # seconds to wait for the write lock; every write here is far shorter
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;",
-        },
-    }
-}
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+DATABASES = {"default": engines.database(os.environ.get("DATABASE_URL", ""), folder=VAR_DIR)}
+CHANNEL_LAYERS = {"default": engines.channel_layer(os.environ.get("CHANNEL_LAYER_URL", ""))}
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -92,11 +83,16 @@ AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # an office behind one address isn't locked out by one
 AXES_RESET_ON_SUCCESS = True
-AXES_LOCKOUT_TEMPLATE = "locked.html"
-AXES_CLIENT_IP_CALLABLE = "dashboard.edge.address.of_request"
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # the page says when it ends, and its row stays small
+AXES_LOCKOUT_CALLABLE = "dashboard.web.login.locked"
+AXES_CLIENT_IP_CALLABLE = "dashboard.edge.address.of_login"
 AXES_DISABLE_ACCESS_LOG = True  # the audit has who signed in
 AXES_VERBOSE = False
+AXES_ENABLE_ADMIN = (
+    False  # it would let rows be deleted, and the audit not know; `manage.py axes_reset` unlocks
+)
 LOGIN_URL = "/login/"
+CSRF_FAILURE_VIEW = "dashboard.web.refused.foreign_form"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/login/"
 
@@ -148,6 +144,7 @@ LOGGING = {
     "loggers": {
         "django": {"level": "INFO", "handlers": [], "propagate": True},
         "django.request": {"level": "ERROR"},  # a 404 is the client's matter
+        "django.security": {"level": "CRITICAL"},  # and a 400 or 403, too, as often as they come
         "daphne": {"level": "WARNING"},
         "twisted": {"level": "ERROR"},  # below that it tells of every client that left without a goodbye
         "axes": {"level": "WARNING"},
@@ -155,7 +152,17 @@ LOGGING = {
 }
 
 REST_FRAMEWORK = {
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "dashboard.api.openapi.Documented",
     "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,  # ?format= is a parameter that nobody knows, like any other
 }
-SPECTACULAR_SETTINGS = {"TITLE": "Meshboard", "VERSION": "1", "SERVE_INCLUDE_SCHEMA": False}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Meshboard",
+    "VERSION": "1",
+    "DESCRIPTION": "The control room of a mesh of LLM gateway nodes. docs/api.md tells how to begin.",
+    "OAS_VERSION": "3.1.0",  # may name the scopes of a bearer token with each operation
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "POSTPROCESSING_HOOKS": [],  # enums stay where they are used, under no names that somebody must make up
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "SERVERS": [{"url": "/", "description": "this dashboard"}],
+}

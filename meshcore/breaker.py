@@ -46,6 +46,7 @@ __all__ = [
 TRANSITIONS_MAX = 64  # not yet taken; a shell takes them after every verb, beyond it the oldest is dropped
 REFUSING = frozenset({BreakerState.OPEN, BreakerState.FORCED_OPEN})
 _NEVER: Final = float("inf")
+_SUCCESS: Final = Outcome.SUCCESS  # Python 3.11 takes longer to look up a member than to give a permit
 
 
 class _Override(msgspec.Struct, frozen=True):
@@ -64,9 +65,10 @@ class Breaker:
         self._permits_out = 0
         self._cooling_until = 0.0
         self._override: _Override | None = None
+        self._plain = True  # nothing stands in the way of a call, and time alone can't change that
         self._announced = BreakerState.CLOSED
         self._since = clock()
-        self._transitions: deque[Transition] = deque(maxlen=TRANSITIONS_MAX)
+        self.transitions: deque[Transition] = deque(maxlen=TRANSITIONS_MAX)  # not yet taken
 
     @property
     def permits_out(self) -> int:
@@ -83,7 +85,7 @@ class Breaker:
 
     def refusal(self) -> Refusal | None:
         """Return why `try_acquire` would refuse now, or None."""
-        return None if self._is_plain() else self._refusal_at(self._clock())
+        return None if self._plain else self._refusal_at(self._clock())
 
     def reading(self) -> Reading:
         """Return what is known of the circuit, as of the last verb."""
@@ -127,12 +129,12 @@ class Breaker:
         now = self._clock()
         expiry = now + self.policy.permit_seconds if expires_at is None else expires_at
         trial = False
-        if not self._is_plain():
+        if not self._plain:
             self._settle(now)
             if (refusal := self._refusal_at(now)) is not None:
                 return refusal
             trial = self._circuit.tripped and self._override is None
-        permit = Permit(self, self._circuit.generation, expiry, trial)
+        permit = Permit(self, self._circuit.generation, expiry, self._announced, trial)
         if trial:
             self._circuit.trial = permit
         self._permits_out += 1
@@ -144,14 +146,14 @@ class Breaker:
             raise IllegalMove("released", "release")
         permit.released = True
         self._permits_out -= 1
-        now = self._clock()
-        self._settle(now)
-        circuit = self._circuit
+        now, circuit = self._clock(), self._circuit
+        if not self._plain:
+            self._settle(now)
         if permit.generation != circuit.generation:
             return
         if permit is circuit.trial:
             circuit.trial = None
-        if outcome is Outcome.SUCCESS:
+        if outcome is _SUCCESS:
             if circuit.succeed(now):
                 self._announce(now, "call succeeded", Evidence.TRAFFIC)
         elif outcome is Outcome.FAILURE:
@@ -194,6 +196,7 @@ class Breaker:
         wanted = self.policy.cooling_seconds if seconds is None else max(seconds, 0.0)
         until = self._clock() + min(wanted, self.policy.cooling_max_seconds)
         self._cooling_until = max(self._cooling_until, until)
+        self._plain = False
 
     def force_open(self, *, actor: str, reason: str, seconds: float | None = None) -> None:
         """Refuse everything for `seconds`, or until reset."""
@@ -206,7 +209,7 @@ class Breaker:
     def reset(self, *, actor: str, reason: str) -> None:
         """Close, and forget failures, cooling and override; results of permits given before don't count."""
         now = self._settled_now()
-        if self._is_plain() and not self._circuit.is_suspect():
+        if self._plain and not self._circuit.is_suspect():
             return
         self._override = None
         self._cooling_until = 0.0
@@ -223,19 +226,11 @@ class Breaker:
         """Let time do its part up to now, so that its transitions can be taken."""
         self._settled_now()
 
-    def has_transitions(self) -> bool:
-        """Return whether there is anything to take."""
-        return bool(self._transitions)
-
     def take_transitions(self) -> list[Transition]:
         """Return the transitions since the last taking, oldest first."""
-        taken = list(self._transitions)
-        self._transitions.clear()
+        taken = list(self.transitions)
+        self.transitions.clear()
         return taken
-
-    def _is_plain(self) -> bool:
-        """Return whether nothing stands in the way of a call and time alone can't change that."""
-        return not (self._circuit.tripped or self._override or self._cooling_until)
 
     def _state_at(self, now: float) -> BreakerState:
         if self._override is not None and now < self._override.until:
@@ -258,7 +253,7 @@ class Breaker:
         return now
 
     def _settle(self, now: float) -> None:
-        if self._is_plain():
+        if self._plain:
             return
         if self._cooling_until <= now:
             self._cooling_until = 0.0
@@ -269,20 +264,25 @@ class Breaker:
             self._announce(failed_at, "trial expired", Evidence.TRAFFIC)
         if self._circuit.tripped and self._circuit.open_until <= now:
             self._announce(self._circuit.open_until, "backoff over", Evidence.TIME)
+        self._note_plain()
 
     def _force(self, state: BreakerState, actor: str, reason: str, seconds: float | None) -> None:
         now = self._settled_now()
         self._override = _Override(state, _NEVER if seconds is None else now + seconds)
         self._announce(now, reason, Evidence.OPERATOR, actor)
 
+    def _note_plain(self) -> None:
+        self._plain = not (self._circuit.tripped or self._override or self._cooling_until)
+
     def _announce(self, at: float, reason: str, evidence: Evidence, actor: str = "") -> None:
         """Note a transition when the visible state is another than the last one noted."""
+        self._note_plain()
         before, after = self._announced, self._state_at(at)
         if after is before:
             return
         self._announced = after
         self._since = max(at, self._since)  # an override may have hidden when the window ended
-        self._transitions.append(
+        self.transitions.append(
             Transition(
                 key=self.key,
                 from_state=before,

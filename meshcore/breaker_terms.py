@@ -70,6 +70,7 @@ class Permit(msgspec.Struct, eq=False):
     breaker: "Breaker"
     generation: int
     expires_at: float  # an overdue trial counts as failed
+    before: BreakerState  # visible when it was asked for
     trial: bool = False
     released: bool = False
     wide: "Permit | None" = None  # the permit of the whole provider, when this one is of one of its models

@@ -8,8 +8,9 @@ import msgspec
 
 from meshcore.drain import DrainInfo, DrainSource
 from meshcore.errors import FrameError
-from meshcore.frames import Desired
+from meshcore.frames import FRAME_MAX_BYTES, Desired
 
+CONTENT_MAX_BYTES = FRAME_MAX_BYTES - (16 << 10)  # of a whole state; what is left is for the frame around it
 UNREADABLE = Desired(generation=-1)
 """Stands for a stored state that can't be read: any order of the dashboard is newer."""
 
@@ -35,6 +36,7 @@ def drain_asked(held: Desired) -> DrainInfo | None:
         by=held.drain.by,
         reason=held.drain.reason,
         deadline_at=held.drain.deadline_at,
+        force=held.drain.force,
         sticky=held.drain.sticky,
     )
 

@@ -5,18 +5,35 @@
     any ──begin_shutdown──▶ stopping ──mark_stopped──▶ stopped          a shutdown wins over everything
 
 A drain is reversible and touches no work in flight: it closes the gate, so that work can only end. `drained`
-is what the readout says of a draining node without work; it is no state of the machine.
+is what the readout says of a draining node without work; it is no state of the machine. Only a drain that
+says `force` ends work itself, once its deadline is over.
 """
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 
 import msgspec
 
 from meshcore.clock import Clock, UtcNow
+from meshcore.work_ledger import ACTIVE_WORK_MAX, ActiveWork, InFlight, Work, WorkKind, WorkLedger
+
+__all__ = [
+    "ACTIVE_WORK_MAX",
+    "CLOSING",
+    "ActiveWork",
+    "DrainInfo",
+    "DrainMachine",
+    "DrainPolicy",
+    "DrainSource",
+    "InFlight",
+    "NodeState",
+    "Readout",
+    "Work",
+    "WorkKind",
+    "WorkLedger",
+]
 
 
 class NodeState(enum.StrEnum):
@@ -30,6 +47,7 @@ class NodeState(enum.StrEnum):
     STOPPED = "stopped"
 
 
+_NEVER = float("inf")
 CLOSING = frozenset({NodeState.DRAINING, NodeState.STOPPING, NodeState.STOPPED})
 """States in which work in flight can only fall, so that the node may become safe to stop."""
 
@@ -50,35 +68,16 @@ class DrainInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: str = ""
     reason: str = ""
     deadline_at: datetime | None = None
-    deadline_exceeded: bool = False
+    deadline_exceeded: bool = False  # there was work at the deadline, and without `force` it goes on
+    force: bool = False  # what is left at the deadline is ended
     sticky: bool = False
 
 
-class InFlight(msgspec.Struct, frozen=True, kw_only=True):
-    """Work that this node owns; `total` is the sum of the four, `at_start` the total when the gate closed."""
-
-    runs: int = 0
-    calls: int = 0
-    streams: int = 0
-    reserved: int = 0
-    total: int = 0
-    at_start: int = 0
-
-
-class ActiveWork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One piece of work that a drain waits for; `kind` is call, stream or run."""
-
-    id: str
-    kind: str
-    age_seconds: float
-    provider: str = ""
-
-
-ACTIVE_WORK_MAX = 20  # entries in a readout; the counts are complete, the list is for people
-
-
 class Readout(msgspec.Struct, frozen=True, kw_only=True):
-    """What the node says of its own state; the only source of `drained`."""
+    """What the node says of its own state; the only source of `drained`.
+
+    `problems` are sentences for people: what of its orders the node couldn't take, and holds to former ones.
+    """
 
     state: NodeState
     accepting: bool
@@ -88,109 +87,7 @@ class Readout(msgspec.Struct, frozen=True, kw_only=True):
     safe_to_stop: bool = False
     active_work: tuple[ActiveWork, ...] = ()
     observed_generation: int = 0
-
-
-class WorkKind(enum.StrEnum):
-    """What a piece of work is; `RESERVED` until its request is understood."""
-
-    RESERVED = "reserved"
-    CALL = "call"
-    STREAM = "stream"
-    RUN = "run"
-
-
-class Work:
-    """One piece of admitted work; `kind` and `provider` may be set while it goes on."""
-
-    __slots__ = ("_end", "kind", "provider", "since", "work_id")
-
-    def __init__(self, work_id: str, kind: WorkKind, since: float, end: Callable[["Work"], None]) -> None:
-        self.work_id = work_id
-        self.kind = kind
-        self.provider = ""
-        self.since = since  # monotonic seconds
-        self._end = end
-
-    def close(self) -> None:
-        """Count this work out when it has ended; doing so again changes nothing."""
-        self._end(self)
-
-
-class WorkLedger:
-    """Counts the work that this node owns, and the calls that it merely passes on to peers (`edge`).
-
-    `on_quiet` is called whenever either of the two falls to zero: a drain may be over.
-    """
-
-    def __init__(self, *, clock: Clock, utcnow: UtcNow, on_quiet: Callable[[], None] = lambda: None) -> None:
-        self._clock = clock
-        self._utcnow = utcnow
-        self._owned: dict[Work, None] = {}  # in order of admission
-        self._edge: dict[Work, None] = {}
-        self._idle_since = utcnow()
-        self.on_quiet = on_quiet
-
-    def admit(self, kind: WorkKind, work_id: str) -> Work:
-        """Count new work in; call it right behind the gate's check, without an await between."""
-        work = Work(work_id, kind, self._clock(), self._end_owned)
-        self._owned[work] = None
-        return work
-
-    def edge(self, work_id: str = "") -> Work:
-        """Count in a call that a peer's gateway will own."""
-        work = Work(work_id, WorkKind.CALL, self._clock(), self._end_edge)
-        self._edge[work] = None
-        return work
-
-    @property
-    def total(self) -> int:
-        """How much work this node owns."""
-        return len(self._owned)
-
-    @property
-    def edge_count(self) -> int:
-        """How many calls are being passed on."""
-        return len(self._edge)
-
-    @property
-    def idle_since(self) -> datetime | None:
-        """Since when there is no owned work, or None while there is some."""
-        return None if self._owned else self._idle_since
-
-    def in_flight(self, *, at_start: int = 0) -> InFlight:
-        """Return the counts by kind."""
-        kinds = [work.kind for work in self._owned]
-        return InFlight(
-            runs=kinds.count(WorkKind.RUN),
-            calls=kinds.count(WorkKind.CALL),
-            streams=kinds.count(WorkKind.STREAM),
-            reserved=kinds.count(WorkKind.RESERVED),
-            total=len(kinds),
-            at_start=at_start,
-        )
-
-    def active_work(self) -> tuple[ActiveWork, ...]:
-        """Return the oldest pieces of work, at most `ACTIVE_WORK_MAX`."""
-        now = self._clock()
-        return tuple(
-            ActiveWork(id=work.work_id, kind=work.kind, age_seconds=now - work.since, provider=work.provider)
-            for work in islice(self._owned, ACTIVE_WORK_MAX)
-        )
-
-    def _end_owned(self, work: Work) -> None:
-        if work not in self._owned:
-            return
-        del self._owned[work]
-        if not self._owned:
-            self._idle_since = self._utcnow()
-            self.on_quiet()
-
-    def _end_edge(self, work: Work) -> None:
-        if work not in self._edge:
-            return
-        del self._edge[work]
-        if not self._edge:
-            self.on_quiet()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,15 +172,25 @@ class DrainMachine:
 
     def edge_open(self) -> bool:
         """Return whether a draining node still passes new calls on to peers."""
-        if self.state() is not NodeState.DRAINING or self._closed_at is None:
+        if self.state() is not NodeState.DRAINING or self._closed_at is None or self.forces():
             return False
         return self._clock() - self._closed_at < self._policy.edge_grace_seconds
 
-    def next_deadline(self) -> float | None:
-        """Return when the state changes by time alone, in the clock's seconds, or None."""
-        return self._join_until if self.state() is NodeState.JOINING else None
+    def forces(self) -> bool:
+        """Return whether work that is left must end now: a drain with `force` is past its deadline.
 
-    def readout(self, *, observed_generation: int = 0) -> Readout:
+        One whose deadline is its beginning is past it whatever the clocks of node and dashboard say.
+        """
+        return any(self._seconds_to_force(ask) <= 0 for ask in self._asks if ask.force)
+
+    def next_deadline(self) -> float | None:
+        """Return when something changes by time alone, in the clock's seconds, or None."""
+        moments = [self._join_until] if self.state() is NodeState.JOINING else []
+        waits = (self._seconds_to_force(ask) for ask in self._asks if ask.force)
+        moments += [self._clock() + seconds for seconds in waits if 0 < seconds < _NEVER]
+        return min(moments, default=None)
+
+    def readout(self, *, observed_generation: int = 0, problems: tuple[str, ...] = ()) -> Readout:
         """Return what the node says of itself now."""
         state, total, edge = self.state(), self._ledger.total, self._ledger.edge_count
         closing = state in CLOSING
@@ -296,11 +203,19 @@ class DrainMachine:
             safe_to_stop=closing and total == 0 and edge == 0,
             active_work=self._ledger.active_work() if closing else (),
             observed_generation=observed_generation,
+            problems=problems,
         )
+
+    def _seconds_to_force(self, ask: DrainInfo) -> float:
+        if ask.deadline_at is None:
+            return _NEVER
+        if ask.since is not None and ask.deadline_at <= ask.since:
+            return 0.0
+        return (ask.deadline_at - self._utcnow()).total_seconds()
 
     def _drain(self) -> DrainInfo:
         shown = self._asks[0]
-        if shown.deadline_at is None:
+        if shown.deadline_at is None or shown.force:
             return shown
         over = (self._ledger.idle_since or self._utcnow()) >= shown.deadline_at
         return msgspec.structs.replace(shown, deadline_exceeded=over)

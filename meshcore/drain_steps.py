@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from meshcore.drain import DrainInfo, DrainSource, NodeState, Readout
+from meshcore.drain import DrainInfo, DrainSource, NodeState, Readout, Work
+from meshcore.errors import DRAIN_FORCED
 
 
 class StepName(enum.StrEnum):
@@ -17,6 +18,7 @@ class StepName(enum.StrEnum):
     DRAINED = "drained"
     SAFE_TO_STOP = "safe_to_stop"
     DEADLINE_EXCEEDED = "deadline_exceeded"
+    FORCED = "forced"
     GATE_OPENED = "gate_opened"
 
 
@@ -43,6 +45,18 @@ def steps_between(before: Readout, after: Readout) -> list[Step]:
         )
         for name in _names(before, after)
     ]
+
+
+def forced(work: Work, after: Readout) -> Step:
+    """Return the end of work that a forced drain didn't wait for; `after` counts it no more."""
+    doer = f" on {work.provider}" if work.provider else ""
+    return Step(
+        step=StepName.FORCED,
+        generation=after.drain.generation if after.drain else after.observed_generation,
+        in_flight=after.in_flight.total,
+        edge=after.edge,
+        detail=f"{work.kind} {work.work_id}{doer}: {DRAIN_FORCED}",
+    )
 
 
 def _last_generation(before: Readout, after: Readout) -> int:

@@ -2,6 +2,7 @@
 
     MeshError
     ├── CallError        a call failed: code, message, and what the caller may do next
+    │   ├── DrainForced      a drain ended the call, because its deadline was over
     │   └── ExchangeError    the exchange with a peer failed, before or instead of its answer
     ├── AlreadyRunning   another process holds the folder: names it
     ├── ConfigError      the settings are wrong: names the key, the value and what is allowed
@@ -147,6 +148,17 @@ class CallError(MeshError):
         if self.retry_after_seconds is not None:
             result["retry_after_ms"] = round(self.retry_after_seconds * 1000)
         return result
+
+
+DRAIN_FORCED = "drain_forced"
+
+
+class DrainForced(CallError):
+    """The node ended the call: its drain was past the deadline. Says nothing against any provider."""
+
+    def __init__(self, node_id: str) -> None:
+        super().__init__(Code.DRAINING, f"{node_id} is draining and its deadline is over: {DRAIN_FORCED}")
+        self.reason = DRAIN_FORCED
 
 
 class ExchangeError(CallError):

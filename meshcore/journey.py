@@ -19,6 +19,7 @@ from meshcore.routing import Choice, Question, Ranked, nobody
 from meshcore.splice import Begun, continuation, way_to_continue
 from meshcore.trace import Attempt, Candidate, Reason, RoutingTrace, Splice, Why
 
+_LOCAL, _SCORE = Why.LOCAL, Why.SCORE  # looked up once, which in Python 3.11 is slow
 BREAKER_REASONS = frozenset({Reason.BREAKER_OPEN, Reason.HALF_OPEN_BUSY, Reason.COOLING, Reason.FORCED_OPEN})
 
 
@@ -30,41 +31,37 @@ class Break(NamedTuple):
     error: CallError
 
 
-class Journey:
-    """The record of a call; `started` and `deadline` are monotonic seconds, `started_at` is aware UTC."""
+class Journey(msgspec.Struct, eq=False):
+    """The record of a call, begun with its first six fields; `started` and `deadline` are monotonic seconds,
+    `started_at` is aware UTC.
+    """
 
-    def __init__(
-        self,
-        request: RouteRequest,
-        *,
-        node_id: str,
-        started: float,
-        started_at: datetime,
-        deadline: float,
-        local_only: bool,
-        walk: Walk | None = None,
-    ) -> None:
-        self.request = request
-        self.node_id = node_id
-        self.params = request.params()
-        self.started = started
-        self.started_at = started_at
-        self.deadline = deadline
-        self.local_only = local_only
-        self.walk = walk  # along the chain of the alias that was asked for
-        self.stays: Entry | None = None  # where its session sits, when that may be tried
-        self.tried: list[Entry] = []
-        self.attempts: list[Attempt] = []
-        self.model_served = ""  # by the answer's own word; else the attempt's
-        self.tokens_in: int | None = None
-        self.tokens_out: int | None = None
-        self._first_look: Choice | None = None
-        self._refused: list[Candidate] = []
-        self._first_error: CallError | None = None
-        self._answer: Attempt | None = None  # the last one that answered, be it only with a stream's begin
-        self._ttft_ms: float | None = None  # of the first one that began a stream, after the call's start
-        self._break: Break | None = None
-        self._splices: list[Splice] = []
+    request: RouteRequest
+    node_id: str
+    started: float
+    started_at: datetime
+    deadline: float
+    local_only: bool
+    params: dict[str, Any] = {}
+    model_asked: str = ""
+    walk: Walk | None = None  # along the chain of the alias that was asked for
+    stays: Entry | None = None  # where its session sits, when that may be tried
+    tried: list[Entry] = []
+    attempts: list[Attempt] = []
+    model_served: str = ""  # by the answer's own word; else the attempt's
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    _ranking: list[Ranked] | None = None  # of the first look
+    _refused: list[Candidate] = []
+    _first_error: CallError | None = None
+    _answer: Attempt | None = None  # the last one that answered, be it only with a stream's begin
+    _ttft_ms: float | None = None  # of the first one that began a stream, after the call's start
+    _break: Break | None = None
+    _splices: tuple[Splice, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.params = self.request.params()
+        self.model_asked = asked_model(self.params)
 
     def question(self, *, draining: bool) -> Question:
         """Return what to ask of routing for the next attempt."""
@@ -90,17 +87,22 @@ class Journey:
             self.walk.trying(entry, model)
 
     def request_to(self, entry: Entry, model: str) -> RouteRequest:
-        """Return what to ask `entry`, which serves `model`: the call itself, or the rest of its answer."""
-        if self._break is None:
-            return self._asked_of(entry, model)
-        params, provider = entry.descriptor.params, entry.descriptor.provider
-        how = way_to_continue(params)
-        return continuation(self.request, self._break.begun, provider=provider, model=model, how=how)
+        """Return what to ask `entry`, which serves `model`: the call itself, the model in the place of its
+        alias, or the rest of its answer.
+        """
+        request = self.request
+        if self._break is not None:
+            provider, how = entry.descriptor.provider, way_to_continue(entry.descriptor.params)
+            return continuation(request, self._break.begun, provider=provider, model=model, how=how)
+        if self.walk is None:
+            return request
+        params = self.walk.params(self.params, entry, model)
+        return msgspec.structs.replace(request, body={**request.body, "params": params})
 
     def saw(self, choice: Choice) -> None:
         """Remember a look at the candidates: the first ranking, and every refusal once."""
-        if self._first_look is None:
-            self._first_look = choice
+        if self._ranking is None:
+            self._ranking = choice.ordered
             self._refused.extend(choice.refused)
             return
         for candidate in choice.refused:
@@ -140,13 +142,13 @@ class Journey:
             to_provider=entry.descriptor.provider,
             reason=str(error.code),
         )
-        self._splices.append(splice)
+        self._splices += (splice,)
 
     def surfaced(self, question: Question) -> CallError:
         """Return the error to surface now that nothing more is tried, with everything that was."""
         if self._break is not None:
             return self.broken(self._break.error, "no other provider can")
-        if self._first_look is None:
+        if self._ranking is None:
             return CallError(Code.TIMEOUT, "the call's deadline passed before anybody was asked")
         if self._first_error is not None:
             return self._explained(self._first_error)
@@ -170,32 +172,27 @@ class Journey:
 
     def trace(self, *, now: float, error: CallError | None = None) -> RoutingTrace:
         """Return the call's trace, finished at the monotonic moment `now`."""
-        last = self._answer or (self.attempts[-1] if self.attempts else None)
-        return RoutingTrace(
-            trace_id=self.request.trace_id,
-            capability=self.request.capability,
+        request, answer = self.request, self._answer
+        last = answer or (self.attempts[-1] if self.attempts else None)
+        trace = RoutingTrace(
+            trace_id=request.trace_id,
+            capability=request.capability,
             started_at=self.started_at,
-            caller=self.request.caller,
-            alias=self.walk.alias if self.walk is not None else "",
-            model_asked=asked_model(self.params),
-            model_served=self._served(),
+            caller=request.caller,
+            model_asked=self.model_asked,
+            model_served=self.model_served or (answer.model if answer is not None else ""),
             duration_ms=(now - self.started) * 1000,
-            ttft_ms=self._ttft_ms,
             tokens_in=self.tokens_in,
             tokens_out=self.tokens_out,
-            stream=self.request.stream,
             inbound=self.local_only,
-            outcome="ok" if error is None else "error",
-            code="" if error is None else str(error.code),
-            message="" if error is None else error.message,
             routed_via=self.routed_via(),
             provider=last.provider if last is not None else "",
             why=self._why(),
             candidates=self._candidates(),
             attempts=tuple(self.attempts),
-            splices=tuple(self._splices),
-            alias_skips=self.walk.skipped(served=error is None) if self.walk is not None else (),
-        )
+        )  # Python passes up to 15 names on the stack, more in a dictionary, which takes five times as long
+        rest = self._seldom(error)
+        return msgspec.structs.replace(trace, **rest) if rest else trace
 
     def cancelled(self) -> CallError:
         """Return the error that stands in the trace of a call that its caller gave up."""
@@ -220,15 +217,21 @@ class Journey:
         if self._ttft_ms is None and attempt.ttft_ms is not None:
             self._ttft_ms = attempt.started_ms + attempt.ttft_ms
 
-    def _served(self) -> str:
-        return self.model_served or (self._answer.model if self._answer is not None else "")
-
-    def _asked_of(self, entry: Entry, model: str) -> RouteRequest:
-        """Return the call itself; where an alias led, the model has taken its place."""
-        if self.walk is None:
-            return self.request
-        params = self.walk.params(self.params, entry, model)
-        return msgspec.structs.replace(self.request, body={**self.request.body, "params": params})
+    def _seldom(self, error: CallError | None) -> dict[str, Any]:
+        """Return the fields of a trace that a plain call which went well leaves at their defaults."""
+        fields: dict[str, Any] = {}
+        if self.request.stream:
+            fields["stream"] = True
+        if self._ttft_ms is not None:
+            fields["ttft_ms"] = self._ttft_ms
+        if self._splices:
+            fields["splices"] = self._splices
+        if self.walk is not None:
+            fields["alias"] = self.walk.alias
+            fields["alias_skips"] = self.walk.skipped(served=error is None)
+        if error is not None:
+            fields |= {"outcome": "error", "code": str(error.code), "message": error.message}
+        return fields
 
     def _explained(self, error: CallError) -> CallError:
         return CallError(
@@ -240,23 +243,24 @@ class Journey:
         )
 
     def _why(self) -> Why:
-        if len(self.tried) > 1:
+        tried = self.tried
+        if len(tried) > 1:
             return Why.FAILOVER
-        if self.tried and self.tried[0] is self.stays:
-            return Why.STICKY
-        if self.tried and self.walk is not None:
-            return Why.ALIAS
-        if self.tried and not self.tried[0].is_local:
-            own_reasons = {candidate.reason for candidate in self._refused if candidate.node == self.node_id}
-            if Reason.DRAINING in own_reasons:
-                return Why.DRAIN
-            if own_reasons & BREAKER_REASONS:
-                return Why.BREAKER
-        ranking = self._ranking()
-        return Why.LOCAL if ranking and ranking[0].group == 0 else Why.SCORE
+        if tried:
+            if tried[0] is self.stays:
+                return Why.STICKY
+            if self.walk is not None:
+                return Why.ALIAS
+            if not tried[0].is_local and (why := self._why_away()) is not None:
+                return why
+        return _LOCAL if self._ranking and self._ranking[0].group == 0 else _SCORE
 
-    def _ranking(self) -> list[Ranked]:
-        return self._first_look.ordered if self._first_look is not None else []
+    def _why_away(self) -> Why | None:
+        """Return what kept the call from this node's own providers, if it was kept."""
+        own_reasons = {candidate.reason for candidate in self._refused if candidate.node == self.node_id}
+        if Reason.DRAINING in own_reasons:
+            return Why.DRAIN
+        return Why.BREAKER if own_reasons & BREAKER_REASONS else None
 
     def _candidates(self) -> tuple[Candidate, ...]:
         ranked = [
@@ -267,7 +271,7 @@ class Journey:
                 rank=n,
                 score=r.score,
             )
-            for n, r in enumerate(self._ranking(), 1)
+            for n, r in enumerate(self._ranking or (), 1)
         ]
         return (*ranked, *self._refused)
 

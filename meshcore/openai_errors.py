@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from meshcore.errors import CallError, Code, http_status
+from meshcore.errors import CallError, Code, DrainForced, http_status
 
 MESSAGE_MAX_CHARS = 500  # of an upstream's words that are passed on
 RETRY_AFTER_MAX_SECONDS = 600.0  # whoever asks for more is asked again then (bus-and-breaker §2, "Cooling")
@@ -43,6 +43,8 @@ def call_error_body(error: CallError) -> dict[str, Any]:
     code = str(Code.NODE_DRAINING if error.code == Code.DRAINING else error.code)
     param = error.param if isinstance(error, BadRequest) else None
     body = error_body(code, error.message, status=http_status(error.code), param=param)
+    if isinstance(error, DrainForced):
+        body["error"]["reason"] = error.reason
     if error.attempts:
         body["error"]["attempts"] = error.attempts
     if error.refused:

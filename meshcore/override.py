@@ -16,6 +16,8 @@ from msgspec import Meta
 from meshcore.errors import FrameError
 
 OVERRIDES_MAX = 1000  # of one node: far above providers × models × peers that anyone overrides
+KEY_MAX_CHARACTERS = 330  # provider, slash, model
+RESET_SECONDS = 600.0  # a reset is for nodes that hear of it so soon; a later one would surprise
 LIFTED = "no longer wanted"
 
 
@@ -33,7 +35,7 @@ class Override(msgspec.Struct, frozen=True, kw_only=True):
     `expires_at` None lasts until it is no longer wanted; `at` tells a second reset from the first.
     """
 
-    key: Annotated[str, Meta(min_length=1, max_length=330)]
+    key: Annotated[str, Meta(min_length=1, max_length=KEY_MAX_CHARACTERS)]
     action: Action
     actor: Annotated[str, Meta(max_length=200)] = ""
     reason: Annotated[str, Meta(max_length=1000)] = ""
@@ -72,6 +74,24 @@ def _parse(place: int, raw: Mapping[str, Any]) -> Override:
         return msgspec.convert(raw, Override)
     except msgspec.ValidationError as exc:
         raise FrameError(f"overrides[{place}]: {exc}") from exc
+
+
+def next_expiry(overrides: Sequence[Override]) -> datetime | None:
+    """Return when the next of them ends that somebody must be told of; the end of a reset is no news."""
+    ends = (each.expires_at for each in overrides if each.expires_at and each.action is not Action.RESET)
+    return min(ends, default=None)
+
+
+def expired(overrides: Sequence[Override], *, now: datetime) -> tuple[Override, ...]:
+    """Return those whose time is over."""
+    return tuple(each for each in overrides if each.expires_at is not None and each.expires_at <= now)
+
+
+def is_same_wish(held: Override | None, wanted: Override) -> bool:
+    """Return whether `wanted` asks for what holds anyway; another end, or a second reset, is another wish."""
+    if held is None or wanted.action is Action.RESET or held.expires_at or wanted.expires_at:
+        return False
+    return (held.action, held.reason) == (wanted.action, wanted.reason)
 
 
 class OverrideBook:

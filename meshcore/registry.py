@@ -6,7 +6,7 @@ flight and what is known of its speed stay; breakers live elsewhere and are name
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from meshcore.capability import (
     CallInfo,
@@ -30,6 +30,8 @@ ParamsCompatible = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
 """(offered params, requested params) -> whether they fit; in place of the common rule."""
 
 FORGET_SECONDS = 90.0  # a peer that was silent for longer is removed, 30 s after it went stale by default
+
+_NONE: Final[Mapping["EntryKey", "Entry"]] = {}
 
 
 class EntryKey(NamedTuple):
@@ -78,6 +80,7 @@ class Entry:
         "peer",
         "serves_several",
         "stream",
+        "via",
         "window",
     )
 
@@ -85,6 +88,7 @@ class Entry:
         self.node_id = node_id
         self.peer = peer
         self.is_local = peer is None
+        self.via = "local" if peer is None else node_id  # who serves it, as results are stamped
         self.breaker_key = f"node:{node_id}" if peer else descriptor.provider or descriptor.name
         self.available = True  # a peer's own breaker may refuse it for now
         self.handler: Handler | None = None
@@ -93,11 +97,6 @@ class Entry:
         self.in_flight = 0
         self.window = Window()
         self.describe(descriptor)
-
-    @property
-    def via(self) -> str:
-        """Who serves it, as results are stamped: "local" or the peer's id."""
-        return "local" if self.is_local else self.node_id
 
     @property
     def key(self) -> EntryKey:
@@ -226,8 +225,7 @@ class Registry:
 
     def named(self, name: str) -> Iterable[Entry]:
         """Return all entries of a capability, whatever their version."""
-        entries = self._by_name.get(name)
-        return entries.values() if entries is not None else ()
+        return self._by_name.get(name, _NONE).values()
 
     def find(self, name: str, version: Version) -> list[Entry]:
         """Return the entries that serve a version of a capability."""

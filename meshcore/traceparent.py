@@ -7,7 +7,7 @@ or with a malformed one, begins a trace.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 HEADER = "traceparent"
@@ -15,6 +15,8 @@ RandomBytes = Callable[[int], bytes]
 """Returns so many random bytes."""
 
 _SAMPLED = "01"
+_ID_BYTES = 16
+_IDS_AT_ONCE = 256  # 8 kB of text; to ask the system for random bytes costs as much as ten ids
 # A version above 00 may append fields; ff is no version; ids of zeros are no ids (Trace Context §3.2.2).
 _FORM = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?", re.ASCII)
 
@@ -28,8 +30,17 @@ class TraceContext(NamedTuple):
 
 def trace_context(header: str, random: RandomBytes) -> TraceContext:
     """Return the context of a call that came with `header`, "" when it came with none."""
-    trace_id, flags = _parse(header) or (random(16).hex(), _SAMPLED)
+    trace_id, flags = _parse(header) or (random(_ID_BYTES).hex(), _SAMPLED)
     return TraceContext(trace_id, f"00-{trace_id}-{random(8).hex()}-{flags}")
+
+
+def trace_ids(random: RandomBytes) -> Iterator[str]:
+    """Yield new trace ids without end, for calls that nothing is to be passed on of."""
+    digits = 2 * _ID_BYTES
+    while True:
+        portion = random(_ID_BYTES * _IDS_AT_ONCE).hex()
+        for start in range(0, len(portion), digits):
+            yield portion[start : start + digits]
 
 
 def _parse(header: str) -> tuple[str, str] | None:

@@ -30,16 +30,13 @@ class Window:
 
     def p50_ms(self) -> float | None:
         """Return the median duration of successful calls, None when there was none."""
-        return self._at(0.5)
+        durations = self._durations
+        return durations[len(durations) // 2] if durations else None
 
     def p99_ms(self) -> float | None:
         """Return the 99th percentile of successful calls, None when there was none."""
-        return self._at(0.99)
-
-    def _at(self, share: float) -> float | None:
-        if not self._durations:
-            return None
-        return self._durations[int(len(self._durations) * share)]
+        durations = self._durations
+        return durations[int(len(durations) * 0.99)] if durations else None
 
     def _push(self, result: float | None) -> None:
         self._results.append(result)

@@ -27,6 +27,7 @@ class Level(StrEnum):
     NODE = "requirements-node.txt"
     RUNTIME = "requirements.txt"
     DEV = "requirements-dev.txt"
+    ENGINES = "requirements-engines.txt"
 
 
 LEVELS = tuple(Level)
@@ -127,6 +128,7 @@ def main(arguments: Sequence[str]) -> int:
     choice = parser.add_mutually_exclusive_group()
     for flag, chosen, meaning in (
         ("--dev", Level.DEV, "what tests and checks need, too"),
+        ("--engines", Level.ENGINES, "the servers that the tests of engines start, too"),
         ("--node", Level.NODE, "only what a node needs: no Django"),
     ):
         choice.add_argument(flag, dest="level", action="store_const", const=chosen, help=meaning)

@@ -33,18 +33,21 @@ PARTS: dict[str, set[str]] = {
         "dashboard.secrets",
     },
     "dashboard.fragments": {"dashboard.selectors"},
+    "dashboard.lanes": set(),
     "dashboard.runtime": {
         PURE,
+        "dashboard.lanes",
         "dashboard.services",
         "dashboard.selectors",
         "dashboard.hints",
         "dashboard.models",
     },
-    "dashboard.serving": {PURE, "dashboard.runtime", "dashboard.secrets"},  # the web server, Daphne's
+    "dashboard.serving": {PURE, "dashboard.engines", "dashboard.runtime", "dashboard.secrets"},  # of `serve`
     "dashboard.templatetags": {PURE},
     "dashboard": set(),
     "dashboard.secrets": set(),
-    "dashboard.settings": {PURE, "dashboard.secrets"},
+    "dashboard.engines": set(),
+    "dashboard.settings": {PURE, "dashboard.secrets", "dashboard.engines"},
     "dashboard.asgi": {"*"},
     "dashboard.urls": {"*"},
     "dashboard.apps": {"*"},
@@ -69,6 +72,7 @@ EXCEPTIONS = {
     ("dashboard.management.commands.demo", "meshcore.aio"),  # the demo owns nodes and mock providers
     ("dashboard.management.commands.simulate", "meshcore.aio"),
     ("dashboard.management.commands.serve", "dashboard.serving"),
+    ("dashboard.management.commands.worker", "dashboard.serving"),
 }
 
 IMPURE_LIBRARY = {
@@ -221,7 +225,8 @@ def node_libraries() -> set[str]:
     """The import names of what requirements-node.txt pins: all that a machine with only a node has."""
     text = (ROOT / "requirements-node.txt").read_text(encoding="utf-8")
     pinned = set(re.findall(r"^([A-Za-z0-9-]+)", text, flags=re.MULTILINE))
-    return {name.replace("-", "_").lower() for name in pinned} | {"yarl", "multidict"}  # aiohttp's own types
+    others = {"yarl", "multidict", "nats"}  # aiohttp's own types; what nats-py is imported as
+    return {name.replace("-", "_").lower() for name in pinned} | others
 
 
 def sources(*packages: str) -> Iterator[tuple[str, Path]]:

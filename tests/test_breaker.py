@@ -381,6 +381,19 @@ def test_reset_of_a_healthy_breaker_changes_nothing() -> None:
     assert breaker.state() is BreakerState.SUSPECT
 
 
+def test_a_reset_after_cooling_is_over_changes_nothing() -> None:
+    clock = ManualClock()
+    breaker = make(clock)
+    breaker.cool(5.0)
+    clock.advance(5.0)
+    permit = acquire(breaker)
+
+    breaker.reset(actor="alice", reason="to be sure")
+    breaker.release(permit, Outcome.FAILURE, "503")
+
+    assert breaker.state() is BreakerState.SUSPECT
+
+
 def test_results_from_before_a_reset_do_not_count() -> None:
     breaker = make(ManualClock())
     permit = acquire(breaker)
@@ -423,6 +436,15 @@ class AnyBreaker(RuleBasedStateMachine):
             self.out.append(answer)
         else:
             assert answer == expected
+
+    @rule(seconds=st.sampled_from([0.0, 10.0, 60.0, 200.0]))
+    def acquire_after_a_while_that_nobody_looked(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        seen = self.breaker.state()
+        answer = self.breaker.try_acquire()
+        if isinstance(answer, Permit):
+            assert answer.before is seen
+            self.out.append(answer)
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), outcome=st.sampled_from(Outcome))

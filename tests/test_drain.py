@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from meshcore.drain import (
-    ACTIVE_WORK_MAX,
     DrainInfo,
     DrainMachine,
     DrainPolicy,
@@ -22,6 +21,20 @@ from meshcore.testing import START, ManualClock
 
 LOCAL = DrainInfo(source=DrainSource.LOCAL, by="nas")
 DESIRED = DrainInfo(source=DrainSource.DESIRED, generation=7, since=START, by="alice")
+
+
+def forced(seconds: float, *, since: float = 0.0) -> DrainInfo:
+    """Return a drain that began `since` seconds after the start and forces what is left after `seconds`."""
+    return DrainInfo(
+        source=DrainSource.DESIRED,
+        generation=8,
+        since=START + timedelta(seconds=since),
+        deadline_at=START + timedelta(seconds=seconds),
+        force=True,
+    )
+
+
+FORCED = forced(50.0)
 
 
 class House:
@@ -219,63 +232,53 @@ def test_a_deadline_that_passes_after_the_last_work_was_met() -> None:
     assert not drain.deadline_exceeded
 
 
-def test_work_is_counted_by_what_it_is_now() -> None:
-    ledger = House().ledger
-    work = [ledger.admit(WorkKind.RESERVED, f"w{n}") for n in range(4)]
-    work[1].kind, work[2].kind, work[3].kind = WorkKind.CALL, WorkKind.STREAM, WorkKind.RUN
-
-    counts = ledger.in_flight(at_start=9)
-
-    assert (counts.reserved, counts.calls, counts.streams, counts.runs) == (1, 1, 1, 1)
-    assert (counts.total, counts.at_start) == (4, 9)
-
-
-def test_closing_work_twice_counts_it_out_once() -> None:
-    ledger = House().ledger
-    first, _ = ledger.admit(WorkKind.CALL, "a"), ledger.admit(WorkKind.CALL, "b")
-    edge, _ = ledger.edge(), ledger.edge()
-
-    for work in (first, first, edge, edge):
-        work.close()
-
-    assert (ledger.total, ledger.edge_count) == (1, 1)
-
-
-def test_the_last_end_of_each_sort_is_told() -> None:
+def test_a_forced_drain_ends_what_is_left_at_its_deadline_and_no_earlier() -> None:
     house = House()
-    told: list[tuple[int, int]] = []
-    house.ledger.on_quiet = lambda: told.append((house.ledger.total, house.ledger.edge_count))
-    owned = [house.ledger.admit(WorkKind.CALL, "a"), house.ledger.admit(WorkKind.CALL, "b")]
-    passed_on = house.ledger.edge()
+    house.ledger.admit(WorkKind.CALL, "c1")
+    house.machine.ask([forced(10.0)])
+    wakes_at = house.machine.next_deadline()
 
-    for work in (*owned, passed_on):
-        work.close()
+    told = []
+    for _ in range(2):
+        told.append((house.machine.forces(), house.machine.edge_open()))
+        house.clock.advance(10)
 
-    assert told == [(0, 1), (0, 0)]
+    assert wakes_at == house.clock() - 10
+    assert told == [(False, True), (True, False)]
+    assert house.machine.next_deadline() is None
+    drain = house.machine.readout().drain
+    assert drain is not None
+    assert (drain.force, drain.deadline_exceeded) == (True, False)
 
 
-def test_the_oldest_work_is_listed_with_its_age_and_provider() -> None:
+def test_a_deadline_without_force_and_force_without_a_deadline_end_nothing() -> None:
     house = House()
-    works = [house.ledger.admit(WorkKind.CALL, f"w{n}") for n in range(ACTIVE_WORK_MAX + 5)]
-    works[0].provider = "alpha"
-    house.clock.advance(2)
+    for ask in (
+        DrainInfo(source=DrainSource.DESIRED, deadline_at=START),
+        DrainInfo(source=DrainSource.DESIRED, force=True),
+    ):
+        house.machine.ask([ask])
 
-    listed = house.ledger.active_work()
-
-    assert len(listed) == ACTIVE_WORK_MAX
-    assert (listed[0].id, listed[0].provider, listed[0].age_seconds) == ("w0", "alpha", 2)
+        assert not house.machine.forces()
+        assert house.machine.next_deadline() is None
 
 
-def test_idle_since_is_when_the_last_work_ended() -> None:
+def test_now_is_now_even_for_a_node_whose_clock_is_late() -> None:
     house = House()
-    work = house.ledger.admit(WorkKind.CALL, "a")
-    assert house.ledger.idle_since is None
+    at = START + timedelta(minutes=5)  # of the dashboard
 
-    house.clock.advance(5)
-    work.close()
-    house.clock.advance(5)
+    house.machine.ask([DrainInfo(source=DrainSource.DESIRED, since=at, deadline_at=at, force=True)])
 
-    assert house.ledger.idle_since == START + timedelta(seconds=5)
+    assert house.machine.forces()
+
+
+def test_a_drain_that_ends_forces_nothing_any_more() -> None:
+    house = House()
+    house.machine.ask([forced(0.0)])
+
+    house.machine.ask([])
+
+    assert not house.machine.forces()
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan")])
@@ -294,11 +297,21 @@ class AnyOrder(RuleBasedStateMachine):
         self.edges: list[Work] = []
         self.closed_total: int | None = None  # work in flight when the gate was last seen closed
         self.shut = False
+        self.asks: list[DrainInfo] = []
+        self.forced: list[Work] = []
         self.writes: list[NodeState] = []
 
-    @rule(asks=st.lists(st.sampled_from([LOCAL, DESIRED]), max_size=2))
+    @rule(asks=st.lists(st.sampled_from([LOCAL, DESIRED, FORCED]), max_size=2))
     def ask(self, asks: list[DrainInfo]) -> None:
+        self.asks = asks
         self.house.machine.ask(asks)
+
+    @rule()
+    def force(self) -> None:
+        """Do what a shell does with every look."""
+        if self.house.machine.forces():
+            for work in self.house.ledger.in_order_of_force():
+                work.force()
 
     @rule()
     def join(self) -> None:
@@ -312,8 +325,20 @@ class AnyOrder(RuleBasedStateMachine):
     def call(self, kind: WorkKind) -> None:
         if self.house.machine.accepts():
             self.works.append(self.house.ledger.admit(kind, "w"))
+            self.works[-1].on_force = lambda work=self.works[-1]: self.kill(work)  # type: ignore[misc]
         elif self.house.machine.edge_open():
             self.edges.append(self.house.ledger.edge("e"))
+            self.edges[-1].on_force = lambda work=self.edges[-1]: self.kill(work)  # type: ignore[misc]
+
+    def is_late(self) -> bool:
+        """Whether the deadline of the forced drain is over."""
+        return self.house.clock.utcnow() >= START + timedelta(seconds=50)
+
+    def kill(self, work: Work) -> None:
+        """End work as a forced drain does; it closes later, or never."""
+        assert self.is_late(), "no work is ended before the deadline"
+        assert FORCED in self.asks, "no work is ended but by a drain that says so"
+        self.forced.append(work)
 
     @precondition(lambda self: self.works)
     @rule(data=st.data())
@@ -353,6 +378,18 @@ class AnyOrder(RuleBasedStateMachine):
             assert not self.house.machine.accepts()
             assert self.writes[-1] in (NodeState.STOPPING, NodeState.STOPPED)
         assert NodeState.DRAINED not in self.writes
+
+    @invariant()
+    def work_is_forced_once(self) -> None:
+        assert len(self.forced) == len(set(self.forced))
+
+    @invariant()
+    def a_forced_drain_passes_nothing_on_after_its_deadline(self) -> None:
+        machine = self.house.machine
+        assert machine.forces() is (FORCED in self.asks and self.is_late())
+        assert not (machine.forces() and (machine.edge_open() or machine.accepts()))
+        deadline = machine.next_deadline()
+        assert deadline is None or deadline > self.house.clock()
 
     @invariant()
     def drained_is_a_closed_gate_and_no_work(self) -> None:

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from meshcore.drain import DrainInfo, DrainSource, InFlight, NodeState, Readout
-from meshcore.drain_steps import StepName, steps_between
-from meshcore.testing import START
+from meshcore.drain import DrainInfo, DrainSource, InFlight, NodeState, Readout, WorkKind, WorkLedger
+from meshcore.drain_steps import StepName, forced, steps_between
+from meshcore.testing import START, ManualClock
 
 RUNNING = Readout(state=NodeState.RUNNING, accepting=True, observed_generation=1)
 
@@ -105,3 +105,25 @@ def test_a_drain_that_ends_in_a_shutdown_opens_no_gate() -> None:
     stopping = Readout(state=NodeState.STOPPING, accepting=False, observed_generation=2)
 
     assert names(draining(total=1), stopping) == []
+
+
+def test_work_that_a_drain_ended_is_a_step_that_names_it() -> None:
+    clock = ManualClock()
+    ledger = WorkLedger(clock=clock, utcnow=clock.utcnow)
+    stream, call = ledger.admit(WorkKind.STREAM, "t1"), ledger.edge("t2")
+    stream.provider = "ollama"
+
+    steps = [forced(stream, draining(total=3, edge=1)), forced(call, draining(total=3))]
+
+    assert [step.detail for step in steps] == ["stream t1 on ollama: drain_forced", "call t2: drain_forced"]
+    assert [(step.step, step.generation, step.in_flight, step.edge) for step in steps] == [
+        (StepName.FORCED, 2, 3, 1),
+        (StepName.FORCED, 2, 3, 0),
+    ]
+
+
+def test_work_whose_end_outlived_its_drain_belongs_to_the_last_order() -> None:
+    clock = ManualClock()
+    work = WorkLedger(clock=clock, utcnow=clock.utcnow).admit(WorkKind.CALL, "t1")
+
+    assert forced(work, RUNNING).generation == 1

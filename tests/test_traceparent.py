@@ -1,10 +1,12 @@
 """Trace ids that other systems understand."""
 
+from itertools import islice
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcore.traceparent import trace_context
+from meshcore.traceparent import trace_context, trace_ids
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -52,3 +54,16 @@ def test_whatever_comes_what_is_passed_on_is_well_formed(header: str) -> None:
 
     assert len(context.trace_id) == 32
     assert len(context.traceparent) == 55
+
+
+def test_new_trace_ids_are_the_sources_bytes_each_used_once() -> None:
+    portions: list[bytes] = []
+
+    def source(count: int) -> bytes:
+        portions.append(bytes((len(portions) + place // 16) % 256 for place in range(count)))
+        return portions[-1]
+
+    ids = list(islice(trace_ids(source), 300))
+
+    assert "".join(ids) == b"".join(portions).hex()[: 300 * 32]
+    assert (len(portions), len(ids[0])) == (2, 32)

@@ -17,7 +17,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Scope = dict[str, Any]
 Application = Callable[[Scope, Any, Any], Awaitable[None]]
 
-FORWARDED_HEADERS = frozenset({b"x-forwarded-for", b"forwarded", b"x-real-ip"})
+FORWARDED_HEADERS = frozenset(  # of which a proxy sets at least one, however it is set up
+    {b"forwarded", b"via", b"x-real-ip", *(b"x-forwarded-" + what for what in (b"for", b"host", b"proto"))}
+)
+IPV6_CLIENT_BITS = 64
 
 
 class BehindProxies:
@@ -30,14 +33,14 @@ class BehindProxies:
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Pass the connection on with the address resolved."""
         peer, port = scope.get("client") or ("", 0)
-        address = client_address(peer, _values(scope, b"x-forwarded-for"), self._trusted)
+        address = client_address(peer, values(scope, b"x-forwarded-for"), self._trusted)
         resolved = {**scope, "client": [address, port if address == peer else 0]}
         if self._says_https(peer, scope):
             resolved["scheme"] = "wss" if scope["type"] == "websocket" else "https"
         await self._application(resolved, receive, send)
 
     def _says_https(self, peer: str, scope: Scope) -> bool:
-        said = _values(scope, b"x-forwarded-proto")[-1:]
+        said = values(scope, b"x-forwarded-proto")[-1:]
         return said == ["https"] and _is_trusted(_parse(peer), self._trusted)
 
 
@@ -67,9 +70,15 @@ def is_local(scope: Scope) -> bool:
     return address is not None and address.is_loopback and not names & FORWARDED_HEADERS
 
 
-def of_request(request: HttpRequest) -> str:
-    """Return the client's address of a Django request; the login throttle (django-axes) asks here."""
-    return str(request.META.get("REMOTE_ADDR", ""))
+def of_login(request: HttpRequest) -> str | None:
+    """Return under which address wrong passwords are counted; the login throttle (django-axes) asks here.
+
+    Of IPv6 it is the network of 64 bits: a single client has all of its addresses. None where there is none.
+    """
+    address = _parse(str(request.META.get("REMOTE_ADDR", "")))
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, IPV6_CLIENT_BITS), strict=False).network_address)
+    return str(address) if address is not None else None
 
 
 def _from_the_right(forwarded: Sequence[str]) -> Iterator[str]:
@@ -77,18 +86,22 @@ def _from_the_right(forwarded: Sequence[str]) -> Iterator[str]:
         yield from reversed(value.split(","))
 
 
-def _values(scope: Scope, name: bytes) -> list[str]:
+def values(scope: Scope, name: bytes) -> list[str]:
+    """Return the values of the header `name` (lower case) in order; a client may send it several times."""
     return [value.decode("latin-1").strip() for key, value in scope["headers"] if key == name]
 
 
 def _parse(text: str) -> Address | None:
-    """Return the address in `text`, which may carry a port; IPv4 in IPv6 clothes is that IPv4 address."""
+    """Return the address in `text`, which may carry a port; IPv4 in IPv6 clothes is that IPv4 address.
+
+    The zone of a link-local address says something on one machine alone, and is left out.
+    """
     text = text.strip()
     bare = text[1:].partition("]")[0] if text.startswith("[") else text
     if bare.count(":") == 1:
         bare = bare.partition(":")[0]
     try:
-        address = ipaddress.ip_address(bare)
+        address = ipaddress.ip_address(bare.partition("%")[0])
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address

@@ -12,15 +12,19 @@ from channels.consumer import AsyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
 
 from dashboard import runtime
+from dashboard.edge.address import values
 from dashboard.edge.link_session import LinkSession
-from dashboard.models import Node, Scope
-from dashboard.services import tokens
+from dashboard.edge.refusal_log import RefusalLog
+from dashboard.edge.standing import until_refused
+from dashboard.models import Node
+from dashboard.runtime import LaneFull
+from dashboard.services import audit_refusals, rights, tokens
 from dashboard.services.tokens import TokenRejected, TokensUnavailable
 from meshcore.link import CloseCode, Closing
 
 logger = logging.getLogger(__name__)
+refusals = RefusalLog(logger)
 
-RECHECK_SECONDS = 60.0  # a token that expired ends its socket this much later; one that was revoked at once
 REASON_MAX_BYTES = 123  # what a close frame holds (RFC 6455 §5.5)
 
 
@@ -70,34 +74,33 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
     async def _authenticated(self) -> Node | Closing:
         """Return the node that the token is of, or how to close: 1013 when tokens can't be checked now."""
         address = (self.scope.get("client") or [""])[0]
+        secret = tokens.secret_in(values(self.scope, b"authorization"))
         try:
-            token = await runtime.current().in_control(
-                tokens.authenticate, _bearer(self.scope["headers"]), address=address
-            )
+            token = await runtime.current().in_control(tokens.authenticate, secret, address=address)
         except TokenRejected as exc:
-            logger.warning("a link from %s is refused: %s", address, exc)
+            refusals.warn("a link from %s is refused: %s", address, exc)
+            audit_refusals.note_link(address=address, token=exc.token, reason=str(exc))
             return Closing(CloseCode.UNAUTHORIZED, "unknown or revoked token")
-        except TokensUnavailable:
-            logger.exception("a link from %s can't be checked", address)
+        except (TokensUnavailable, LaneFull) as exc:
+            refusals.warn("a link from %s can't be checked: %r", address, exc)
             return Closing(CloseCode.TRY_AGAIN_LATER, "tokens can't be checked now")
-        if token.node is None or Scope.NODES_PUSH.value not in token.scopes:
+        if token.node is None or not rights.may_push(token):
+            refusals.warn("a link from %s is refused: token %s is not a node's", address, token.prefix)
+            audit_refusals.note_link(address=address, token=token, reason="the token is not a node's")
             return Closing(CloseCode.UNAUTHORIZED, "the token is not a node's")
         return token.node
 
     async def _keep_checking(self) -> None:
         """End the connection when its token doesn't count any more."""
-        changed = asyncio.Event()
-        unsubscribe = runtime.current().on_change("tokens", lambda ids, keys: changed.set())
-        try:
-            while True:
-                await _wait(changed, RECHECK_SECONDS)
-                changed.clear()
-                node = await self._authenticated()
-                if isinstance(node, Closing) and node.code is CloseCode.UNAUTHORIZED:
-                    await self._close(node)
-                    return
-        finally:
-            unsubscribe()
+        await until_refused(runtime.current(), self._counts)
+        await self._close(Closing(CloseCode.UNAUTHORIZED, "unknown or revoked token"))
+
+    async def _counts(self) -> bool | None:
+        """Return whether the token counts, None while that can't be checked."""
+        node = await self._authenticated()
+        if isinstance(node, Closing):
+            return False if node.code is CloseCode.UNAUTHORIZED else None
+        return True
 
     async def _send(self, line: bytes) -> None:
         if not self._closed:
@@ -109,19 +112,3 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
         self._closed = True
         reason = closing.reason.encode()[:REASON_MAX_BYTES].decode(errors="ignore")
         await self.send({"type": "websocket.close", "code": int(closing.code), "reason": reason})
-
-
-def _bearer(headers: list[tuple[bytes, bytes]]) -> str:
-    """Return the secret of the Authorization header, "" when there is none: never from the query string."""
-    found = [value.decode("latin-1") for name, value in headers if name == b"authorization"]
-    scheme, _, secret = found[0].partition(" ") if len(found) == 1 else ("", "", "")
-    return secret.strip() if scheme.lower() == "bearer" else ""
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Wait for `event`, but not longer than `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

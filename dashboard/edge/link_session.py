@@ -19,12 +19,12 @@ from django.db import Error as DatabaseError
 
 from dashboard.models import Node
 from dashboard.runtime import PEERS, LaneFull, Runtime
-from dashboard.services import drain, health, ingest, link
+from dashboard.services import drain, health, ingest, link, outbox
 from dashboard.services.columns import Unfit
 from dashboard.services.ingest import ConnectionLost
 from dashboard.services.link import HandshakeRefused
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
-from meshcore.frames import FromNode, GoingIdle, Health, Hello, Rewind, Telemetry
+from meshcore.frames import FromNode, GoingIdle, Health, Hello, InboundAck, Rewind, Telemetry
 from meshcore.link import CloseCode, Closing, DashboardSide, LinkPolicy
 from meshcore.peers import PeerTeller
 from meshcore.pulse import newest
@@ -63,6 +63,7 @@ class LinkSession:
         self._health: Health | None = None  # the newest that waits
         self._telemetry: deque[Telemetry] = deque()  # at most a window
         self._told = 0  # the generation that was sent last
+        self._has_log = False  # whether runs can be cancelled there
         self._work = asyncio.Event()
         self._changed = asyncio.Event()
         self._peers = PeerTeller()
@@ -108,6 +109,8 @@ class LinkSession:
             case Telemetry():
                 self._telemetry.append(frame)
                 self._work.set()
+            case InboundAck(bufferId=buffer_id):
+                await self._guarded(self._note_taken(buffer_id))
             case GoingIdle():
                 await self._guarded(self._flip_to_idle())
 
@@ -126,6 +129,7 @@ class LinkSession:
             self._runtime.on_change(PEERS, lambda ids, keys: self._met.set()),
         ]
         self._told = descriptor.desired.generation if descriptor.desired else 0
+        self._has_log = bool(hello.log_id)
         self._tasks += map(asyncio.create_task, (self._store_on(), self._steer(), self._acquaint()))
         self._wake()  # what changed since the descriptor was made
         self._met.set()
@@ -178,13 +182,14 @@ class LinkSession:
         await self._write()
 
     async def _steer(self) -> None:
-        """Send the desired state whenever it has a generation that the node wasn't told."""
+        """Send what the node wasn't told: a newer desired state, and what waits in the outbox."""
         if self._told:
             await self._guarded(self._note_sent())
         while True:
             await self._changed.wait()
             self._changed.clear()
             await self._guarded(self._send_desired())
+            await self._guarded(self._send_orders())
 
     async def _send_desired(self) -> None:
         wanted = await self._runtime.in_control(link.desired_of, node=self._node)
@@ -194,6 +199,22 @@ class LinkSession:
         await self._write()
         self._told = wanted.generation
         await self._note_sent()
+
+    async def _send_orders(self) -> None:
+        if not self._has_log:
+            return
+        orders = await self._runtime.in_control(
+            outbox.take, node=self._node, connection_no=self._connection_no, now=self._now()
+        )
+        for order in orders:
+            self._side.send_inbound(order)
+        await self._write()
+
+    async def _note_taken(self, buffer_id: str) -> None:
+        await self._runtime.in_control(
+            outbox.acknowledged, node=self._node, buffer_id=buffer_id, now=self._now()
+        )
+        self._wake()  # there may be room for more
 
     async def _acquaint(self) -> None:
         while True:

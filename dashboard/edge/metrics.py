@@ -11,11 +11,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCol
 from prometheus_client.core import GaugeMetricFamily
 
 from dashboard import runtime
-from dashboard.edge.address import is_local
+from dashboard.edge.address import is_local, values
 from dashboard.edge.responses import problem, respond
+from dashboard.models import Action
 from dashboard.runtime import Runtime
 from dashboard.selectors import sessions
-from dashboard.services import rights, tokens
+from dashboard.services import audit_refusals, rights, tokens
 from dashboard.services.rights import Right
 from dashboard.services.tokens import TokenRejected, TokensUnavailable
 
@@ -31,6 +32,13 @@ async def metrics(scope: Scope, receive: Any, send: Any) -> None:
     refusal = None if _is_open_to(scope) else await running.in_control(_refusal, scope)
     if refusal is not None:
         status, detail = refusal
+        audit_refusals.note(
+            actor=audit_refusals.stranger(scope["client"][0]),
+            action=Action.ACCESS,
+            target="GET metrics",
+            status=status.value,
+            reason=detail,
+        )
         await problem(send, status, detail, *_challenge(status))
         return
     body = b"" if scope["method"] == "HEAD" else generate_latest(_registry(running))
@@ -39,16 +47,16 @@ async def metrics(scope: Scope, receive: Any, send: Any) -> None:
 
 def _is_open_to(scope: Scope) -> bool:
     """Return whether this machine asks, and by one of our names: a foreign page can't borrow its browser."""
-    host = _header(scope, b"host")
+    host = next(iter(values(scope, b"host")), "")
     return is_local(scope) and validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS)
 
 
 def _refusal(scope: Scope) -> tuple[HTTPStatus, str] | None:
     """Return why not, by token if there is one, else by session; reads the database."""
-    kind, _, secret = _header(scope, b"authorization").partition(" ")
+    secret = tokens.secret_in(values(scope, b"authorization"))
     try:
-        if kind.lower() == "bearer":
-            token = tokens.authenticate(secret.strip(), address=scope["client"][0])
+        if secret:
+            token = tokens.authenticate(secret, address=scope["client"][0])
             may = rights.token_rights(token)
         else:
             user = sessions.user_of(sessions.key_of(scope))
@@ -64,10 +72,6 @@ def _refusal(scope: Scope) -> tuple[HTTPStatus, str] | None:
 
 def _challenge(status: HTTPStatus) -> list[tuple[bytes, bytes]]:
     return [(b"www-authenticate", b"Bearer")] if status is HTTPStatus.UNAUTHORIZED else []
-
-
-def _header(scope: Scope, name: bytes) -> str:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
 
 
 def _registry(running: Runtime) -> CollectorRegistry:

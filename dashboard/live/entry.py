@@ -13,7 +13,10 @@ from dashboard.models import Node
 from dashboard.selectors import changes, sessions
 from dashboard.services.rights import Right, user_rights
 
-RIGHTS = {"fleet": Right.READ, "providers": Right.READ, "traces": Right.READ, "audit": Right.AUDIT_READ}
+RIGHTS = {
+    **dict.fromkeys(("fleet", "providers", "traces", "drains"), Right.READ),
+    "audit": Right.AUDIT_READ,
+}
 
 
 class Close(enum.IntEnum):

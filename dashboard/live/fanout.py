@@ -2,7 +2,8 @@
 
     change -> the watched pages it concerns -> revision + 1, owed to each viewer -> the first to send renders
 
-A page that nobody watches costs nothing: what is kept of it goes with its last viewer.
+A page that nobody watches costs nothing: what is kept of it goes with its last viewer. When cells can't be
+rendered, the page is told that it shows old ones until they can, and they are tried again.
 """
 
 import asyncio
@@ -20,12 +21,14 @@ from meshcore.clock import utcnow
 logger = logging.getLogger(__name__)
 
 MAX_SEATS = 500  # open pages in a process; one more is told to try later
+RETRY_SECONDS = 5.0  # between two tries of a page whose cells can't be rendered
 MAX_MESSAGE_CHARS = 500_000  # the socket's bound is 1 MiB; beyond this the page fetches its rows instead
 NODE_PAGE = "node:"
 LIST_KEYS = {
     "fleet": frozenset({"nodes"}),
-    "providers": frozenset({"nodes", "providers"}),
+    "providers": frozenset({"nodes", "providers", "overrides"}),
     "traces": frozenset({"traces"}),
+    "drains": frozenset({"drains"}),
     "audit": frozenset({"audit"}),
 }
 
@@ -62,17 +65,25 @@ class Rendering:
 
 @dataclass(slots=True)
 class WatchedPage:
-    """A page that somebody looks at."""
+    """A page that somebody looks at; `failed` are the keys whose newest cells could not be rendered."""
 
     list_keys: frozenset[str]
     seats: set[Seat] = field(default_factory=set)
     revisions: dict[str, int] = field(default_factory=dict)
     renderings: dict[str, Rendering] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    retry: asyncio.TimerHandle | None = None
 
     def changed(self, key: str) -> None:
         """Note a change of what is rendered for `key`, and so for everything."""
         for each in (key, ALL):
             self.revisions[each] = self.revisions.get(each, 0) + 1
+
+    def rendered(self, key: str) -> None:
+        """Note that the cells of `key` are there; with everything, those of every key."""
+        if key == ALL:
+            self.failed.clear()
+        self.failed.discard(key)
 
 
 class Full(Exception):
@@ -82,10 +93,18 @@ class Full(Exception):
 class Fanout:
     """The one of a process; lives on the runtime's loop."""
 
-    def __init__(self, runtime: Runtime, *, cells: Cells = fragments, max_seats: int = MAX_SEATS) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        cells: Cells = fragments,
+        max_seats: int = MAX_SEATS,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
         self.runtime = runtime
         self._cells = cells
         self._max_seats = max_seats
+        self._retry_seconds = retry_seconds
         self._pages: dict[str, WatchedPage] = {}
         runtime.on_change("", self._changed)
         runtime.gauges["live_pages"] = lambda: self.seats
@@ -116,34 +135,44 @@ class Fanout:
         watched = self._pages[page]
         cursor = self.runtime.cursor  # before rendering: what comes meanwhile is told by the next message
         cells = "".join([await self._rendered(page, watched, key) for key in batch.keys])
-        if len(cells) <= MAX_MESSAGE_CHARS:
-            return self._head(batch, cursor, batch.list_changes) + cells
-        logger.warning("%d characters of cells for %s: it fetches its rows instead", len(cells), page)
-        return self._head(batch, cursor, max(batch.list_changes, 1))
+        list_changes = batch.list_changes
+        if len(cells) > MAX_MESSAGE_CHARS:
+            logger.warning("%d characters of cells for %s: it fetches its rows instead", len(cells), page)
+            cells, list_changes = "", max(list_changes, 1)
+        return self._head(batch, cursor, list_changes, failed=bool(watched.failed)) + cells
 
-    def _head(self, batch: Batch, cursor: int, list_changes: int) -> str:
+    def _head(self, batch: Batch, cursor: int, list_changes: int, *, failed: bool) -> str:
         return (
             f'<div id="live-no" data-no="{batch.no}" data-at="{utcnow().isoformat()}" data-cursor="{cursor}"'
             f' data-changed="{list_changes}" data-health-seconds="{self.runtime.health_seconds:g}"'
-            ' hidden hx-swap-oob="true"></div>'
+            f'{" data-failed" * failed} hidden hx-swap-oob="true"></div>'
         )
 
     async def _rendered(self, page: str, watched: WatchedPage, key: str) -> str:
         revision = watched.revisions.get(key, 0)
         rendering = watched.renderings.get(key)
         if rendering is None or rendering.revision != revision:
-            rendering = Rendering(revision, asyncio.create_task(self._render(page, key)))
+            rendering = Rendering(revision, asyncio.create_task(self._render(page, watched, key)))
             watched.renderings[key] = rendering
         return await asyncio.shield(rendering.html)  # who leaves must not take it from the others
 
-    async def _render(self, page: str, key: str) -> str:
+    async def _render(self, page: str, watched: WatchedPage, key: str) -> str:
         try:
-            if key == ALL:
-                return await self.runtime.in_render(self._cells.render_all, page, utcnow())
-            return await self.runtime.in_render(self._cells.render, page, key, utcnow())
+            html = await self._cells_of(page, key)
         except Exception:
             logger.exception("cells of %s for %s were not rendered", page, key)
+            watched.failed.add(key)
+            if watched.retry is None:
+                retry_in = asyncio.get_running_loop().call_later
+                watched.retry = retry_in(self._retry_seconds, _try_again, watched)
             return ""
+        watched.rendered(key)
+        return html
+
+    async def _cells_of(self, page: str, key: str) -> str:
+        if key == ALL:
+            return await self.runtime.in_render(self._cells.render_all, page, utcnow())
+        return await self.runtime.in_render(self._cells.render, page, key, utcnow())
 
     def _changed(self, ids: Sequence[int], keys: Sequence[str]) -> None:
         for name, watched in self._pages.items():
@@ -171,6 +200,12 @@ def _owe(watched: WatchedPage, keys: Sequence[str], list_changes: int) -> None:
     for seat in watched.seats:
         seat.viewer.changed(keys, list_changes=list_changes)
         seat.wake()
+
+
+def _try_again(watched: WatchedPage) -> None:
+    watched.retry = None
+    if watched.failed:
+        _owe(watched, [ALL], 0)
 
 
 _fanout: Fanout | None = None

@@ -5,6 +5,8 @@ from dashboard.models.change import Change
 from dashboard.models.desired import DesiredState
 from dashboard.models.drain import STEP_MAX_CHARACTERS, Drain, DrainStatus, DrainStep, Step, StepSource
 from dashboard.models.node import NODE_NAME, Node, NodeLink, SpoolMark
+from dashboard.models.outbox import OutboxRow, OutboxState
+from dashboard.models.person import OneTimePassword
 from dashboard.models.provider import ProviderHealth, Transition
 from dashboard.models.rollup import MinuteRollup
 from dashboard.models.token import Scope, Token
@@ -25,6 +27,9 @@ __all__ = [
     "MinuteRollup",
     "Node",
     "NodeLink",
+    "OneTimePassword",
+    "OutboxRow",
+    "OutboxState",
     "Outcome",
     "ProviderHealth",
     "Scope",

@@ -12,6 +12,7 @@ class ActorKind(enum.StrEnum):
     TOKEN = "token"  # noqa: S105 - a kind of actor
     NODE = "node"
     SYSTEM = "system"
+    STRANGER = "stranger"  # nobody that is known: an address range that was refused
 
 
 class Action(enum.StrEnum):
@@ -21,13 +22,26 @@ class Action(enum.StrEnum):
     UNDRAIN = "undrain"
     DRAIN_EFFECT = "drain.effect"
     DESIRED_RESTORE = "desired.restore"
+    DESIRED_EFFECT = "desired.effect"
+    BREAKER_FORCE_OPEN = "breaker.force_open"
+    BREAKER_FORCE_CLOSED = "breaker.force_closed"
+    BREAKER_RESET = "breaker.reset"
+    BREAKER_LIFT = "breaker.lift"
+    ALIASES_PUT = "aliases.put"
+    RUN_CANCEL = "run.cancel"
+    RUN_CANCEL_EFFECT = "run.cancel.effect"
     NODE_ADD = "node.add"
+    NODE_FORGET = "node.forget"
     TOKEN_ISSUE = "token.issue"  # noqa: S105 - the name of an action
     TOKEN_REVOKE = "token.revoke"  # noqa: S105 - the name of an action
     LOGIN = "login"
     USER_ADD = "user.add"
     USER_CHANGE = "user.change"
     PASSWORD_NEW = "password.new"  # noqa: S105 - the name of an action
+    ACCESS = "access"
+    LINK = "link"
+    AUDIT_EXPORT = "audit.export"
+    AUDIT_ROTATE = "audit.rotate"
 
 
 class Outcome(enum.StrEnum):
@@ -39,11 +53,17 @@ class Outcome(enum.StrEnum):
 
 
 class ControlHead(models.Model):
-    """The one row that every control write locks first; also the head of the audit chain."""
+    """The one row that every control write locks first; also the two ends of the audit chain.
+
+    `start_n` and `start_hash` are the last entry that a rotation took away; where there was none, the chain
+    begins with entry 1.
+    """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     audit_n = models.PositiveBigIntegerField(default=0)
     audit_hash = models.CharField(max_length=64, default="0" * 64)
+    start_n = models.PositiveBigIntegerField(default=0)
+    start_hash = models.CharField(max_length=64, default="0" * 64)
 
     def __str__(self) -> str:
         return f"audit {self.audit_n}"
@@ -82,6 +102,8 @@ class AuditEntry(models.Model):
             ),  # the cause of an effect
             models.Index(fields=["actor_name", "-n"], name="audit_by_actor"),
             models.Index(fields=["action", "-n"], name="audit_by_action"),
+            models.Index(fields=["outcome", "-n"], name="audit_by_outcome"),
+            models.Index(fields=["at", "n"], name="audit_by_time"),  # which numbers a span of time has
             models.Index(fields=["cause_n"], name="audit_by_cause"),  # what came of an entry
         ]
 

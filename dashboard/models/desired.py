@@ -11,9 +11,17 @@ class DesiredState(models.Model):
     node = models.OneToOneField(Node, on_delete=models.CASCADE, related_name="desired")
     generation = models.PositiveBigIntegerField(default=0)
     drain = models.JSONField(null=True)  # meshcore.frames.DesiredDrain
-    overrides = models.JSONField(default=list)
-    aliases = models.JSONField(null=True)
+    overrides = models.JSONField(default=list)  # meshcore.override.Override
+    aliases = models.JSONField(null=True)  # alias -> its chain; null: the node's own file
     changed_at = models.DateTimeField()
+    override_expires_at = models.DateTimeField(null=True)  # when the next override is over
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["override_expires_at"], name="desired_by_expiry"
+            )  # services.overrides.expire
+        ]
 
     def __str__(self) -> str:
         return f"{self.node} generation {self.generation}"

@@ -67,6 +67,8 @@ class Drain(models.Model):
         max_length=128, blank=True, default=""
     )  # of the node when it was asked; "" unknown
     meta = models.JSONField(default=dict)
+    override_guards = models.BooleanField(default=False)
+    blockers = models.JSONField(default=list)  # meshcore.guards.Blocker that were overridden
 
     class Meta:
         ordering = ["-id"]

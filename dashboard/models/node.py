@@ -8,14 +8,24 @@ from meshcore.drain import NodeState
 NODE_NAME = RegexValidator(r"^[a-z0-9][a-z0-9._-]{0,62}\Z", "1 to 63 of a-z 0-9 . _ - and not a sign first")
 
 
-class Node(models.Model):
-    """A gateway node. All from `instance_id` on is its own last word, of `health` and the handshake alone."""
+class Present(models.Manager["Node"]):
+    """The nodes that weren't forgotten."""
 
-    name = models.CharField(
-        max_length=63, unique=True, validators=[NODE_NAME]
-    )  # the node id of configuration and API
+    def get_queryset(self) -> "models.QuerySet[Node]":
+        """Return them."""
+        return super().get_queryset().filter(forgotten_at=None)
+
+
+class Node(models.Model):
+    """A gateway node. All from `instance_id` on is its own last word, of `health` and the handshake alone.
+
+    A node that is forgotten stays behind its traces and drains, and nowhere else: `objects` leaves it out.
+    """
+
+    name = models.CharField(max_length=63, validators=[NODE_NAME])  # the node id of configuration and API
     community = models.CharField(max_length=63, default="default")
     created_at = models.DateTimeField()
+    forgotten_at = models.DateTimeField(null=True)
     note = models.TextField(blank=True, default="")
 
     instance_id = models.CharField(max_length=64, blank=True, default="")
@@ -40,8 +50,16 @@ class Node(models.Model):
     health_connection_no = models.PositiveBigIntegerField(default=0)
     health_no = models.PositiveBigIntegerField(default=0)
 
+    objects = Present()
+    everyone = models.Manager["Node"]()
+
     class Meta:
         ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["name"], condition=models.Q(forgotten_at=None), name="one_node_of_a_name"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

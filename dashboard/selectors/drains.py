@@ -43,6 +43,7 @@ class DrainNow:
     since: datetime | None
     deadline_at: datetime | None
     deadline_exceeded: bool
+    force: bool
     sticky: bool
     generation: int
     at_start: int
@@ -84,6 +85,7 @@ def drain_now(readout: Readout | None) -> DrainNow | None:
         since=drain.since,
         deadline_at=drain.deadline_at,
         deadline_exceeded=drain.deadline_exceeded,
+        force=drain.force,
         sticky=drain.sticky,
         generation=drain.generation,
         at_start=at_start,
@@ -102,13 +104,19 @@ def last_of(*, node: Node) -> list[Drain]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLine:
-    """A step as people read it; what came `times` in a row is one line, from `at` to `last_at`."""
+    """A step as people read it; what came `times` in a row is one line, from `at` to `last_at`.
+
+    `source` is who saw it, and `detail` what whoever saw it says of the first.
+    """
 
     step: str
     at: datetime
     last_at: datetime
     times: int
     in_flight: int | None
+    edge: int | None
+    source: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,4 +139,13 @@ def _lines(drain: Drain) -> list[StepLine]:
 
 def _line(run: list[DrainStep]) -> StepLine:
     first, last = run[0], run[-1]
-    return StepLine(step=first.step, at=first.at, last_at=last.at, times=len(run), in_flight=first.in_flight)
+    return StepLine(
+        step=first.step,
+        at=first.at,
+        last_at=last.at,
+        times=len(run),
+        in_flight=first.in_flight,
+        edge=first.edge,
+        source=first.source,
+        detail=first.detail,
+    )

@@ -17,7 +17,7 @@ from dashboard.selectors.shortlist import Column, Shortlist, shortlist, tellers
 from dashboard.selectors.testimony import Finding
 from meshcore.breaker import BreakerState
 
-COLUMNS_MAX = 40  # nodes; with 40 rows 1 600 cells, under a megabyte of page
+COLUMNS_MAX = 40  # nodes; with 40 rows 1 600 cells, about a megabyte of page
 ROWS_MAX = 40
 PEERS_MAX = 20  # both ways: who sees whom grows with the square
 UNHEARD = "not heard"

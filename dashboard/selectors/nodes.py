@@ -63,8 +63,8 @@ class NodeNow:
 
     @property
     def drains(self) -> bool:
-        """Whether it drains, or shall: what the button offers to end."""
-        return self.order.drains or self.drain is not None
+        """Whether it shall drain: what the button offers to change and to end. A local drain ends locally."""
+        return self.order.drains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

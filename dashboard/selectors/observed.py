@@ -21,7 +21,7 @@ class Observed(enum.StrEnum):
 
 def observed(*, node: Node, now: datetime) -> Observed:
     """Return how far the newest desired state of `node` has come; three queries, fewer with them selected."""
-    if _is_away(node, now=now):
+    if is_away(node, now=now):
         return Observed.UNREACHABLE
     order = order_of(node, now=now)
     if not order.pending:
@@ -40,7 +40,7 @@ def desired_of(node: Node) -> DesiredState:
     return found or DesiredState(node=node)
 
 
-def _is_away(node: Node, *, now: datetime) -> bool:
+def is_away(node: Node, *, now: datetime) -> bool:
     link: NodeLink | None = getattr(node, "link", None)
     found = presence(
         reported=node.state,

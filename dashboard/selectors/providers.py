@@ -46,6 +46,16 @@ def unexplained(breakers: Iterable[ProviderHealth], *, absent: frozenset[str]) -
     return tuple(each for each in breakers if is_troubled(each) and peer_of(each) not in absent)
 
 
+def having(key: str) -> list[Node]:
+    """Return the nodes that told of the breaker `key` or of its provider, all nodes when none did.
+
+    A provider's model has a breaker of its own from its first call on: until then its provider stands for it.
+    """
+    provider = key if key.startswith(PEER) else key.partition("/")[0]
+    found = list(Node.objects.filter(providers__key__in={key, provider}).distinct().order_by("name"))
+    return found or list(Node.objects.order_by("name"))
+
+
 def states() -> list[tuple[int, str, str]]:
     """Return (id of the node, key, state) of the breakers of all nodes, at most `STATES_MAX`; one query."""
     return list(ProviderHealth.objects.order_by("pk").values_list("node_id", "key", "state")[:STATES_MAX])

@@ -71,6 +71,8 @@ def _notices(node: NodeNow) -> Iterator[str]:
     )
     if lost:
         yield f"Numbers are incomplete: {node.name} had to drop {lost} while it could not report."
+    for problem in node.readout.problems if node.readout and node.heard else ():
+        yield f"{node.name} could not take what was asked and holds to what it had: {problem}"
     skew = node.node.clock_skew_seconds
     if abs(skew) > CLOCK_SKEW_SECONDS:
         way = "ahead" if skew > 0 else "behind"

@@ -10,15 +10,17 @@ from typing import Any
 from django.db import transaction
 
 from dashboard.models import Action, AuditEntry, ControlHead, Outcome
-from dashboard.services import audit_chain, changes
+from dashboard.services import audit_chain, audit_columns, changes
 from dashboard.services.actor import Actor
-from dashboard.services.audit_verify import Fault, Head, Verdict, verify
+from dashboard.services.audit_chain import Head
+from dashboard.services.audit_rows import HEAD_ID
+from dashboard.services.audit_verify import Verdict, verify
+from dashboard.services.audit_walk import Fault
 
 __all__ = ["Fault", "Head", "Verdict", "locked_head", "node_target", "record", "refuse", "verify"]
 
 logger = logging.getLogger(__name__)
 
-HEAD_ID = 1  # there is one row
 REASON_MAX_CHARACTERS = 2000  # longer texts of refusals are cut
 
 
@@ -68,6 +70,7 @@ def record(
         cause_n=cause_n,
         count=count,
     )
+    audit_columns.fit(entry)
     entry.canonical = audit_chain.text_of(entry)
     entry.hash = audit_chain.link(head.audit_hash, entry.canonical)
     entry.save(force_insert=True)

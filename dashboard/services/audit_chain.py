@@ -8,7 +8,8 @@ unseen.
 
 import hashlib
 import json
-from datetime import UTC
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from dashboard.models import AuditEntry
@@ -36,11 +37,32 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The newest entry at some moment: what an export keeps, to compare with later."""
+
+    n: int
+    hash: str
+
+
+BEGINNING = Head(n=0, hash=GENESIS)
+
+
 def text_of(entry: AuditEntry) -> str:
     """Return the canonical JSON of an entry: sorted keys, no spaces, ASCII, UTC to the microsecond."""
     facts: dict[str, Any] = {column: getattr(entry, column) for column in COLUMNS}
-    facts["at"] = entry.at.astimezone(UTC).isoformat(timespec="microseconds")
-    return json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    facts["at"] = stamp(entry.at)
+    return canonical(facts)
+
+
+def canonical(document: Any) -> str:
+    """Return the one text that stands for a JSON document. Raises ValueError for NaN and infinity."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def stamp(at: datetime) -> str:
+    """Return a moment as it stands in the text."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def link(previous_hash: str, text: str) -> str:
@@ -48,27 +70,21 @@ def link(previous_hash: str, text: str) -> str:
     return hashlib.sha256((previous_hash + text).encode()).hexdigest()
 
 
-def difference(entry: AuditEntry) -> str:
-    """Return the first column that isn't what the stored text says, or ""; "canonical": the text is none."""
-    if text_of(entry) == entry.canonical:
-        return ""
-    said, shown = _facts(entry.canonical), _facts(text_of(entry))
-    if said is None or shown is None or said.keys() != shown.keys():
-        return "canonical"
-    # repr: 1 and True are equal, but they are not the same entry
-    return next((column for column in COLUMNS if repr(said[column]) != repr(shown[column])), "canonical")
+def facts_of(text: str) -> dict[str, Any] | None:
+    """Return the columns that an entry's text tells, or None where it isn't the text of an entry."""
+    try:
+        facts = json.loads(text)
+        told = isinstance(facts, dict) and facts.keys() == set(COLUMNS) and canonical(facts) == text
+    except (ValueError, RecursionError):
+        return None
+    return facts if told else None
 
 
 def number_in(text: str) -> int | None:
     """Return the number that an entry's text claims, or None where it claims none."""
-    facts = _facts(text)
-    n = facts.get("n") if facts else None
-    return n if isinstance(n, int) else None
-
-
-def _facts(text: str) -> dict[str, Any] | None:
     try:
         facts = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return facts if isinstance(facts, dict) else None
+    n = facts.get("n") if isinstance(facts, dict) else None
+    return n if isinstance(n, int) and not isinstance(n, bool) else None

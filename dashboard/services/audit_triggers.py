@@ -5,9 +5,15 @@ existing entry (by number or by rowid) is refused as well. A later rebuild of th
 SQLite's triggers without a word: they are installed again after every `migrate`.
 """
 
+import logging
+from datetime import datetime
+
+from django.db import connection as default
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dashboard.models import AuditEntry
+
+logger = logging.getLogger(__name__)
 
 TABLE = AuditEntry._meta.db_table
 MESSAGE = "audit entries are never changed"
@@ -28,9 +34,9 @@ SQLITE = {
     ),
 }
 
+POSTGRESQL_BODY = f" BEGIN RAISE EXCEPTION '{MESSAGE}'; END "
 POSTGRESQL_FUNCTION = (
-    "CREATE OR REPLACE FUNCTION audit_refuses() RETURNS trigger LANGUAGE plpgsql AS "
-    f"$$ BEGIN RAISE EXCEPTION '{MESSAGE}'; END $$"
+    f"CREATE OR REPLACE FUNCTION audit_refuses() RETURNS trigger LANGUAGE plpgsql AS $${POSTGRESQL_BODY}$$"
 )
 POSTGRESQL = {
     "audit_refuses_change": (
@@ -42,6 +48,8 @@ POSTGRESQL = {
         "FOR EACH STATEMENT EXECUTE FUNCTION audit_refuses()"
     ),
 }
+# tgtype of each: 1 for each row, 2 before, 8 DELETE, 16 UPDATE, 32 TRUNCATE (pg_trigger.h)
+POSTGRESQL_KINDS = {"audit_refuses_change": 1 + 2 + 8 + 16, "audit_refuses_truncate": 2 + 32}
 
 
 def install(connection: BaseDatabaseWrapper) -> None:
@@ -53,18 +61,29 @@ def install(connection: BaseDatabaseWrapper) -> None:
             if connection.vendor == "postgresql":
                 cursor.execute(POSTGRESQL_FUNCTION)
             cursor.execute(wanted[name])
+            if connection.vendor == "postgresql":  # or a session in replica mode would not meet it
+                cursor.execute(f"ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER {name}")
 
 
 def missing(connection: BaseDatabaseWrapper) -> list[str]:
     """Return the names of triggers that aren't there as they should be; before the first migration, all."""
     if connection.vendor == "postgresql":
-        return sorted(POSTGRESQL.keys() - _enabled_in_postgresql(connection))
+        present_kinds = _kinds_in_postgresql(connection)
+        return sorted(name for name, kind in POSTGRESQL_KINDS.items() if present_kinds.get(name) != kind)
     present = _texts_in_sqlite(connection)
     return sorted(name for name, sql in SQLITE.items() if present.get(name) != sql)
 
 
+def watch(*, now: datetime) -> int:
+    """Say in the log when anything is missing; returns how many. To be called again and again."""
+    lost = missing(default)
+    if lost:
+        logger.error("audit entries could be changed, `manage.py migrate` guards them: %s", ", ".join(lost))
+    return len(lost)
+
+
 def remove(connection: BaseDatabaseWrapper) -> None:
-    """Drop all of them; only tests that empty the database have a reason to."""
+    """Drop all of them: for a rotation, which installs them again in the same transaction, and for tests."""
     for name in _wanted(connection):
         _drop(connection, name)
 
@@ -82,13 +101,16 @@ def _texts_in_sqlite(connection: BaseDatabaseWrapper) -> dict[str, str]:
         return dict(cursor.fetchall())
 
 
-def _enabled_in_postgresql(connection: BaseDatabaseWrapper) -> set[str]:
+def _kinds_in_postgresql(connection: BaseDatabaseWrapper) -> dict[str, int]:
+    """Return what the triggers that always fire, without condition, and refuse as ours do, are fired by."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgenabled IN ('O', 'A')",
-            [TABLE],
+            "SELECT tgname, tgtype FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid "
+            "WHERE tgrelid = to_regclass(%s) AND tgenabled = 'A' AND tgqual IS NULL AND tgattr::text = '' "
+            "AND prosrc = %s",
+            [TABLE, POSTGRESQL_BODY],
         )
-        return {name for (name,) in cursor.fetchall()}
+        return dict(cursor.fetchall())
 
 
 def _drop(connection: BaseDatabaseWrapper, name: str) -> None:

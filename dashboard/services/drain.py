@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from django.db import transaction
 from msgspec import UNSET
 
@@ -24,16 +25,21 @@ from dashboard.models import (
     Node,
     Step,
 )
+from dashboard.selectors import guards
 from dashboard.services import audit, desired, drain_record
 from dashboard.services.actor import SYSTEM, Actor
+from dashboard.services.desired import GenerationMismatch
 from dashboard.services.drain_steps import record_node_step, record_sent
 from dashboard.services.drain_wish import InvalidWish, Seconds, Wish, facts
 from meshcore.clock import utcnow
 from meshcore.frames import Desired, DesiredDrain
+from meshcore.guards import Blocker
 
 __all__ = [
     "CancelResult",
     "DrainResult",
+    "GenerationMismatch",
+    "GuardsRefused",
     "InvalidWish",
     "cancel",
     "expire",
@@ -44,6 +50,14 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+
+class GuardsRefused(Exception):
+    """The drain would take from the mesh what its guards keep; `blockers` say what."""
+
+    def __init__(self, blockers: list[Blocker]) -> None:
+        super().__init__("; ".join(blocker.detail for blocker in blockers))
+        self.blockers = blockers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +88,13 @@ def request(
     expires_seconds: Seconds = UNSET,
     meta: dict[str, Any] | None = None,
     override_guards: bool = False,
+    if_generation: int | None = None,
     now: datetime | None = None,
 ) -> DrainResult:
     """Drain a node, or change the drain that is on, which keeps its start and who started it.
 
-    What isn't given stays as it is. A new drain is sticky when a person asks for it. Raises InvalidWish.
+    What isn't given stays as it is. A new drain is sticky when a person asks for it. Raises InvalidWish;
+    GuardsRefused and GenerationMismatch, which are in the audit trail by then.
     """
     wish = Wish(
         reason=reason,
@@ -90,13 +106,29 @@ def request(
         override_guards=override_guards,
     )
     now = now or utcnow()
+    try:
+        result = _request(node, actor, wish, if_generation=if_generation, now=now)
+    except (GuardsRefused, GenerationMismatch) as exc:
+        target = audit.node_target(node.name)
+        audit.refuse(actor=actor, action=Action.DRAIN, target=target, reason=str(exc), now=now)
+        raise
+    logger.info("drain of %s: generation %d, changed %s", node.name, result.generation, result.changed)
+    return result
+
+
+def _request(
+    node: Node, actor: Actor, wish: Wish, *, if_generation: int | None, now: datetime
+) -> DrainResult:
     with transaction.atomic():
         head = audit.locked_head()
         state = desired.locked(node=node, now=now)
         drain = drain_record.active(head, state, node, now=now)
+        desired.check(state, if_generation=if_generation)
         before = None if drain is None else facts(drain)
         drain = drain or _new(node, actor, generation=state.generation + 1, now=now)
         wish.apply_to(drain, now=now)
+        if before is None:
+            _pass_guards(drain, overridden=wish.override_guards, now=now)
         changed = facts(drain) != before
         if changed:
             drain.generation = desired.put_drain(state, _as_desired(drain), now=now)
@@ -110,27 +142,49 @@ def request(
             action=Action.DRAIN,
             target=audit.node_target(node.name),
             before=before,
-            after={**facts(drain), "override_guards": override_guards},
-            reason=reason,
+            after={**facts(drain), "override_guards": wish.override_guards, "blockers": drain.blockers},
+            reason=wish.reason,
             generation=state.generation,
             now=now,
         )
         drain_record.publish(node, now=now)
-    logger.info("drain of %s: generation %d, changed %s", node.name, state.generation, changed)
     return DrainResult(generation=state.generation, changed=changed, drain=drain)
 
 
-def cancel(*, node: Node, actor: Actor, reason: str = "", now: datetime | None = None) -> CancelResult:
+def cancel(
+    *,
+    node: Node,
+    actor: Actor,
+    reason: str = "",
+    if_generation: int | None = None,
+    now: datetime | None = None,
+) -> CancelResult:
     """End the drain of a node; cancelling what isn't there changes nothing and is audited all the same.
 
-    Raises InvalidWish when the reason is too long.
+    Raises InvalidWish when the reason is too long; GenerationMismatch, which is in the audit trail by then.
     """
     wish = Wish(reason=reason)
     now = now or utcnow()
+    try:
+        result = _cancel(node, actor, wish, if_generation=if_generation, now=now)
+    except GenerationMismatch as exc:
+        target = audit.node_target(node.name)
+        audit.refuse(actor=actor, action=Action.UNDRAIN, target=target, reason=str(exc), now=now)
+        raise
+    logger.info(
+        "undrain of %s: generation %d, was draining %s", node.name, result.generation, result.was_draining
+    )
+    return result
+
+
+def _cancel(
+    node: Node, actor: Actor, wish: Wish, *, if_generation: int | None, now: datetime
+) -> CancelResult:
     with transaction.atomic():
         head = audit.locked_head()
         state = desired.locked(node=node, now=now)
         drain = drain_record.active(head, state, node, now=now)
+        desired.check(state, if_generation=if_generation)
         if drain is None:
             drain_record.record_end(head, state, node, actor=actor, before=None, reason=wish.reason, now=now)
         else:
@@ -138,9 +192,6 @@ def cancel(*, node: Node, actor: Actor, reason: str = "", now: datetime | None =
                 head, state, drain, DrainStatus.CANCELLED, actor=actor, reason=wish.reason, now=now
             )
         drain_record.publish(node, now=now)
-    logger.info(
-        "undrain of %s: generation %d, was draining %s", node.name, state.generation, drain is not None
-    )
     return CancelResult(was_draining=drain is not None, generation=state.generation)
 
 
@@ -169,6 +220,14 @@ def node_said_hello(
         if drain is not None and boot_epoch and drain.boot_epoch != boot_epoch:
             _rebooted(head, state, drain, boot_epoch, now=now)
     return desired.frame(state)
+
+
+def _pass_guards(drain: Drain, *, overridden: bool, now: datetime) -> None:
+    """Note in a new drain what it overrides; raises GuardsRefused."""
+    found = guards.judge(node=drain.node, now=now)
+    if found and not overridden:
+        raise GuardsRefused(found)
+    drain.override_guards, drain.blockers = overridden, msgspec.to_builtins(found)
 
 
 def _new(node: Node, actor: Actor, *, generation: int, now: datetime) -> Drain:

@@ -1,7 +1,7 @@
 """What happens to a drain on its way: sent by us, then carried out and reported by the node.
 
 A step that the node reports is what came of somebody's action, so the first of each kind goes into the audit
-trail, linked to the entry that caused it.
+trail, linked to the entry that caused it. So does the acknowledgement of every other order.
 """
 
 import re
@@ -26,20 +26,27 @@ from meshcore.frames import DrainStepItem
 STEP_NAME = re.compile(rf"[a-z_]{{1,{STEP_MAX_CHARACTERS}}}")
 COUNT_MAX = 2**31 - 1  # what the column holds
 DETAIL_MAX_CHARACTERS = 500  # the rest is cut
-CAUSES = (Action.DRAIN.value, Action.UNDRAIN.value, Action.DESIRED_RESTORE.value)
+DRAIN_CAUSES = (Action.DRAIN.value, Action.UNDRAIN.value, Action.DESIRED_RESTORE.value)
+OTHER_CAUSES = (
+    Action.BREAKER_FORCE_OPEN.value,
+    Action.BREAKER_FORCE_CLOSED.value,
+    Action.BREAKER_RESET.value,
+    Action.BREAKER_LIFT.value,
+    Action.ALIASES_PUT.value,
+)
 
 
 def record_sent(*, node: Node, generation: int, now: datetime) -> None:
-    """Note that a generation of desired state left for the node; once for each."""
+    """Note that what is wanted of a drain left for the node, with this generation; once for each."""
     drain = _drain_of(node, generation)
-    if drain is None or drain.generation != generation:
+    if drain is None or drain.generation > generation:
         return
     with transaction.atomic():
         _, new = DrainStep.objects.get_or_create(
             drain=drain,
             step=Step.SENT.value,
             source=StepSource.DASHBOARD.value,
-            generation=generation,
+            generation=drain.generation,
             defaults={"at": now, "received_at": now},
         )
         if new:
@@ -49,13 +56,15 @@ def record_sent(*, node: Node, generation: int, now: datetime) -> None:
 def record_node_step(*, node: Node, item: DrainStepItem, received_at: datetime) -> DrainStep | None:
     """Keep a step that the node reported, and audit it as an effect; the same one twice is kept once.
 
-    Returns None for a step of no drain that is known here, as those of a local drain (generation 0). Raises
-    ValueError for values that can't be kept. Takes the control head's lock: call it in a transaction of its
-    own, not in ingest's.
+    Returns None for a step of no drain that is known here, as those of a local drain (generation 0) and the
+    acknowledgement of another order, which is audited alone. Raises ValueError for values that can't be kept.
+    Takes the control head's lock: call it in a transaction of its own, not in ingest's.
     """
     _check(item)
+    if item.step == Step.ACKNOWLEDGED.value:
+        _audit_order(node, item, received_at=received_at)
     drain = _drain_of(node, item.generation)
-    if drain is None:
+    if drain is None or not _concerns(drain, item):
         return None
     with transaction.atomic():
         head = (
@@ -79,7 +88,7 @@ def record_node_step(*, node: Node, item: DrainStepItem, received_at: datetime) 
                 },
                 outcome=Outcome.DONE,
                 generation=item.generation,
-                cause_n=_cause_of(node, item.generation),
+                cause_n=_cause_of_drain(node, item.generation),
                 now=received_at,
             )
             changes.publish("audit", now=received_at)
@@ -105,6 +114,37 @@ def _drain_of(node: Node, generation: int) -> Drain | None:
     )
 
 
+def _concerns(drain: Drain, item: DrainStepItem) -> bool:
+    """Whether a step is one of the drain: an acknowledgement may be of an order that came after its last."""
+    if item.step != Step.ACKNOWLEDGED.value or item.generation <= drain.generation:
+        return True
+    known = drain.steps.filter(step=item.step, source=StepSource.NODE.value, generation__gte=drain.generation)
+    return not known.exclude(generation=item.generation).exists()
+
+
+def _audit_order(node: Node, item: DrainStepItem, *, received_at: datetime) -> None:
+    """Audit, once, that the node acts on an override or a table of aliases."""
+    target = audit.node_target(node.name)
+    entries = AuditEntry.objects.filter(target=target, generation=item.generation)
+    with transaction.atomic():
+        head = audit.locked_head()
+        causes = entries.filter(action__in=OTHER_CAUSES, outcome=Outcome.DONE.value).order_by("n")
+        cause_n = causes.values_list("n", flat=True).first()
+        if cause_n is None or entries.filter(action=Action.DESIRED_EFFECT.value).exists():
+            return
+        audit.record(
+            head=head,
+            actor=actor.of_node(node),
+            action=Action.DESIRED_EFFECT,
+            target=target,
+            after={"step": item.step},
+            generation=item.generation,
+            cause_n=cause_n,
+            now=received_at,
+        )
+        changes.publish("audit", now=received_at)
+
+
 def _keep(drain: Drain, item: DrainStepItem, *, received_at: datetime) -> tuple[DrainStep, bool]:
     return DrainStep.objects.get_or_create(
         drain=drain,
@@ -118,12 +158,15 @@ def _keep(drain: Drain, item: DrainStepItem, *, received_at: datetime) -> tuple[
     )
 
 
-def _cause_of(node: Node, generation: int) -> int | None:
-    """Return the number of the entry that made `generation`: repeats that changed nothing come after it."""
+def _cause_of_drain(node: Node, generation: int) -> int | None:
+    """Return the number of the entry that wanted of the drain what `generation` says of it.
+
+    Repeats that changed nothing come after it.
+    """
     entries = AuditEntry.objects.filter(
         target=audit.node_target(node.name),
-        generation=generation,
-        action__in=CAUSES,
+        generation__lte=generation,
+        action__in=DRAIN_CAUSES,
         outcome=Outcome.DONE.value,
     )
-    return entries.order_by("n").values_list("n", flat=True).first()
+    return entries.order_by("-generation", "n").values_list("n", flat=True).first()

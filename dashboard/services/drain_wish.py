@@ -1,7 +1,6 @@
 """What somebody asks of a drain, with its bounds; applied to a new drain or to the one that is on."""
 
 import json
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,8 +9,10 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from dashboard.models import Drain
+from dashboard.services.words import REASON_MAX_CHARACTERS, complaint_about, is_storable
 
-REASON_MAX_CHARACTERS = 500
+__all__ = ["REASON_MAX_CHARACTERS", "InvalidWish", "Seconds", "Wish", "facts"]
+
 META_MAX_CHARACTERS = 4096  # as JSON
 META_MAX_DEPTH = 8
 DEADLINE_MAX_SECONDS = 7 * 86_400.0
@@ -80,14 +81,13 @@ def facts(drain: Drain) -> dict[str, Any]:
 
 
 def _check_reason(reason: str) -> None:
-    if len(reason) > REASON_MAX_CHARACTERS:
-        raise InvalidWish("reason", f"{len(reason)} characters: at most {REASON_MAX_CHARACTERS} are allowed")
-    if not _is_storable(reason):
-        raise InvalidWish("reason", "control characters and half surrogate pairs are not allowed")
+    complaint = complaint_about(reason)
+    if complaint:
+        raise InvalidWish("reason", complaint)
 
 
 def _check_meta(meta: dict[str, Any]) -> None:
-    if not all(_is_storable(text) for text in _texts(meta, depth=META_MAX_DEPTH)):
+    if not all(is_storable(text) for text in _texts(meta, depth=META_MAX_DEPTH)):
         raise InvalidWish("meta", "control characters and half surrogate pairs are not allowed")
     try:
         size = len(json.dumps(meta, allow_nan=False))
@@ -107,11 +107,6 @@ def _texts(value: Any, *, depth: int) -> Iterator[str]:
         parts = [*value, *value.values()] if isinstance(value, dict) else value
         for part in parts:
             yield from _texts(part, depth=depth - 1)
-
-
-def _is_storable(text: str) -> bool:
-    """PostgreSQL takes no NUL, no encoding half a surrogate pair, and a terminal obeys control characters."""
-    return all(char in "\n\r\t" or unicodedata.category(char) not in {"Cc", "Cs"} for char in text)
 
 
 def _check_seconds(field: str, seconds: Seconds, at_most: float) -> None:

@@ -30,10 +30,10 @@ def apply(*, node: Node, connection_no: int, health: Health, now: datetime) -> b
     health = columns.clean(health)
     said = _said(health)
     with transaction.atomic():
-        before = Node.objects.values(*SHOWN, *LINK).get(pk=node.pk)
-        if before["link__connection_no"] != connection_no or not _write(
-            node, connection_no, health, said, now
-        ):
+        before = Node.objects.values(*SHOWN, *LINK).filter(pk=node.pk).first()
+        if before is None or before["link__connection_no"] != connection_no:
+            return False
+        if not _write(node, connection_no, health, said, now):
             return False
         moved = breakers.update(node=node, reports=health.breakers, full=health.full, now=now)
         keys = _keys(node, before, {**before, **said}, moved, now=now)
@@ -93,7 +93,8 @@ def _shown(row: Mapping[str, Any]) -> list[Any]:
     """Return what a page says of a node, without what changes every second by itself."""
     readout = row["readout"]
     work = [entry.get("id") for entry in readout.get("active_work", ())]
-    return [*(row[name] for name in SHOWN), readout.get("drain"), work, row["spool"].get("dropped")]
+    said = [readout.get("drain"), readout.get("problems"), work, row["spool"].get("dropped")]
+    return [*(row[name] for name in SHOWN), *said]
 
 
 def _composite(row: Mapping[str, Any], troubled: int, now: datetime) -> Composite:

@@ -6,18 +6,23 @@ from datetime import datetime
 
 from django.contrib.sessions.models import Session
 
-from dashboard.services import changes, drain
+from dashboard.services import audit_refusals, audit_triggers, changes, drain, outbox, overrides
 
 CLEARED_ROWS = 1000  # old sessions deleted in one turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Call `function(now=...)` every so many seconds."""
+    """Call `function(now=...)` every so many seconds, and `last(now=...)` once when the process ends.
+
+    `of_process`: it is about something that each process has, so a worker can't do it for the others.
+    """
 
     name: str
     every_seconds: float
     function: Callable[..., object]
+    of_process: bool = False
+    last: Callable[..., object] | None = None
 
 
 def clear_sessions(*, now: datetime) -> int:
@@ -29,8 +34,17 @@ def clear_sessions(*, now: datetime) -> int:
 
 JOBS = (
     Job(name="ending drains whose time is over", every_seconds=1.0, function=drain.expire),
+    Job(name="ending overrides whose time is over", every_seconds=1.0, function=overrides.expire),
+    Job(name="settling what waits in the outbox", every_seconds=5.0, function=outbox.settle),
     Job(
         name="trimming the change feed", every_seconds=10.0, function=changes.trim
     ),  # up to 500 rows a second
     Job(name="clearing old sessions", every_seconds=600.0, function=clear_sessions),
+    Job(
+        name="writing who was refused",
+        every_seconds=10.0,
+        function=audit_refusals.flush,
+        last=audit_refusals.flush_all,
+    ),
+    Job(name="seeing that the audit is guarded", every_seconds=60.0, function=audit_triggers.watch),
 )

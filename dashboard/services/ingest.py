@@ -75,8 +75,11 @@ def _record_steps(node: Node, found: Sorted, *, now: datetime) -> None:
 
 
 def _locked_mark(node: Node, connection_no: int) -> SpoolMark | None:
-    """Return the mark of the spool on this connection, None when the connection doesn't count any more."""
-    marks = SpoolMark.objects.select_for_update(of=("self",))
+    """Return the mark of the spool on this connection, None when the connection doesn't count any more.
+
+    What is locked is the node's link, as a handshake does: while this stores, no other spool of the node can.
+    """
+    marks = SpoolMark.objects.select_related("node__link").select_for_update(of=("node__link",))
     mine = {"connection_no": connection_no, "node__link__connection_no": connection_no}
     return marks.filter(node=node, **mine).first()
 

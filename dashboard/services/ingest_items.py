@@ -149,8 +149,9 @@ def write(kept: Sequence[Kept], *, node_id: int, now: datetime) -> None:
 def _write_traces(rows: Sequence[tuple[Trace, TraceDetail]], *, now: datetime) -> None:
     if not rows:
         return
+    slot = trace_ids.claim_slot()
     highest = Trace.objects.aggregate(highest=Max("id"))["highest"] or 0
-    ids = trace_ids.allocate(len(rows), now=now, highest=highest)
+    ids = trace_ids.allocate(len(rows), now=now, highest=highest, slot=slot)
     for (trace, detail), id_ in zip(rows, ids, strict=True):
         trace.pk = detail.trace_id = id_
     bulk_insert.insert([trace for trace, _ in rows])

@@ -12,7 +12,7 @@ from dashboard.services.rights import OF_GROUP, GroupName, Right
 
 TABLES_OF_RIGHT = {  # the other tables are open to everybody who may read
     Right.AUDIT_READ: ("auditentry", "controlhead"),
-    Right.ADMIN: ("token",),
+    Right.ADMIN: ("token", "onetimepassword"),
 }
 PEOPLE = (
     "add_user",

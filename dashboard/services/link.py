@@ -38,7 +38,7 @@ def open_connection(*, node: Node, hello: Hello, now: datetime) -> tuple[int, De
     hello = _checked(hello)
     with transaction.atomic():
         audit.locked_head()
-        node = Node.objects.select_for_update().get(pk=node.pk)
+        node = _locked(node)
         link, _ = NodeLink.objects.select_for_update().get_or_create(node=node)
         _refuse_duplicate(node, link, hello, now=now)
         _take_over(link, hello, now=now)
@@ -108,13 +108,26 @@ def _wrong(reason: str) -> HandshakeRefused:
     return HandshakeRefused(CloseCode.PROTOCOL_ERROR, reason)
 
 
-def _refuse_duplicate(node: Node, link: NodeLink, hello: Hello, *, now: datetime) -> None:
-    if link.opened_at is None or link.closed_at is not None or link.instance_id == hello.instance_id:
-        return
+def is_connected(node: Node, link: NodeLink, *, now: datetime) -> bool:
+    """Return whether a process of the node is on the other end: its socket is open and was heard lately."""
+    if link.opened_at is None or link.closed_at is not None:
+        return False
     heard_at = max(link.opened_at, node.last_heard_at or link.opened_at)
-    if now - heard_at < ALIVE:
+    return now - heard_at < ALIVE
+
+
+def _refuse_duplicate(node: Node, link: NodeLink, hello: Hello, *, now: datetime) -> None:
+    if link.instance_id != hello.instance_id and is_connected(node, link, now=now):
         reason = f"another process with the token of {node.name} is connected"
         raise HandshakeRefused(CloseCode.DUPLICATE_NODE, reason)
+
+
+def _locked(node: Node) -> Node:
+    # not FOR UPDATE: rows that refer to the node are stored meanwhile, and would wait in the other order
+    found = Node.objects.select_for_update(no_key=True).filter(pk=node.pk).first()
+    if found is None:  # since its token was looked at
+        raise HandshakeRefused(CloseCode.UNAUTHORIZED, f"the node {node.name} was forgotten")
+    return found
 
 
 def _take_over(link: NodeLink, hello: Hello, *, now: datetime) -> None:

@@ -15,10 +15,11 @@ import logging
 import re
 import secrets
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError, transaction
+from django.db import Error as DatabaseError
+from django.db import transaction
 from django.db.models import Q
 
 from dashboard.models import Action, ControlHead, Node, Scope, Token
@@ -28,7 +29,9 @@ from meshcore.clock import utcnow
 
 logger = logging.getLogger(__name__)
 
-FORM = re.compile(r"msh_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
+START = "msh_"
+FORM = re.compile(rf"{START}([a-z0-9]{{8}})_([A-Za-z0-9_-]{{43}})")
+SCHEME = "bearer"
 PREFIX_ALPHABET = string.ascii_lowercase + string.digits
 PREFIX_CHARACTERS = 8
 SECRET_BYTES = 32
@@ -119,11 +122,34 @@ def revoke(*, token: Token, actor: Actor, reason: str = "", now: datetime | None
     with transaction.atomic():
         head = audit.locked_head()
         won = Token.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now) == 1
-        audit.record(
-            head=head, actor=actor, action=Action.TOKEN_REVOKE, target=_target(token), reason=reason, now=now
-        )
+        _record_revoked(token, head=head, actor=actor, reason=reason, now=now)
         changes.publish("tokens", "audit", now=now)
     return won
+
+
+def revoke_of_node(*, node: Node, head: ControlHead, actor: Actor, reason: str, now: datetime) -> None:
+    """End all tokens of a node, each with its audit entry, in the caller's transaction."""
+    for token in Token.objects.filter(node=node, revoked_at=None).order_by("pk"):
+        token.revoked_at = now
+        token.save(update_fields=["revoked_at"])
+        _record_revoked(token, head=head, actor=actor, reason=reason, now=now)
+
+
+def _record_revoked(token: Token, *, head: ControlHead, actor: Actor, reason: str, now: datetime) -> None:
+    """Audit that a token is revoked, in the caller's transaction."""
+    audit.record(
+        head=head, actor=actor, action=Action.TOKEN_REVOKE, target=_target(token), reason=reason, now=now
+    )
+
+
+def secret_in(headers: Sequence[str]) -> str:
+    """Return the secret in the Authorization headers of a request.
+
+    "" when there is none of scheme Bearer, or more than one header. It is the only place of a request where
+    a token is looked for: addresses are kept in logs and histories.
+    """
+    scheme, _, secret = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
+    return secret.strip() if scheme.lower() == SCHEME else ""
 
 
 def authenticate(secret: str, *, address: str, now: datetime | None = None) -> Token:
@@ -165,7 +191,7 @@ def _draft(
     name: str, scopes: list[Scope], node: Node | None, networks: list[str], actor: Actor, *, now: datetime
 ) -> tuple[Token, str]:
     prefix = "".join(secrets.choice(PREFIX_ALPHABET) for _ in range(PREFIX_CHARACTERS))
-    secret = f"msh_{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
+    secret = f"{START}{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
     token = Token(
         name=name,
         prefix=prefix,

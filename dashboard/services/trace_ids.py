@@ -3,16 +3,36 @@
     id = milliseconds << 20 | slot of the process (6 bits) | counter (14 bits)
 
 The highest stored id is read again for every batch, in the transaction that stores it: so ids never fall, not
-even when the clock does or another process was faster, and nothing needs to be remembered.
+even when the clock does or another process was faster, and nothing needs to be remembered. Nor is a slot:
+where several processes store, each transaction takes one that is free, and the database takes it back.
 """
 
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
 
+from django.db import connection
+
 COUNTER_BITS = 14
 SLOT_BITS = 6
-SLOT_EMBEDDED = 0  # of the only process there is
+SLOT_EMBEDDED = 0  # where one process writes at a time
+SLOT_LOCK = 0x736C6F74  # PostgreSQL: the first half of the advisory locks that stand for slots
+
+
+def claim_slot() -> int:
+    """Return a slot that no other transaction has while this one lasts; read the highest id behind it.
+
+    The 64th transaction at a time waits for the last slot, as for any other lock.
+    """
+    if connection.vendor != "postgresql":
+        return SLOT_EMBEDDED
+    free = f"SELECT slot FROM generate_series(1, {(1 << SLOT_BITS) - 1}) slot"  # noqa: S608 - a constant
+    with connection.cursor() as cursor:
+        cursor.execute(f"{free} WHERE pg_try_advisory_xact_lock(%s, slot) LIMIT 1", [SLOT_LOCK])
+        found = cursor.fetchone()
+        if found is None:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [SLOT_LOCK, SLOT_EMBEDDED])
+    return found[0] if found else SLOT_EMBEDDED
 
 
 def allocate(count: int, *, now: datetime, highest: int, slot: int = SLOT_EMBEDDED) -> list[int]:

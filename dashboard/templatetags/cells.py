@@ -1,6 +1,7 @@
 """The ids of live cells, made in one place: pages, fragments and tests ask here."""
 
 import re
+from collections.abc import Sequence
 
 from django import template
 
@@ -15,8 +16,16 @@ def cell(what: str, *names: str) -> str:
 
     Of several names the last has no dash left, so that the others end where it seems.
     """
+    if not names:
+        return f"c-{what}"
     *others, last = map(slug, names)
     return "-".join(["c", what, *others, last.replace("-", "_2d_") if others else last])
+
+
+@register.filter
+def cell_id(parts: Sequence[str]) -> str:
+    """Return the id of the cell that is called so: what it shows, then the names."""
+    return cell(*parts)
 
 
 @register.filter

@@ -34,14 +34,27 @@ NODE_LOOKS = {  # by the words of selectors.presence.Composite
     "running": Look("ok", "check"),
     "never seen": Look("none", "circle-dashed"),
 }
+STANDING_LOOKS = {  # by the words of selectors.drain_list.Standing
+    "pending": Look("none", "clock"),
+    "not acknowledged": Look("warn", "circle-alert"),
+    "unreachable": Look("bad", "unplug"),
+    "acknowledged": Look("none", "check"),
+    "draining": Look("calm", "droplet"),
+    "drained": Look("calm", "droplets"),
+    "safe to stop": Look("calm", "shield-check"),
+    "cancelled": Look("none", "undo-2"),
+    "expired": Look("none", "timer-off"),
+    "ended by restart": Look("none", "rotate-ccw"),
+}
 BREAKER_LOOKS = {
     BreakerState.CLOSED: Look("ok", "check"),
     BreakerState.SUSPECT: Look("warn", "circle-alert"),
     BreakerState.OPEN: Look("bad", "triangle-alert"),
     BreakerState.HALF_OPEN: Look("warn", "timer"),
-    BreakerState.FORCED_OPEN: Look("none", "ban"),
-    BreakerState.FORCED_CLOSED: Look("none", "lock"),
+    BreakerState.FORCED_OPEN: Look("calm", "ban"),  # as a drain: somebody wants it so
+    BreakerState.FORCED_CLOSED: Look("calm", "lock"),
 }
+LASTING = frozenset({BreakerState.OPEN, BreakerState.FORCED_OPEN, BreakerState.FORCED_CLOSED})
 OUTCOME_LOOKS = {
     "ok": Look("ok", "check"),
     "done": Look("ok", "check"),
@@ -62,6 +75,12 @@ def state_pill(state: str) -> SafeString:
 
 
 @register.simple_tag
+def standing_pill(standing: str) -> SafeString:
+    """Return the pill of how a drain stands."""
+    return _pill(STANDING_LOOKS.get(standing, UNKNOWN), standing)
+
+
+@register.simple_tag
 def breaker_pill(
     state: str,
     strikes: int = 0,
@@ -69,12 +88,12 @@ def breaker_pill(
     open_until: datetime | None = None,
     now: datetime | None = None,
 ) -> SafeString:
-    """Return the pill of a breaker: a suspect one with its strikes, an open one with the time left."""
+    """Return the pill of a breaker: a suspect one with its strikes, one that lasts with the time left."""
     look = BREAKER_LOOKS.get(BreakerState(state), UNKNOWN)
     word = words(BreakerState(state).value)
     if state == BreakerState.SUSPECT and threshold:
         return _pill(look, f"{strikes} of {threshold} strikes")
-    if state == BreakerState.OPEN and open_until is not None and now is not None:
+    if state in LASTING and open_until is not None and now is not None and open_until > now:
         return _pill(look, format_html("{} {}", word, until(open_until, now)))
     return _pill(look, word)
 

@@ -14,6 +14,7 @@ register = template.Library()
 
 THIN = "\u202f"  # between thousands: narrow, and no line breaks there
 NOTHING = "–"
+MINUS = "\u2212"
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
@@ -28,6 +29,16 @@ def span(seconds: float | None) -> str:
     return f"{int(max(seconds, 0))} s"
 
 
+@register.filter
+def exact(seconds: float | None) -> str:
+    """Return seconds with hundredths, from a minute on as `span`; less than none where clocks differ."""
+    if seconds is None:
+        return NOTHING
+    if seconds >= MINUTE:
+        return span(seconds)
+    return f"{seconds:.2f} s".replace("-", MINUS)
+
+
 @register.simple_tag
 def heard(moment: datetime | None, now: datetime) -> SafeString:
     """Return the age of a node's last word, which goes on growing on an open page."""
@@ -35,6 +46,17 @@ def heard(moment: datetime | None, now: datetime) -> SafeString:
         return format_html("<span>{}</span>", NOTHING)
     return format_html(
         '<time data-heard="{}" datetime="{}">{}</time>',
+        moment.isoformat(),
+        moment.isoformat(),
+        span((now - moment).total_seconds()),
+    )
+
+
+@register.simple_tag
+def since(moment: datetime, now: datetime) -> SafeString:
+    """Return how long something has gone on, which goes on growing on an open page."""
+    return format_html(
+        '<time data-since="{}" datetime="{}">{}</time>',
         moment.isoformat(),
         moment.isoformat(),
         span((now - moment).total_seconds()),

@@ -29,6 +29,8 @@ def text(query: Mapping[str, str], key: str, *, at_most: int) -> str:
     value = query.get(key, "").strip()
     if len(value) > at_most:
         raise BadQuery(f"{key}: {len(value)} characters; at most {at_most} can match.")
+    if "\x00" in value:
+        raise BadQuery(f"{key}: has a NUL, which stands in no text here.")
     return value
 
 

@@ -5,16 +5,18 @@ import os
 from pathlib import Path
 
 from django.conf import settings
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from dashboard import fragments
 from dashboard.selectors import nodes
+from dashboard.services import audit_triggers
 from dashboard.services.rights import Right
 from dashboard.web import commands
 from dashboard.web.frame import frame
-from dashboard.web.guard import Visitor, page, template_for
+from dashboard.web.guard import Visitor, is_fragment, page, template_for
 from meshcore.clock import utcnow
 
 
@@ -27,6 +29,7 @@ def fleet(request: HttpRequest, visitor: Visitor) -> HttpResponse:
         **frame(visitor, section="fleet", now=now, live_page="fleet"),
         **fragments.fleet_context(nodes.gather(now=now)),
         "demo_url": demo_url(settings.VAR_DIR),
+        "unguarded": () if is_fragment(request) else audit_triggers.missing(connection),
         "command": commands.nodes(),
     }
     return render(request, template_for(request, "fleet.html"), context)

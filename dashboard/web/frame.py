@@ -20,4 +20,5 @@ def frame(visitor: Visitor, *, section: str, now: datetime, live_page: str = "")
         "cursor": changes.latest_id() if live_page else None,
         "may": visitor.may,
         "refused_drain": REFUSALS[Right.DRAIN],
+        "refused_breakers": REFUSALS[Right.BREAKERS],
     }

@@ -9,12 +9,13 @@ from typing import Any, Concatenate, ParamSpec
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.views.decorators.cache import cache_control
 from django_htmx.http import HttpResponseClientRedirect
 
 from dashboard.services import actor, rights
+from dashboard.services.accounts import PASSWORD_DUE
 from dashboard.services.actor import Actor
 from dashboard.services.rights import Right
 
@@ -24,6 +25,9 @@ REFUSALS = {
     Right.READ: "Your account belongs to no group that may look. An admin can add you to one.",
     Right.AUDIT_READ: "The audit is for operators, auditors and admins.",
     Right.DRAIN: "Draining is for operators and admins.",
+    Right.CANCEL_RUN: "Cancelling runs is for operators and admins.",
+    Right.BREAKERS: "Overriding breakers is for operators and admins.",
+    Right.ADMIN: "Tokens, nodes, people and aliases are for admins.",
 }
 
 
@@ -42,21 +46,29 @@ class Visitor:
     @property
     def may(self) -> dict[str, bool]:
         """What templates ask before they offer something."""
-        return {"drain": Right.DRAIN in self.rights, "audit": Right.AUDIT_READ in self.rights}
+        return {
+            "audit": Right.AUDIT_READ in self.rights,
+            "drain": Right.DRAIN in self.rights,
+            "cancel_run": Right.CANCEL_RUN in self.rights,
+            "breakers": Right.BREAKERS in self.rights,
+            "admin": Right.ADMIN in self.rights,
+        }
 
 
-View = Callable[Concatenate[HttpRequest, Visitor, P], HttpResponse]
+View = Callable[Concatenate[HttpRequest, Visitor, P], HttpResponseBase]
 
 
-def page(right: Right) -> Callable[[View[P]], Callable[Concatenate[HttpRequest, P], HttpResponse]]:
+def page(right: Right) -> Callable[[View[P]], Callable[Concatenate[HttpRequest, P], HttpResponseBase]]:
     """Let a view in only with `right`: others are asked to sign in, or get 403. Nothing is kept by caches."""
 
-    def guarded(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    def guarded(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
         @wraps(view)
         @cache_control(private=True, no_store=True)
-        def inner(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        def inner(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if not isinstance(request.user, User):
                 return sign_in(request)
+            if PASSWORD_DUE in request.session:
+                return go_to(request, "password")
             visitor = Visitor(user=request.user, rights=rights.user_rights(request.user))
             visitor.needs(right)
             return view(request, visitor, *args, **kwargs)
@@ -69,8 +81,14 @@ def page(right: Right) -> Callable[[View[P]], Callable[Concatenate[HttpRequest, 
 def sign_in(request: HttpRequest) -> HttpResponse:
     """Send somebody to the login page; htmx takes the whole page there instead of swapping the form in."""
     if is_fragment(request):
-        return HttpResponseClientRedirect(resolve_url("login"))
+        return go_to(request, "login")
     return redirect_to_login(request.get_full_path() if request.method == "GET" else "/")
+
+
+def go_to(request: HttpRequest, name: str) -> HttpResponse:
+    """Send a browser to another page, and not just the part of a page that htmx asked for."""
+    url = resolve_url(name)
+    return HttpResponseClientRedirect(url) if is_fragment(request) else HttpResponseRedirect(url)
 
 
 def is_fragment(request: HttpRequest) -> bool:

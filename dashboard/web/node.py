@@ -1,5 +1,7 @@
 """One node's page."""
 
+from datetime import datetime
+
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -8,7 +10,7 @@ from dashboard import fragments
 from dashboard.selectors import nodes
 from dashboard.selectors.nodes import Gathered, NodeNow
 from dashboard.services.rights import Right
-from dashboard.web import confirm
+from dashboard.web import commands, confirm
 from dashboard.web.confirm import Confirm
 from dashboard.web.frame import frame
 from dashboard.web.guard import Visitor, is_fragment, page, template_for
@@ -20,7 +22,8 @@ from meshcore.clock import utcnow
 def node(request: HttpRequest, visitor: Visitor, name: str) -> HttpResponse:
     """Show a node; `?confirm=drain` opens the second step, in place when htmx asks."""
     if is_fragment(request) and "confirm" in request.GET:
-        return show_form(request, _wanted(request, visitor, find(name)[1]))
+        mesh, row = find(name)
+        return show_form(request, _wanted(request, visitor, row, now=mesh.now))
     return show(request, visitor, name)
 
 
@@ -33,8 +36,9 @@ def show(
     context = {
         **chrome,
         **fragments.node_context(mesh, row),
+        "aliases_command": commands.aliases(row.node.url),
         "past": nodes.past_of(node=row.node),
-        "confirm": form or _wanted(request, visitor, row),
+        "confirm": form or _wanted(request, visitor, row, now=mesh.now),
         "fragment": is_fragment(request),
     }
     return render(request, template_for(request, "node.html"), context, status=status)
@@ -56,5 +60,5 @@ def find(name: str) -> tuple[Gathered, NodeNow]:
     return mesh, row
 
 
-def _wanted(request: HttpRequest, visitor: Visitor, row: NodeNow) -> Confirm | None:
-    return confirm.wanted(request.GET.dict(), row) if visitor.may["drain"] else None
+def _wanted(request: HttpRequest, visitor: Visitor, row: NodeNow, *, now: datetime) -> Confirm | None:
+    return confirm.wanted(request.GET.dict(), row, now=now) if visitor.may["drain"] else None

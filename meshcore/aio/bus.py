@@ -11,7 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 
@@ -42,8 +42,9 @@ from meshcore.registry import Entry, ParamsCompatible, Registry
 from meshcore.routing import turned_away
 from meshcore.topology import manifest_of, topology_of
 from meshcore.trace import RoutingTrace, TraceRing
+from meshcore.traceparent import trace_ids
 
-__all__ = ["BusSettings", "BusStream", "CapabilityBus"]
+__all__ = ["BusSettings", "BusStream", "CallOptions", "CapabilityBus"]
 
 STAMPS = ("_routed_via", "_trace_id", "_attempts")
 SCATTER_SECONDS = 5.0  # for each provider that is asked at once with others
@@ -51,12 +52,14 @@ SCATTER_SECONDS = 5.0  # for each provider that is asked at once with others
 logger = logging.getLogger(__name__)
 
 
-def _new_trace_id() -> str:
-    return secrets.token_hex(16)
+class CallOptions(TypedDict, total=False):
+    """What may be said of an outermost call beside its question."""
 
-
-def _never() -> bool:
-    return False
+    session_id: str | None  # calls of one session stay with one provider
+    deadline_seconds: float | None  # None: the bus's own
+    caller: str  # name of the client's key
+    trace_id: str | None  # None: a new one
+    traceparent: str
 
 
 class CapabilityBus:
@@ -86,10 +89,11 @@ class CapabilityBus:
         self.aliases = aliases or AliasBook()
         self.registry = Registry(node_id_full, clock=clock)
         self.traces = TraceRing(self.settings.trace_ring)
-        self.draining: Callable[[], bool] = _never
+        self.draining: Callable[[], bool] = lambda: False
         self._clock = clock
         self._utcnow = utcnow
         self._on_trace = on_trace
+        self._trace_ids = trace_ids(secrets.token_bytes)
         self._dispatcher = Dispatcher(self.registry, self.health, self.settings, clock=clock)
         self._exchange = Exchange(node_id_full, transport)
         self._scatter = Scatter(self._dispatcher, self._exchange, clock=clock, finished=self._finished)
@@ -127,12 +131,8 @@ class CapabilityBus:
         version: Version,
         body: dict[str, Any],
         *,
-        session_id: str | None = None,
-        deadline_seconds: float | None = None,
-        caller: str = "",
-        trace_id: str | None = None,
-        traceparent: str = "",
         draining: bool = False,
+        **options: Unpack[CallOptions],
     ) -> dict[str, Any]:
         """Return the result of an outermost call, or `{"error", "message", "attempts", …}`; it raises
         nothing.
@@ -140,17 +140,8 @@ class CapabilityBus:
         `draining` refuses this node's own providers. `_routed_via`, `_trace_id` and `_attempts` (how many)
         are always in the result.
         """
-        request = RouteRequest(
-            capability,
-            version,
-            body,
-            caller,
-            trace_id or _new_trace_id(),
-            session_id,
-            self._deadline_ms(deadline_seconds),
-            traceparent=traceparent,
-        )
-        return await self._outermost(request, draining=draining)
+        journey = self._journey(self._request(capability, version, body, **options), local_only=False)
+        return await self._run(journey, draining=draining or self.draining())
 
     def stream(
         self,
@@ -158,25 +149,11 @@ class CapabilityBus:
         version: Version,
         body: dict[str, Any],
         *,
-        session_id: str | None = None,
-        deadline_seconds: float | None = None,
-        caller: str = "",
-        trace_id: str | None = None,
-        traceparent: str = "",
         draining: bool = False,
+        **options: Unpack[CallOptions],
     ) -> BusStream:
         """Return the chunks of an outermost call; nothing happens before its `start` or first chunk."""
-        request = RouteRequest(
-            capability,
-            version,
-            body,
-            caller,
-            trace_id or _new_trace_id(),
-            session_id,
-            self._deadline_ms(deadline_seconds),
-            True,
-            traceparent=traceparent,
-        )
+        request = self._request(capability, version, body, stream=True, **options)
         return self._stream(request, local_only=False, draining=draining)
 
     async def call_all(
@@ -190,19 +167,17 @@ class CapabilityBus:
         trace_id: str | None = None,
     ) -> list[tuple[str, dict[str, Any]]]:
         """Return (node id, result) of up to 8 providers asked at once; who fails or is late is left out."""
-        trace_id, deadline_ms = trace_id or secrets.token_hex(16), self._deadline_ms(timeout_seconds)
-        request = RouteRequest(capability, version, body, caller, trace_id, None, deadline_ms)
+        said = CallOptions(deadline_seconds=timeout_seconds, caller=caller, trace_id=trace_id)
+        request = self._request(capability, version, body, **said)
         begin = partial(self._journey, request, local_only=False)
         return await self._scatter.call(begin, draining=self.draining())
 
     async def handle_call(self, request: RouteRequest, local_only: bool = False) -> dict[str, Any]:
         """Return the result of a call made elsewhere; `local_only` for every call that comes from a peer."""
-        if not local_only:
-            return await self._outermost(request, draining=False)
-        if (refusal := self._refusal(request)) is not None:
+        if local_only and (refusal := self._refusal(request)) is not None:
             return refusal.as_result()
-        result = await self._run(self._journey(request, local_only=True), draining=False)
-        return {key: value for key, value in result.items() if key not in STAMPS}
+        journey = self._journey(request, local_only=local_only)
+        return await self._run(journey, draining=not local_only and self.draining())
 
     def handle_stream(self, request: RouteRequest, local_only: bool = True) -> BusStream:
         """Return the chunks of a call made elsewhere."""
@@ -238,36 +213,37 @@ class CapabilityBus:
         offer(provider, self.registry)
         self.health.ensure(provider.name)
 
-    def _deadline_ms(self, seconds: float | None) -> float:
-        return (self._clock() + (self.settings.deadline_seconds if seconds is None else seconds)) * 1000
+    def _request(
+        self,
+        capability: str,
+        version: Version,
+        body: dict[str, Any],
+        *,
+        stream: bool = False,
+        session_id: str | None = None,
+        deadline_seconds: float | None = None,
+        caller: str = "",
+        trace_id: str | None = None,
+        traceparent: str = "",
+    ) -> RouteRequest:
+        trace_id = trace_id or next(self._trace_ids)
+        deadline_ms = 0.0 if deadline_seconds is None else (self._clock() + deadline_seconds) * 1000
+        return RouteRequest(
+            capability, version, body, caller, trace_id, session_id, deadline_ms, stream, (), traceparent
+        )
 
     def _journey(self, request: RouteRequest, *, local_only: bool) -> Journey:
         if not request.trace_id:
-            request = msgspec.structs.replace(request, trace_id=_new_trace_id())
+            request = msgspec.structs.replace(request, trace_id=next(self._trace_ids))
         now = self._clock()
         deadline = request.deadline_ms / 1000 if request.deadline_ms else now + self.settings.deadline_seconds
-        return Journey(
-            request,
-            node_id=self.node_id_full,
-            started=now,
-            started_at=self._utcnow(),
-            deadline=deadline,
-            local_only=local_only,
-            walk=None if local_only else walk_for(request.params(), request.body, self.aliases),
-        )
+        journey = Journey(request, self.node_id_full, now, self._utcnow(), deadline, local_only)
+        if not local_only:
+            journey.walk = walk_for(journey.params, request.body, self.aliases)
+        return journey
 
     def _refusal(self, request: RouteRequest) -> CallError | None:
         return turned_away(request, node_id=self.node_id_full, draining=self.draining())
-
-    async def _outermost(self, request: RouteRequest, *, draining: bool) -> dict[str, Any]:
-        journey = self._journey(request, local_only=False)
-        result = await self._run(journey, draining=draining or self.draining())
-        return {
-            **result,
-            "_routed_via": journey.routed_via(),
-            "_trace_id": journey.request.trace_id,
-            "_attempts": len(journey.attempts),
-        }
 
     def _stream(self, request: RouteRequest, *, local_only: bool, draining: bool) -> BusStream:
         return BusStream(
@@ -294,19 +270,29 @@ class CapabilityBus:
                 raise
             else:
                 self._dispatcher.succeeded(lease, journey)
-                journey.answered(result.get("model"), usage_of(result) if "usage" in result else None)
-                self._finished(journey, None)
-                return result
+                journey.answered(result.get("model"), usage_of(result))
+                return _stamped(result, self._finished(journey, None))
         error = journey.surfaced(journey.question(draining=draining))
-        self._finished(journey, error)
-        return error.as_result()
+        return _stamped(error.as_result(), self._finished(journey, error))
 
-    def _finished(self, journey: Journey, error: CallError | None) -> None:
+    def _finished(self, journey: Journey, error: CallError | None) -> RoutingTrace:
         trace = journey.trace(now=self._clock(), error=error)
         self.traces.push(trace)
-        if self._on_trace is None or journey.local_only:
-            return
-        try:
-            self._on_trace(trace)
-        except Exception:
-            logger.exception("the trace of %s was not taken", trace.trace_id)
+        if self._on_trace is not None and not journey.local_only:
+            try:
+                self._on_trace(trace)
+            except Exception:
+                logger.exception("the trace of %s was not taken", trace.trace_id)
+        return trace
+
+
+def _stamped(result: dict[str, Any], trace: RoutingTrace) -> dict[str, Any]:
+    """Return a result with who answered it; a peer's call is stamped by that peer."""
+    if trace.inbound:
+        return {key: value for key, value in result.items() if key not in STAMPS}
+    return {
+        **result,
+        "_routed_via": trace.routed_via,
+        "_trace_id": trace.trace_id,
+        "_attempts": len(trace.attempts),
+    }

@@ -55,9 +55,10 @@ class BusEndpoint:
         url: str = "",
         log_id: str = "",
     ) -> None:
+        self.node_id = node_id or bus.node_id_full
         self._bus = bus
         self._clock = clock
-        self._verifier = Verifier(secret.encode(), node_id or bus.node_id_full, utcnow=utcnow)
+        self._verifier = Verifier(secret.encode(), self.node_id, utcnow=utcnow)
         self._url = url
         self._log_id = log_id
 

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from meshcore.aio.dispatch import Dispatcher, Lease
 from meshcore.aio.exchange import Exchange
@@ -21,6 +21,7 @@ from meshcore.journey import Journey
 from meshcore.openai_wire import COMMITTING, Chunk, ChunkKind
 from meshcore.splice import Begun, Seam, is_used_up, length_reached, obstacle
 
+_FINISH: Final = ChunkKind.FINISH  # looked up once, which in Python 3.11 is slow
 UNCOMMITTED_MAX = 256  # chunks without content that are held back; beyond it the stream is committed as it is
 
 
@@ -48,7 +49,7 @@ class BusStream:
         clock: Clock,
         draining: bool,
         refusal: CallError | None,
-        finished: Callable[[Journey, CallError | None], None],
+        finished: Callable[[Journey, CallError | None], object],
         continues: bool = False,
     ) -> None:
         self.trace_id = journey.request.trace_id
@@ -58,6 +59,7 @@ class BusStream:
         self._journey = journey
         self._dispatcher = dispatcher
         self._exchange = exchange
+        self._limits = exchange.limits
         self._clock = clock
         self._draining = draining
         self._refusal = refusal
@@ -140,15 +142,15 @@ class BusStream:
 
     async def _read(self, lease: Lease, chunks: AsyncIterator[Chunk]) -> None:
         """Hold the next chunk, or let somebody else go on; raises StopAsyncIteration at the end."""
-        in_time = None if self._follows else asyncio.timeout(self._journey.deadline - self._clock())
+        in_time = None if self._follows else self._limits.within(self._journey.deadline - self._clock())
         try:
             if self._ahead is not None:
                 ahead, self._ahead = self._ahead, None
                 raise ahead
-            if in_time is None:  # nothing is waited for, and a timer costs more than a chunk
+            if in_time is None:  # nothing is waited for, and a limit costs as much as a chunk
                 chunk = await anext(chunks)
             else:
-                async with in_time:
+                with in_time:
                     chunk = await anext(chunks)
             self._held.append(self._seen(chunk))
         except StopAsyncIteration:
@@ -159,7 +161,7 @@ class BusStream:
             raise
         except Exception as exc:
             await _close(chunks)
-            if in_time is not None and in_time.expired():
+            if in_time is not None and in_time.expired:
                 late = CallError(Code.TIMEOUT, "the call's deadline passed before the stream's end")
                 self._settle(lease, late)
                 raise self._journey.broken(late) from exc
@@ -194,7 +196,7 @@ class BusStream:
         """Return whether this attempt gave content; raises CallError when no other may be made."""
         chunks: AsyncIterator[Chunk] | None = None
         try:
-            async with asyncio.timeout(lease.timeout_seconds):
+            with self._limits.within(lease.timeout_seconds):
                 chunks = self._open(lease)
                 await self._hold_until_content(chunks)
         except asyncio.CancelledError:
@@ -224,7 +226,7 @@ class BusStream:
         self._complete = True  # an answer without content is an answer, and was paid for
 
     def _seen(self, chunk: Chunk) -> Chunk:
-        self._complete = self._complete or chunk.kind is ChunkKind.FINISH
+        self._complete = self._complete or chunk.kind is _FINISH
         self._follows = chunk.more and self._seam is None  # a seam may leave chunks out
         if chunk.usage is not None:
             self._journey.count_tokens(chunk.usage)

@@ -6,12 +6,12 @@ Everything here is synchronous, so that from the look at the candidates to the s
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import msgspec
 
 from meshcore.aio.health import ProviderHealthCache
-from meshcore.breaker import BreakerState, Outcome, Permit, Refusal
-from meshcore.capability import asked_model
+from meshcore.breaker import Outcome, Permit, Refusal
 from meshcore.clock import Clock
 from meshcore.config_sections import OnBrokenStream
 from meshcore.errors import CallError, Code, ExchangeError, is_retryable, is_strike
@@ -20,6 +20,8 @@ from meshcore.registry import Entry, Registry
 from meshcore.routing import Choice, Question, Ranked, choose, refused_by_breaker
 from meshcore.sticky import Session, Sessions
 from meshcore.trace import Attempt
+
+_SUCCESS: Final = Outcome.SUCCESS  # looked up once, which in Python 3.11 is slow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,6 @@ class Lease(msgspec.Struct, eq=False, kw_only=True):
     permit: Permit
     model: str
     n: int
-    before: BreakerState
     started: float  # monotonic seconds
     timeout_seconds: float  # of a stream until its first token
     ttft_ms: float | None = None  # set when a stream was committed
@@ -69,10 +70,10 @@ class Dispatcher:
     def next(self, journey: Journey, *, draining: bool) -> Lease | None:
         """Return the next attempt, or None when no candidate, no attempt or no time is left."""
         most = 1 if journey.local_only else self._settings.max_attempts
-        now = self._clock()
-        if len(journey.attempts) >= most or now >= journey.deadline:
+        attempts_left, now = most - len(journey.attempts), self._clock()
+        if attempts_left <= 0 or now >= journey.deadline:
             return None
-        choice = self.choose(journey, now, draining=draining, attempts_left=most - len(journey.attempts))
+        choice = self.choose(journey, now, draining=draining, attempts_left=attempts_left)
         journey.saw(choice)
         for ranked in choice.ordered:
             if (lease := self.take(journey, ranked, now)) is not None:
@@ -94,33 +95,47 @@ class Dispatcher:
 
     def take(self, journey: Journey, ranked: Ranked, now: float) -> Lease | None:
         """Return an attempt with a candidate; None, and its journey knows why, when its breaker refuses."""
-        lease = self._take(journey, ranked.entry, ranked.model, now)
-        if isinstance(lease, Lease):
-            return lease
-        journey.refused(refused_by_breaker(ranked.entry, lease))
-        return None
+        entry, model = ranked.entry, ranked.model
+        timeout_seconds = min(entry.descriptor.timeout_seconds, journey.deadline - now)
+        permit = self._health.try_acquire(
+            entry.breaker_key, entry.breaker_model(model), expires_at=now + timeout_seconds
+        )
+        if not isinstance(permit, Permit):
+            journey.refused(refused_by_breaker(entry, permit))
+            return None
+        entry.in_flight += 1
+        journey.trying(entry, model)
+        return Lease(
+            entry=entry,
+            permit=permit,
+            model=model,
+            n=len(journey.attempts) + 1,
+            started=now,
+            timeout_seconds=timeout_seconds,
+        )
 
     def committed(self, lease: Lease, journey: Journey) -> None:
         """A stream's first content came: that is the success which its permit waited for."""
         lease.ttft_ms = (self._clock() - lease.started) * 1000
-        self._health.release(lease.permit, Outcome.SUCCESS)
+        self._health.release(lease.permit, _SUCCESS)
         self._bind(lease, journey)
 
     def succeeded(self, lease: Lease, journey: Journey) -> None:
         """The attempt went well, to its end."""
-        self._free(lease)
+        entry = lease.entry
+        entry.in_flight -= 1
         if lease.ttft_ms is None:
-            self._health.release(lease.permit, Outcome.SUCCESS)
-        if lease.entry.peer is not None:
-            self._registry.heard_from(lease.entry.node_id)
+            self._health.release(lease.permit, _SUCCESS)
+        if entry.peer is not None:
+            self._registry.heard_from(entry.node_id)
         attempt = self._attempt(lease, journey, None)
-        lease.entry.window.succeeded(attempt.ms if lease.ttft_ms is None else lease.ttft_ms)
+        entry.window.succeeded(attempt.ms if lease.ttft_ms is None else lease.ttft_ms)
         journey.succeeded(attempt)
         self._bind(lease, journey)
 
     def failed(self, lease: Lease, journey: Journey, error: CallError) -> bool:
         """The attempt failed; return whether another one may be made."""
-        self._free(lease)
+        lease.entry.in_flight -= 1
         answered = lease.entry.peer is not None and not isinstance(error, ExchangeError)
         if answered:
             self._heard(lease.entry, error)
@@ -136,29 +151,10 @@ class Dispatcher:
 
     def abandoned(self, lease: Lease, journey: Journey, error: CallError) -> None:
         """The caller gave up: the slot and the permit come back, and nobody is to blame."""
-        self._free(lease)
+        lease.entry.in_flight -= 1
         if lease.ttft_ms is None:
             self._health.release(lease.permit, Outcome.ABANDONED)
         journey.failed(self._attempt(lease, journey, error), error)
-
-    def _take(self, journey: Journey, entry: Entry, model: str, now: float) -> Lease | Refusal:
-        timeout_seconds = min(entry.descriptor.timeout_seconds, journey.deadline - now)
-        key, breaker_model = entry.breaker_key, entry.breaker_model(model)
-        before = self._health.state(key, breaker_model)
-        permit = self._health.try_acquire(key, breaker_model, expires_at=now + timeout_seconds)
-        if isinstance(permit, Refusal):
-            return permit
-        entry.in_flight += 1
-        journey.trying(entry, model)
-        return Lease(
-            entry=entry,
-            permit=permit,
-            model=model,
-            n=len(journey.attempts) + 1,
-            before=before,
-            started=now,
-            timeout_seconds=timeout_seconds,
-        )
 
     def _look(self, question: Question, entries: Iterable[Entry], now: float) -> Choice:
         return choose(
@@ -180,9 +176,6 @@ class Dispatcher:
     def _bind(self, lease: Lease, journey: Journey) -> None:
         if journey.request.session_id:
             self.sessions.bind(_session(journey), lease.entry.key, lease.model)
-
-    def _free(self, lease: Lease) -> None:
-        lease.entry.in_flight -= 1
 
     def _release(self, lease: Lease, error: CallError, *, answered: bool) -> None:
         """Judge a permit by an error: a peer that answers is well, whatever its providers did."""
@@ -215,11 +208,11 @@ class Dispatcher:
             started_ms=(lease.started - journey.started) * 1000,
             ms=(self._clock() - lease.started) * 1000,
             ttft_ms=lease.ttft_ms,
-            breaker=lease.before,
+            breaker=lease.permit.before,
             committed=lease.ttft_ms is not None,
         )
 
 
 def _session(journey: Journey) -> Session:
     request = journey.request
-    return Session(request.capability, asked_model(journey.params), request.session_id or "")
+    return Session(request.capability, journey.model_asked, request.session_id or "")

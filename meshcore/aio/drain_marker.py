@@ -1,117 +1,62 @@
-"""The local marker file, and the controller that obeys it and the dashboard's stored order.
+"""Obeys the local marker file and the dashboard's stored order: the node's gate (drain-and-control §1).
 
-`{home}/.drain_request.json`: its presence asks this node to drain (drain-and-control §1). Anybody on the
-machine may write it; no dashboard is needed, and the link never touches it. What it means is in
-`drain_request`.
+The functions that write and read the marker are in `marker_file` and come from here, too.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from meshcore import desired, drain_request
-from meshcore.aio.atomic_file import replace_file
 from meshcore.aio.boot import boot_epoch
 from meshcore.aio.desired_file import DesiredFile
+from meshcore.aio.marker_file import (
+    clear_drain_request,
+    drain_request_path,
+    drain_requested,
+    is_stale,
+    look,
+    read_drain_request,
+    write_drain_request,
+)
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
-from meshcore.drain import DrainInfo, DrainMachine, DrainPolicy, DrainSource, NodeState, Readout, WorkLedger
+from meshcore.drain import (
+    DrainInfo,
+    DrainMachine,
+    DrainPolicy,
+    DrainSource,
+    NodeState,
+    Readout,
+    Work,
+    WorkLedger,
+)
 from meshcore.drain_request import Witness
-from meshcore.drain_steps import Step, steps_between
+from meshcore.drain_steps import Step, forced, steps_between
 from meshcore.frames import Desired
+
+__all__ = [
+    "DrainController",
+    "clear_drain_request",
+    "drain_request_path",
+    "drain_requested",
+    "read_drain_request",
+    "write_drain_request",
+]
 
 logger = logging.getLogger(__name__)
 AT_ONCE = DrainPolicy()
-
-
-def drain_request_path(home: Path | str) -> Path:
-    """Return where the marker of the node with this home is."""
-    return Path(home) / ".drain_request.json"
-
-
-def write_drain_request(
-    home: Path | str,
-    principal: str = "drain-control",
-    reason: str = "",
-    sticky: bool = False,
-    instance_id: str = "",
-) -> dict[str, Any]:
-    """Ask the node to drain and return the marker's content; writing it again keeps it from growing stale.
-
-    A sticky marker outlives reboots and never grows old; `instance_id` binds one to a single process. Raises
-    OSError.
-    """
-    content = drain_request.payload(
-        principal=principal,
-        reason=reason,
-        sticky=sticky,
-        instance_id=instance_id,
-        boot_epoch=boot_epoch(),
-        now=utcnow(),
-    )
-    replace_file(drain_request_path(home), drain_request.encode(content))
-    return content
-
-
-def clear_drain_request(home: Path | str) -> bool:
-    """Remove the marker; False when there was none. Never raises."""
-    try:
-        drain_request_path(home).unlink()
-    except FileNotFoundError:
-        return False
-    except OSError as exc:
-        logger.error("the drain marker can't be removed: %s", exc)
-        return False
-    return True
-
-
-def read_drain_request(home: Path | str) -> dict[str, Any] | None:
-    """Return the marker's content, `{}` when it is no JSON object, None without a marker. Never raises."""
-    try:
-        return _read_marker(home)
-    except OSError as exc:
-        logger.error("the drain marker can't be read: %s", exc)
-        return None
-
-
-def drain_requested(home: Path | str) -> bool:
-    """Return whether the marker asks for a drain now: it is there and not stale. Never raises."""
-    content = read_drain_request(home)
-    return content is not None and not _is_stale(home, content, Witness(boot_epoch(), "", utcnow()))
-
-
-def _read_marker(home: Path | str) -> dict[str, Any] | None:
-    try:
-        with drain_request_path(home).open("rb") as file:
-            return drain_request.decode(file.read(drain_request.MAX_BYTES + 1))
-    except FileNotFoundError:
-        return None
-
-
-def _is_stale(home: Path | str, content: dict[str, Any], witness: Witness) -> bool:
-    why = drain_request.why_stale(content, witness)
-    if why:
-        _warn_of_stale(drain_request_path(home), str(content.get("requested_at")), why)
-    return bool(why)
-
-
-@lru_cache(maxsize=16)
-def _warn_of_stale(path: Path, requested_at: str, why: str) -> None:
-    # Cached, so that a marker that lies about is said once and not with every look at it.
-    logger.warning("ignoring the drain marker %s of %s: %s", path, requested_at, why)
 
 
 class DrainController:
     """Closes and opens the node's gate as the marker and the stored desired state ask, and says so.
 
     `on_status` gets each change of state once ("draining", "running", "stopping", …), `on_step` each step of
-    a drain, `on_desired` each order once it is stored. The gate is closed from the first moment when a drain
-    is stored; `tick` looks at the marker and must run before the first call is accepted, `watch` does so ever
-    after.
+    a drain, `on_desired` each order once it is stored, and `problems` says what of the last one wasn't taken.
+    The gate is closed from the first moment when a drain is stored; `tick` looks at the marker and must run
+    before the first call is accepted, `watch` does so ever after.
     """
 
     def __init__(
@@ -125,15 +70,18 @@ class DrainController:
         instance_id: str = "",
         on_step: Callable[[Step], None] = lambda step: None,
         on_desired: Callable[[Desired], None] = lambda order: None,
+        problems: Callable[[], tuple[str, ...]] = tuple,
         clock: Clock = monotonic,
         utcnow: UtcNow = utcnow,
     ) -> None:
         self.ledger = ledger or WorkLedger(clock=clock, utcnow=utcnow)
         self.ledger.on_quiet = self._look_again
+        self.ledger.on_forced_end = self._tell_forced
         self._home = Path(home)
         self._on_status = on_status
         self._on_step = on_step
         self._on_desired = on_desired
+        self._problems = problems
         self._interval = interval
         self._instance_id = instance_id
         self._clock = clock
@@ -143,6 +91,7 @@ class DrainController:
         self._file = DesiredFile(self._home)
         self._held = self._file.load()
         self._unstored: Desired | None = None  # an order that the disk didn't take yet
+        self._disk_problem = ""  # why it didn't
         self._storing = asyncio.Lock()
         self._local: DrainInfo | None = None
         self._marker_error = ""
@@ -176,9 +125,18 @@ class DrainController:
         """Return whether a draining node still passes new calls on to peers."""
         return self._machine.edge_open()
 
+    def ended_by_force(self, work_id: str) -> bool:
+        """Return whether the work of that id, which is still counted, ends because of a drain's deadline."""
+        if not self._machine.forces():
+            return False
+        return any(work.forced and work.work_id == work_id for work in self.ledger.in_order_of_force())
+
     def readout(self) -> Readout:
         """Return what the node says of itself now."""
-        return self._machine.readout(observed_generation=self.observed_generation)
+        problems = (self._disk_problem,) if self._disk_problem else ()
+        return self._machine.readout(
+            observed_generation=self.observed_generation, problems=(*problems, *self._problems())
+        )
 
     def enter(self) -> None:
         """Begin to drain at once, until the next look at who asks for it."""
@@ -219,12 +177,11 @@ class DrainController:
             try:
                 await asyncio.to_thread(self._file.store, order)
             except OSError as exc:
-                if self._unstored is None:
-                    logger.error("desired state %d can't be stored: %s", order.generation, exc)
-                self._unstored = order
+                self._note_unstored(order, exc)
                 return
-            self._held, self._unstored = order, None
+            self._held, self._unstored, self._disk_problem = order, None, ""
         self.tick()
+        self._wake.set()  # it may have brought a deadline
         self._on_desired(order)
 
     def tick(self) -> None:
@@ -232,6 +189,8 @@ class DrainController:
         self._local = self._look_at_marker()
         self._machine.ask([*self._desired_asks(), *filter(None, [self._local])])
         self._tell()
+        if self._machine.forces():
+            self._force()
 
     async def watch(self) -> None:
         """Tick now, with every interval and at every event, until the node is stopped; errors are logged."""
@@ -268,9 +227,24 @@ class DrainController:
         asked = desired.drain_asked(self._held)
         return [asked] if asked else []
 
+    def _note_unstored(self, order: Desired, error: OSError) -> None:
+        self._disk_problem = f"desired state {order.generation} can't be stored: {error}"
+        if self._unstored is None:
+            logger.error("%s", self._disk_problem)
+        self._unstored = order
+
+    def _force(self) -> None:
+        """End what is left; each piece is told of as it ends."""
+        ended = sum(work.force() for work in self.ledger.in_order_of_force())
+        if ended:
+            logger.warning("the deadline of the drain is over: ending %d in flight", ended)
+
+    def _tell_forced(self, work: Work) -> None:
+        self._on_step(forced(work, self.readout()))
+
     def _look_at_marker(self) -> DrainInfo | None:
         try:
-            content = _read_marker(self._home)
+            content = look(self._home)
         except OSError as exc:
             if str(exc) != self._marker_error:
                 logger.error("the drain marker can't be read, so nothing changes: %s", exc)
@@ -278,7 +252,7 @@ class DrainController:
             return self._local
         self._marker_error = ""
         witness = Witness(self.boot_epoch, self._instance_id, self._utcnow())
-        if content is None or _is_stale(self._home, content, witness):
+        if content is None or is_stale(self._home, content, witness):
             return None
         asked = drain_request.drain_info(content)
         # A keep-alive rewrites the time of the request; the drain began when it was first seen.

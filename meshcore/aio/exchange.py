@@ -1,11 +1,11 @@
 """Carries out one attempt: hands the call to this node's provider or to a peer, within the attempt's time."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 from meshcore.aio.dispatch import Lease
+from meshcore.aio.time_limits import TimeLimits
 from meshcore.aio.transport import Transport
 from meshcore.bus_wire import error_of
 from meshcore.capability import CallInfo, RouteRequest
@@ -27,11 +27,12 @@ class Exchange:
     def __init__(self, node_id: str, transport: Transport | None) -> None:
         self._node_id = node_id
         self._transport = transport
+        self.limits = TimeLimits()  # of all its attempts
 
     async def call(self, lease: Lease, journey: Journey) -> dict[str, Any]:
         """Return the result of one attempt; raises CallError, also for an error that was returned."""
         try:
-            async with asyncio.timeout(lease.timeout_seconds):
+            with self.limits.within(lease.timeout_seconds):
                 result = await self._answer(lease, journey)
         except CallError:
             raise
@@ -63,13 +64,13 @@ class Exchange:
         logger.error("%s failed", _who(lease), exc_info=exc)
         return CallError(Code.INTERNAL_ERROR, f"{_who(lease)} failed with {type(exc).__name__}")
 
-    async def _answer(self, lease: Lease, journey: Journey) -> dict[str, Any]:
+    def _answer(self, lease: Lease, journey: Journey) -> Awaitable[dict[str, Any]]:
         entry = lease.entry
         if entry.peer is not None:
-            return await self._reach().call(entry.peer.record, self._forwarded(lease, journey))
+            return self._reach().call(entry.peer.record, self._forwarded(lease, journey))
         if entry.handler is None:
             raise CallError(Code.NOT_IMPLEMENTED, f"{_who(lease)} has no handler")
-        return await entry.handler(journey.request_to(entry, lease.model), _info(lease, journey))
+        return entry.handler(journey.request_to(entry, lease.model), _info(lease, journey))
 
     def _reach(self) -> Transport:
         if self._transport is None:

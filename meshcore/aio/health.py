@@ -138,16 +138,17 @@ class ProviderHealthCache:
 
         It expires at the monotonic moment `expires_at`, and must be released exactly once.
         """
-        breaker = self._breaker(key)
+        breaker = self._breakers.get(key) or self._breaker(key)
         permit = breaker.try_acquire(expires_at)
-        self._news.tell(breaker)
-        if not model or isinstance(permit, Refusal):
+        if breaker.transitions:
+            self._news.tell(breaker)
+        if not model or not isinstance(permit, Permit):
             return permit
         fine = self.try_acquire(_name(key, model), expires_at=expires_at)
-        if isinstance(fine, Refusal):
+        if isinstance(fine, Permit):
+            fine.wide = permit
+        else:
             breaker.release(permit, Outcome.ABANDONED)
-            return fine
-        fine.wide = permit
         return fine
 
     def release(self, permit: Permit, outcome: Outcome, reason: str = "") -> None:
@@ -156,8 +157,9 @@ class ProviderHealthCache:
         With a model a failure is held against that alone, except that a provider's trial has failed.
         """
         breaker = permit.breaker
-        breaker.release(permit, outcome, reason[:LAST_ERROR_MAX_CHARS])
-        self._news.tell(breaker)
+        breaker.release(permit, outcome, reason and reason[:LAST_ERROR_MAX_CHARS])
+        if breaker.transitions:
+            self._news.tell(breaker)
         if (wide := permit.wide) is not None:
             spared = outcome is Outcome.FAILURE and not wide.trial
             self.release(wide, Outcome.ABANDONED if spared else outcome, reason)

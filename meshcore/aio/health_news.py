@@ -42,7 +42,7 @@ class HealthNews:
 
     def tell(self, breaker: Breaker) -> None:
         """Pass on what changed since the last telling."""
-        if not breaker.has_transitions():
+        if not breaker.transitions:
             return
         tripped = breaker.reading().tripped
         if tripped is not (breaker.key in self._tripped):

@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from meshcore.aio.alias_file import AliasFile
 from meshcore.aio.bus import BusSettings, CapabilityBus
 from meshcore.aio.bus_endpoint import BusEndpoint
@@ -38,6 +40,7 @@ from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 from meshcore.config_sections import NodeConfig
 from meshcore.drain import DrainPolicy
 from meshcore.drain_steps import Step
+from meshcore.errors import DrainForced
 from meshcore.trace import RoutingTrace
 from meshcore.version import VERSION
 
@@ -93,6 +96,7 @@ class Node:
             on_status=self._on_status,
             on_step=self._on_step,
             on_desired=self._orders.obey,
+            problems=self._orders.problems,
             policy=_drain_policy(config),
             instance_id=instance_id,
             clock=clock,
@@ -192,6 +196,9 @@ class Node:
             self._reporting.on_step(step)
 
     def _on_trace(self, trace: RoutingTrace) -> None:
+        if trace.outcome != "ok" and self._controller.ended_by_force(trace.trace_id):
+            forced = DrainForced(self._config.node.id)
+            trace = msgspec.structs.replace(trace, code=str(forced.code), message=forced.message)
         self._metrics.on_trace(trace)
         if self._reporting is not None:
             self._reporting.on_trace(trace)

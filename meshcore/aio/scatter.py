@@ -14,6 +14,7 @@ from meshcore.errors import CallError
 from meshcore.journey import Journey
 from meshcore.openai_wire import usage_of
 from meshcore.routing import Ranked
+from meshcore.trace import RoutingTrace
 
 PROVIDERS_MAX = 8  # the best of more
 
@@ -30,7 +31,7 @@ class Scatter:
         exchange: Exchange,
         *,
         clock: Clock,
-        finished: Callable[[Journey, CallError | None], None],
+        finished: Callable[[Journey, CallError | None], RoutingTrace],
     ) -> None:
         self._dispatcher = dispatcher
         self._exchange = exchange
@@ -63,7 +64,7 @@ class Scatter:
             self._finished(journey, journey.cancelled())
             raise
         self._dispatcher.succeeded(lease, journey)
-        journey.answered(result.get("model"), usage_of(result) if "usage" in result else None)
-        self._finished(journey, None)
-        stamp = {"_routed_via": journey.routed_via(), "_trace_id": journey.request.trace_id}
+        journey.answered(result.get("model"), usage_of(result))
+        trace = self._finished(journey, None)
+        stamp = {"_routed_via": trace.routed_via, "_trace_id": trace.trace_id}
         return ranked.entry.node_id, {**result, **stamp}

@@ -13,17 +13,29 @@ from meshcore.errors import ConfigError, FrameError
 from meshcore.frames import Desired
 from meshcore.override import LIFTED, Action, Lift, Move, OverrideBook, parse_overrides
 
+PROBLEM_MAX_CHARACTERS = 300  # it is said with every health frame
+
 logger = logging.getLogger(__name__)
 
 
 class StandingOrders:
-    """Carries out overrides and aliases; what is malformed is refused whole, and the former holds on."""
+    """Carries out overrides and aliases; what is malformed is refused whole, and the former holds on.
+
+    `problems` says what of the last order, or of the node's own aliases, isn't in force, and why.
+    """
 
     def __init__(self, health: ProviderHealthCache, aliases: AliasBook, *, utcnow: UtcNow) -> None:
         self._health = health
         self._aliases = aliases
         self._utcnow = utcnow
         self._overrides = OverrideBook()
+        self._override_problem = ""
+
+    def problems(self) -> tuple[str, ...]:
+        """Return a sentence for each thing that was refused and whose former state holds on."""
+        aliases = (f"aliases of the {source}: {why}" for source, why in self._aliases.problems.items())
+        found = [self._override_problem, *aliases]
+        return tuple(problem[:PROBLEM_MAX_CHARACTERS] for problem in found if problem)
 
     def obey(self, order: Desired) -> None:
         """Make breakers and aliases what `order` says."""
@@ -35,7 +47,9 @@ class StandingOrders:
             wanted = parse_overrides(order.overrides)
         except FrameError as exc:
             logger.error("desired state %d: the present overrides stay: %s", order.generation, exc)
+            self._override_problem = str(exc)
             return
+        self._override_problem = ""
         for move in self._overrides.moves(wanted, now=self._utcnow()):
             self._carry_out(move)
 

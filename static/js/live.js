@@ -3,13 +3,15 @@
 // What the page's markup owes this file:
 //   <body data-live-page="fleet">        or "node:<name>", "traces", "audit"; other pages are left alone
 //   <div id="live-no" data-no="0" data-at="<server's time, ISO>" data-health-seconds="1" [data-cursor="17"] hidden>
-//                                        data-cursor: id of the newest change when the page was rendered
+//                                        data-cursor: id of the newest change when the page was rendered;
+//                                        data-failed: the server can't render some cells now
 //   #live-status                         gets "live · heard 1 s ago"
 //   #live-banner  hidden, role="alert"   gets what is wrong, and is shown
 //   #list-changed                        gets "3 changes" while the list must not move
 //   #rows  hx-trigger="rows-changed from:body" and its own address in hx-get: the list, fetched again by that event
-//   [data-heard="<ISO>"], [data-until="<ISO>"]   ages and countdowns, ticked here on the server's time
-//   [data-confirm]                       an open confirm; a half-typed reason is never wiped
+//   [data-heard="<ISO>"], [data-since="<ISO>"], [data-until="<ISO>"]
+//                                        ages of nodes' words, durations and countdowns, ticked here on the server's time
+//   [data-confirm]                       an open confirm; a half-typed reason is never wiped, nor an open detail of #rows
 //   the scripts of htmx and of its websocket extension, before this one
 //
 // htmx's websocket extension swaps what arrives. It sees one socket that never closes: `Line`, which dials again
@@ -42,7 +44,7 @@
 
   // The server's time, and when it was last heard.
 
-  const present = { skewMs: 0, healthSeconds: 1, cursor: "", heardAt: performance.now() };
+  const present = { skewMs: 0, healthSeconds: 1, cursor: "", failed: false, heardAt: performance.now() };
 
   const serverNow = () => Date.now() + present.skewMs;
   const silentMs = () => performance.now() - present.heardAt;
@@ -50,9 +52,10 @@
   function readHead() {
     const head = byId("live-no");
     if (!head) return { no: 0, changed: 0 };
-    const { no, at, cursor, changed, healthSeconds } = head.dataset;
+    const { no, at, cursor, changed, failed, healthSeconds } = head.dataset;
     if (at) present.skewMs = Date.parse(at) - Date.now();
     if (cursor) present.cursor = cursor;
+    present.failed = failed !== undefined;
     present.healthSeconds = Number(healthSeconds) || 1;
     return { no: Number(no) || 0, changed: Number(changed) || 0 };
   }
@@ -204,7 +207,7 @@
 
     busy() {
       const active = document.activeElement;
-      return active?.matches("input, select, textarea, [contenteditable]") || document.querySelector("[data-confirm]");
+      return active?.matches("input, select, textarea, [contenteditable]") || document.querySelector("[data-confirm], #rows details[open]");
     },
 
     settle() {
@@ -280,6 +283,9 @@
       setText(element, span(age));
       if (deaf && age >= staleSeconds) element.dataset.stale = "";
     }
+    for (const element of document.querySelectorAll("[data-since]")) {
+      setText(element, span((now - Date.parse(element.dataset.since)) / 1000));
+    }
     for (const element of document.querySelectorAll("[data-until]")) {
       setText(element, span((Date.parse(element.dataset.until) - now) / 1000));
     }
@@ -296,6 +302,7 @@
     if (line.ended === SIGNED_OUT) return "You are signed out: this page is not live any more.";
     if (line.ended === UNKNOWN_PAGE) return "This is not there any more.";
     if (silentMs() >= SILENT_MS) return `No word from the dashboard since ${clock(serverNow() - silentMs())}: what you see is old.`;
+    if (present.failed) return "The dashboard can't show some of this page now: what is faded is old. It tries again every 5 seconds.";
     if (polling()) return "No live connection gets through: this page asks every 5 seconds instead.";
     return "";
   }
@@ -315,6 +322,7 @@
   }
 
   function show() {
+    document.body.toggleAttribute("data-failed", present.failed);
     setText(byId("live-status"), status());
     showBanner(trouble());
   }

@@ -1,7 +1,6 @@
-"""The marker's functions and the controller, with real files; the numbers are those of the drain cases."""
+"""The controller, with real files; the numbers are those of the drain cases."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,29 +8,18 @@ from typing import Any
 
 import pytest
 
-from meshcore.aio.boot import boot_epoch
 from meshcore.aio.drain_marker import (
     DrainController,
     clear_drain_request,
     drain_request_path,
-    drain_requested,
-    read_drain_request,
     write_drain_request,
 )
 from meshcore.aio.testing import wait_until
 from meshcore.drain import DrainPolicy, NodeState, WorkKind
-from meshcore.drain_steps import Step
+from meshcore.drain_steps import Step, StepName
 from meshcore.frames import Desired, DesiredDrain
-from meshcore.testing import START
-
-
-def write_marker(home: Path, **changes: Any) -> None:
-    content = write_drain_request(home) | changes
-    drain_request_path(home).write_text(json.dumps(content))
-
-
-def ago(seconds: float) -> datetime:
-    return datetime.now(UTC) - timedelta(seconds=seconds)
+from meshcore.testing import START, ManualClock
+from tests.aio.test_marker_file import ago, write_marker
 
 
 class Watched:
@@ -55,92 +43,10 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
         watched.controller.mark_stopped()
 
 
-# Case 23: the marker.
-
-
-def test_without_a_marker_nothing_is_requested(tmp_path: Path) -> None:
-    assert not drain_requested(tmp_path)
-    assert read_drain_request(tmp_path) is None
-    assert drain_request_path(tmp_path) == tmp_path / ".drain_request.json"
-
-
-def test_a_written_marker_is_json_on_disk_and_requests_a_drain(tmp_path: Path) -> None:
-    payload = write_drain_request(tmp_path, principal="nas", reason="update", sticky=True)
-
-    assert json.loads(drain_request_path(tmp_path).read_text()) == payload
-    assert read_drain_request(str(tmp_path)) == payload
-    assert (payload["action"], payload["principal"], payload["sticky"]) == ("drain", "nas", True)
-    assert payload["boot_epoch"] == boot_epoch()
-    assert drain_requested(tmp_path)
-
-
-def test_a_marker_can_be_cleared_once(tmp_path: Path) -> None:
-    write_drain_request(tmp_path)
-
-    assert clear_drain_request(tmp_path)
-    assert not clear_drain_request(tmp_path)
-    assert not drain_requested(tmp_path)
-
-
-def test_a_corrupt_marker_drains(tmp_path: Path) -> None:
-    drain_request_path(tmp_path).write_text("{not valid json")
-
-    assert drain_requested(tmp_path)
-    assert read_drain_request(tmp_path) == {}
-
-
-def test_what_the_disk_refuses_is_logged_and_not_raised(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    drain_request_path(tmp_path).mkdir()
-
-    assert read_drain_request(tmp_path) is None
-    assert not clear_drain_request(tmp_path)
-    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
-
-
-# Cases 27 and 28: what is left over.
-
-
-@pytest.mark.parametrize(
-    ("changes", "requested"),
-    [
-        ({"boot_epoch": "another:1"}, False),
-        ({"boot_epoch": "another:1", "sticky": True}, True),
-        ({"boot_epoch": ""}, True),
-        ({"requested_at": ago(3660).isoformat()}, False),
-        ({"requested_at": ago(3660).isoformat(), "sticky": True}, True),
-        ({"requested_at": ago(3660).replace(tzinfo=None).isoformat()}, False),
-        ({"requested_at": ago(-3660).isoformat()}, True),
-        ({"requested_at": "garbled"}, True),
-        ({"requested_at": None}, True),
-    ],
-)
-def test_a_marker_that_is_left_over_is_ignored(
-    tmp_path: Path, changes: dict[str, Any], requested: bool
-) -> None:
-    write_marker(tmp_path, **changes)
-
-    assert drain_requested(tmp_path) is requested
-
-
-def test_a_stale_marker_is_warned_of_once_and_counts_again_when_rewritten(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_marker(tmp_path, requested_at=ago(3660).isoformat())
-
-    looks = [drain_requested(tmp_path) for _ in range(3)]
-    write_drain_request(tmp_path)
-
-    assert looks == [False, False, False]
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert drain_requested(tmp_path)
-
-
 # Case 24: the states.
 
 
-def test_entering_and_leaving_a_drain_is_said_once(tmp_path: Path) -> None:
+def test_drain_case_24_entering_and_leaving_a_drain_is_said_once(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
 
     for move in (watched.controller.enter, watched.controller.enter, watched.controller.exit):
@@ -150,7 +56,7 @@ def test_entering_and_leaving_a_drain_is_said_once(tmp_path: Path) -> None:
     assert watched.statuses == ["draining", "running"]
 
 
-def test_leaving_a_drain_during_a_shutdown_does_not_resurrect(tmp_path: Path) -> None:
+def test_drain_case_24_leaving_a_drain_during_a_shutdown_does_not_resurrect(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.controller.enter()
     watched.controller.begin_shutdown()
@@ -162,7 +68,7 @@ def test_leaving_a_drain_during_a_shutdown_does_not_resurrect(tmp_path: Path) ->
     assert watched.statuses == said == ["draining", "stopping"]
 
 
-def test_leaving_a_drain_after_the_stop_says_nothing(tmp_path: Path) -> None:
+def test_drain_case_24_leaving_a_drain_after_the_stop_says_nothing(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.controller.enter()
     watched.controller.mark_stopped()
@@ -177,7 +83,7 @@ def test_leaving_a_drain_after_the_stop_says_nothing(tmp_path: Path) -> None:
 # Case 25: the watcher.
 
 
-async def test_the_watcher_follows_the_marker(watched: Watched, tmp_path: Path) -> None:
+async def test_drain_case_25_the_watcher_follows_the_marker(watched: Watched, tmp_path: Path) -> None:
     write_drain_request(tmp_path)
     await wait_until(lambda: watched.controller.draining)
     clear_drain_request(tmp_path)
@@ -186,7 +92,7 @@ async def test_the_watcher_follows_the_marker(watched: Watched, tmp_path: Path) 
     assert watched.statuses == ["draining", "running"]
 
 
-async def test_an_error_in_a_tick_does_not_stop_the_watcher(
+async def test_drain_case_25_an_error_in_a_tick_does_not_stop_the_watcher(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     failures = [RuntimeError("of the listener")]
@@ -261,7 +167,7 @@ async def test_an_unreadable_marker_changes_nothing_and_is_said_once(
 # Case 26: the gate.
 
 
-async def test_work_in_flight_goes_on_and_only_falls_behind_the_gate(
+async def test_drain_case_26_work_in_flight_goes_on_and_only_falls_behind_the_gate(
     watched: Watched, tmp_path: Path
 ) -> None:
     controller = watched.controller
@@ -302,7 +208,7 @@ async def test_quiet_is_when_nothing_is_owned_or_passed_on(tmp_path: Path) -> No
 # Case 27: a restart.
 
 
-def test_a_marker_is_obeyed_with_the_first_look_after_a_restart(tmp_path: Path) -> None:
+def test_drain_case_27_a_marker_is_obeyed_with_the_first_look_after_a_restart(tmp_path: Path) -> None:
     write_drain_request(tmp_path)
     watched = Watched(tmp_path)
 
@@ -433,3 +339,152 @@ async def test_a_broken_store_drains_until_the_dashboard_speaks(tmp_path: Path) 
 
     assert closed == (False, 0)
     assert controller.accepts()
+
+
+async def test_why_an_order_is_not_stored_is_said_until_it_is(tmp_path: Path) -> None:
+    obstacle = tmp_path / "desired.json"
+    controller = Watched(tmp_path, problems=lambda: ("of the aliases",)).controller
+    obstacle.mkdir()
+
+    await controller.apply_desired(ORDER)
+    told = controller.readout().problems
+    obstacle.rmdir()
+    await controller.apply_desired(ORDER)
+
+    assert len(told) == 2
+    assert "desired state 5 can't be stored: " in told[0]
+    assert controller.readout().problems == ("of the aliases",)
+
+
+# A deadline with force.
+
+
+def by(seconds: float, **more: Any) -> Desired:
+    """Return the order to drain within so many seconds, and to end then what is left."""
+    deadline = START + timedelta(seconds=seconds)
+    drain = DesiredDrain(since=START, by="alice", deadline_at=deadline, force=True, **more)
+    return Desired(generation=5, drain=drain)
+
+
+class Timed(Watched):
+    """A controller under a manual clock, whose work ends when it is forced."""
+
+    def __init__(self, home: Path) -> None:
+        self.clock = ManualClock()
+        super().__init__(home, clock=self.clock, utcnow=self.clock.utcnow)
+
+    def work(self, name: str, kind: WorkKind = WorkKind.CALL) -> None:
+        ledger = self.controller.ledger
+        work = ledger.edge(name) if name.startswith("edge") else ledger.admit(kind, name)
+        work.on_force = work.close
+
+    def told(self) -> list[tuple[str, int, int]]:
+        return [(step.step.value, step.in_flight, step.edge) for step in self.steps]
+
+
+async def test_at_the_deadline_what_is_left_is_ended_one_by_one_runs_first(tmp_path: Path) -> None:
+    node = Timed(tmp_path)
+    for name, kind in (("c1", WorkKind.CALL), ("r1", WorkKind.RUN), ("edge-1", WorkKind.CALL)):
+        node.work(name, kind)
+
+    await node.controller.apply_desired(by(60.0))
+    node.clock.advance(59.9)
+    node.controller.tick()
+    before = node.told()
+    node.clock.advance(0.1)
+    node.controller.tick()
+    node.controller.tick()
+
+    assert before == [("acknowledged", 2, 1), ("gate_closed", 2, 1)]
+    assert node.told()[2:] == [
+        *(("forced", 1, 1), ("forced", 0, 1), ("forced", 0, 0)),
+        *(("in_flight", 0, 0), ("drained", 0, 0), ("safe_to_stop", 0, 0)),
+    ]
+    assert [step.detail.partition(":")[0] for step in node.steps if step.step is StepName.FORCED] == [
+        *("run r1", "call c1", "call edge-1")
+    ]
+
+
+async def test_force_without_a_wait_ends_what_runs_at_once(tmp_path: Path) -> None:
+    node = Timed(tmp_path)
+    node.work("c1")
+
+    await node.controller.apply_desired(by(0.0))
+
+    assert node.controller.readout().in_flight.total == 0
+    assert not node.controller.edge_open()
+
+
+async def test_the_watcher_wakes_at_the_deadline_and_not_a_second_later(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    drain = DesiredDrain(since=now, deadline_at=now + timedelta(seconds=0.2), force=True)
+    controller = DrainController(home=tmp_path, on_status=lambda status: None, interval=600)
+    work = controller.ledger.admit(WorkKind.CALL, "c1")
+    work.on_force = work.close
+    watch = asyncio.create_task(controller.watch())
+
+    await controller.apply_desired(Desired(generation=1, drain=drain))
+
+    await wait_until(lambda: controller.readout().safe_to_stop)
+    controller.mark_stopped()
+    await watch
+
+
+async def test_work_that_cannot_be_ended_yet_is_ended_with_a_later_look(tmp_path: Path) -> None:
+    node = Timed(tmp_path)
+    work = node.controller.ledger.admit(WorkKind.CALL, "c1")
+    await node.controller.apply_desired(by(0.0))
+
+    work.on_force = work.close
+    node.controller.tick()
+
+    assert node.controller.readout().safe_to_stop
+
+
+async def test_what_a_drain_ends_is_known_by_its_id_while_it_is_counted(tmp_path: Path) -> None:
+    node = Timed(tmp_path)
+    work = node.controller.ledger.admit(WorkKind.CALL, "t1")
+    work.on_force = lambda: None
+    known = [node.controller.ended_by_force("t1")]
+
+    await node.controller.apply_desired(by(0.0))
+    known += [node.controller.ended_by_force("t1"), node.controller.ended_by_force("t2")]
+    work.close()
+    known.append(node.controller.ended_by_force("t1"))
+
+    assert known == [False, True, False, False]
+
+
+async def test_two_hours_without_a_dashboard_change_nothing_by_themselves(tmp_path: Path) -> None:
+    drained = Timed(tmp_path / "drained")
+    serving = Timed(tmp_path / "serving")
+    expires_at = START + timedelta(minutes=10)
+    order = DesiredDrain(since=START, by="ci", deadline_at=expires_at, expires_at=expires_at)
+    await drained.controller.apply_desired(Desired(generation=5, drain=order))
+    await serving.controller.apply_desired(Desired(generation=5))
+    before = [drained.controller.readout(), serving.controller.readout()]
+
+    for _ in range(120):
+        for node in (drained, serving):
+            node.clock.advance(60)
+            node.controller.tick()
+
+    assert [drained.controller.readout(), serving.controller.readout()] == before
+    assert drained.statuses == ["draining"]
+    assert serving.statuses == []
+
+
+async def test_orders_late_twice_and_out_of_order_leave_the_newest(tmp_path: Path) -> None:
+    node = Timed(tmp_path)
+    orders = [
+        Desired(generation=n, drain=DesiredDrain(since=START, reason=str(n)) if n % 2 else None)
+        for n in range(1, 6)
+    ]
+
+    for place in (2, 0, 2, 4, 1, 3, 4, 0):
+        await node.controller.apply_desired(orders[place])
+
+    assert node.controller.observed_generation == 5
+    assert node.controller.desired == orders[4]
+    assert [step.generation for step in node.steps if step.step is StepName.ACKNOWLEDGED] == [3, 5]
+    assert Timed(tmp_path).controller.desired == orders[4]

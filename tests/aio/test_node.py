@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from meshcore.capability import Manifest
 from meshcore.config import parse_config
 from meshcore.config_sections import NodeConfig
 from meshcore.errors import AlreadyRunning
-from meshcore.frames import Desired, DesiredDrain, GoingIdle, Health, Hello, Peers
+from meshcore.frames import Desired, DesiredDrain, GoingIdle, Health, Hello, Inbound, InboundAck, Peers
 from meshcore.testing import START
 
 CHAT = {"model": "mock-model", "messages": [{"role": "user", "content": "many:2"}]}
@@ -179,6 +180,79 @@ async def test_a_node_reports_calls_breakers_and_drains_to_its_dashboard(
     assert [report.key for report in dashboard.all_of(Health)[0].breakers] == ["alpha"]
     steps = [item["step"] for item in dashboard.items if item["kind"] == "drain_step"]
     assert steps == ["acknowledged", "gate_closed", "drained", "safe_to_stop"]
+
+
+async def test_a_forced_drain_ends_calls_and_the_dashboard_is_told_of_each(
+    tmp_path: Path, provider: str
+) -> None:
+    now = datetime.now(UTC)
+    order = DesiredDrain(since=now, by="alice", deadline_at=now, force=True)
+    async with FakeDashboard() as dashboard:
+        async with running(config(tmp_path, provider=provider, dashboard=address_of(dashboard))) as node:
+            await wait_until(lambda: bool(dashboard.all_of(Health)))
+            call = asyncio.create_task(node.chat(SLOW))
+            await eventually(partial(in_flight, node, 1))
+
+            await dashboard.say(Desired(generation=3, drain=order))
+
+            assert (await call)[0] == 503
+            await wait_until(lambda: dashboard.all_of(Health)[-1].node.safe_to_stop)
+            await wait_until(lambda: "trace" in {item["kind"] for item in dashboard.items})
+        steps = {item["step"]: item for item in dashboard.items if item["kind"] == "drain_step"}
+    (trace,) = [item["trace"] for item in dashboard.items if item["kind"] == "trace"]
+
+    assert (trace["code"], trace["trace_id"] in steps["forced"]["detail"]) == ("draining", True)
+    assert "drain_forced" in trace["message"]
+    drain = dashboard.all_of(Health)[-1].node.drain
+    assert (drain.by, drain.force, drain.deadline_exceeded) == ("alice", True, False)
+    assert {breaker.strikes for health in dashboard.all_of(Health) for breaker in health.breakers} == {0}
+
+
+async def test_what_a_node_cannot_take_of_an_order_it_says_to_its_dashboard(
+    tmp_path: Path, provider: str
+) -> None:
+    async with (
+        FakeDashboard() as dashboard,
+        running(config(tmp_path, provider=provider, dashboard=address_of(dashboard))),
+    ):
+        await wait_until(lambda: bool(dashboard.all_of(Health)))
+
+        await dashboard.say(Desired(generation=3, aliases={"mesh/fast": ["alpha"]}))
+
+        await wait_until(lambda: bool(dashboard.all_of(Health)[-1].node.problems))
+        readout = dashboard.all_of(Health)[-1].node
+    assert readout.observed_generation == 3
+    assert "mesh/fast" in readout.problems[0]
+
+
+async def test_an_order_that_a_node_cannot_carry_out_is_not_acknowledged(
+    tmp_path: Path, provider: str
+) -> None:
+    async with (
+        FakeDashboard() as dashboard,
+        running(config(tmp_path, provider=provider, dashboard=address_of(dashboard))),
+    ):
+        await wait_until(lambda: bool(dashboard.all_of(Health)))
+
+        await dashboard.say(Inbound(event={"type": "explode"}, bufferId="b1"))
+        await dashboard.say(Desired(generation=3))
+        await wait_until(lambda: dashboard.all_of(Health)[-1].node.observed_generation == 3)
+
+    assert dashboard.all_of(InboundAck) == []
+
+
+async def test_a_local_drain_is_told_with_who_asked_for_it_and_why(tmp_path: Path, provider: str) -> None:
+    async with (
+        FakeDashboard() as dashboard,
+        running(config(tmp_path, provider=provider, dashboard=address_of(dashboard))) as node,
+    ):
+        await wait_until(lambda: bool(dashboard.all_of(Health)))
+
+        write_drain_request(node.home, principal="nas", reason="update", sticky=True)
+
+        await wait_until(lambda: dashboard.all_of(Health)[-1].node.state == "drained")
+        drain = dashboard.all_of(Health)[-1].node.drain
+    assert (drain.source, drain.by, drain.reason, drain.sticky) == ("local", "nas", "update", True)
 
 
 async def test_case_39_overrides_and_aliases_are_obeyed_at_once_and_after_a_restart_without_a_dashboard(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from meshcore.aio.health import ProviderHealthCache, TransitionEvent
-from meshcore.aio.standing_orders import StandingOrders
+from meshcore.aio.standing_orders import PROBLEM_MAX_CHARACTERS, StandingOrders
 from meshcore.alias import AliasBook
 from meshcore.breaker import BreakerState
 from meshcore.frames import Desired
@@ -157,3 +157,26 @@ def test_wrong_aliases_are_refused_whole_with_the_reason_and_overrides_hold_all_
     assert list(scene.aliases.chains()) == ["mesh/fast"]
     assert scene.health.state("alpha") is BreakerState.FORCED_OPEN
     assert "desired state 1: the present aliases stay: dashboard: aliases.'mesh/bad'" in caplog.text
+
+
+def test_what_was_refused_is_a_problem_until_a_good_order_comes() -> None:
+    scene = Scene()
+
+    scene.want({"key": "alpha", "action": "explode"}, aliases={"mesh/fast": ["alpha"]})
+    refused = scene.orders.problems()
+    scene.want(aliases={"mesh/fast": ["alpha/m2"]})
+
+    assert len(refused) == 2
+    assert "overrides[0]" in refused[0]
+    assert "mesh/fast" in refused[1]
+    assert scene.orders.problems() == ()
+
+
+def test_aliases_of_the_nodes_own_file_that_were_refused_are_a_problem_too() -> None:
+    scene = Scene()
+
+    scene.aliases.refuse_file("node.toml: aliases: " + "x" * 1000)
+
+    [problem] = scene.orders.problems()
+    assert problem.startswith("aliases of the file: node.toml")
+    assert len(problem) == PROBLEM_MAX_CHARACTERS

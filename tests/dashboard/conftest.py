@@ -12,8 +12,9 @@ from django.db import connections
 from django.test import Client, TransactionTestCase
 
 from dashboard.models import Node, NodeLink, Scope
-from dashboard.services import audit_triggers, installed, nodes, tokens
+from dashboard.services import audit_refusals, audit_triggers, installed, nodes, tokens
 from dashboard.services.actor import SYSTEM
+from dashboard.services.audit_gatherer import Gatherer
 from dashboard.services.rights import GroupName
 from meshcore.clock import utcnow
 
@@ -40,6 +41,14 @@ def _audit_triggers_let_the_flush_pass() -> Iterator[None]:
 def _fast_passwords(settings: Any) -> None:
     """A password of a test guards nothing, so it needs no slow hash."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def gatherer(monkeypatch: pytest.MonkeyPatch) -> Gatherer:
+    """What one test had refused is in no other's audit."""
+    mine = Gatherer()
+    monkeypatch.setattr(audit_refusals, "_gatherer", mine)
+    return mine
 
 
 def person(name: str, *groups: str) -> User:
@@ -91,11 +100,17 @@ class Caller:
         return self._client.get(f"/api/v1/{path}", headers={**self._headers, **headers})
 
     def send(
-        self, path: str, body: bytes = b"", media_type: str = "application/json", method: str = "POST"
+        self,
+        path: str,
+        body: bytes = b"",
+        media_type: str = "application/json",
+        method: str = "POST",
+        headers: dict[str, str] | None = None,
     ) -> Any:
         """Send `body`."""
+        all_headers = {**self._headers, **(headers or {})}
         return self._client.generic(
-            method, f"/api/v1/{path}", data=body, content_type=media_type, headers=self._headers
+            method, f"/api/v1/{path}", data=body, content_type=media_type, headers=all_headers
         )
 
 

@@ -2,17 +2,19 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from dashboard.admin import ROWS_MAX, BoundedPaginator
+from dashboard.admin import ROWS_MAX, BoundedPaginator, ReadOnly
 from dashboard.models import AuditEntry, Drain, DrainStep, Node, Trace
 from dashboard.services import audit, drain, people
 from dashboard.services.actor import SYSTEM, of_user
@@ -215,3 +217,95 @@ def test_the_first_operator_gets_in() -> None:
     assert browser.get("/admin/dashboard/auditentry/").status_code == 200
     assert browser.get("/admin/auth/user/").status_code == 200
     assert not Drain.objects.exists()
+
+
+def test_the_last_admin_stays_here_too(bob: User, charlie: User) -> None:
+    dora = staff(charlie, "admin")
+
+    answer = dora.post(f"/admin/auth/user/{charlie.pk}/change/", user_form(username="charlie", groups=[]))
+
+    assert answer.status_code == 403
+    assert "your own right to administer" in answer.content.decode()
+    assert charlie.groups.get().name == "admin"
+    assert not AuditEntry.objects.exists()
+
+
+def test_nothing_but_people_can_be_changed_here_by_anybody() -> None:
+    others = {model: each for model, each in admin.site._registry.items() if model is not User}
+
+    assert [model._meta.label for model, each in others.items() if not isinstance(each, ReadOnly)] == []
+    assert [model._meta.label for model, each in others.items() if each.inlines or each.actions] == []
+
+
+@pytest.mark.parametrize("model", [*(f"dashboard/{model}" for model in OURS), "auth/group", "auth/user"])
+def test_no_action_on_many_rows_changes_or_deletes_any(
+    model: str, node: Node, alice: User, bob: User
+) -> None:
+    User.objects.filter(pk=alice.pk).update(is_superuser=True)
+    alice.refresh_from_db()
+    drain.request(node=node, actor=SYSTEM)
+    table = apps.get_model(model.replace("/", "."))
+    rows = list(table._default_manager.values_list("pk", flat=True))
+
+    form = {"action": "delete_selected", "_selected_action": rows, "post": "yes", "index": 0}
+    page = staff(alice).post(f"/admin/{model}/", form, follow=True).content.decode()
+
+    assert list(table._default_manager.values_list("pk", flat=True)) == rows
+    assert "delete_selected" not in page
+    assert audit.verify().ok
+
+
+@pytest.mark.parametrize("what", ["add/", "{}/change/", "{}/password/", "{}/delete/"])
+@pytest.mark.parametrize("group", ["viewer", "operator", "auditor"])
+def test_only_admins_change_people(what: str, group: str, alice: User, charlie: User) -> None:
+    call_command("migrate", verbosity=0)
+    form = user_form(username="mallory", password1="a long enough word", password2="a long enough word")
+
+    answer = staff(charlie, group).post(f"/admin/auth/user/{what.format(alice.pk)}", form)
+
+    assert answer.status_code == 403
+    alice.refresh_from_db()
+    assert (alice.username, User.objects.count()) == ("alice", 2)
+    assert not AuditEntry.objects.exists()
+
+
+def test_rights_come_from_groups_alone(bob: User, root: Client) -> None:
+    permissions = [str(pk) for pk in Permission.objects.values_list("pk", flat=True)]
+
+    form = user_form(username="bob", user_permissions=permissions, is_superuser="on", is_staff="on")
+    root.post(f"/admin/auth/user/{bob.pk}/change/", form)
+
+    bob.refresh_from_db()
+    assert (bob.is_staff, bob.is_superuser, bob.user_permissions.count()) == (True, False, 0)
+    after = AuditEntry.objects.get(action="user.change").after or {}
+    assert (after["is_staff"], after["groups"]) == (True, [])
+
+
+def test_a_form_with_a_mistake_changes_and_audits_nothing(bob: User, root: Client) -> None:
+    answer = root.post(f"/admin/auth/user/{bob.pk}/change/", user_form(username="charlie"))
+
+    assert answer.status_code == 200
+    bob.refresh_from_db()
+    assert bob.username == "bob"
+    assert not AuditEntry.objects.exists()
+
+
+def test_taking_a_password_away_is_audited_too(bob: User, root: Client) -> None:
+    root.post(f"/admin/auth/user/{bob.pk}/password/", {"usable_password": "false", "unset-password": "1"})
+
+    bob.refresh_from_db()
+    assert not bob.has_usable_password()
+    assert AuditEntry.objects.get().action == "password.new"
+
+
+def test_what_fails_halfway_leaves_neither_the_change_nor_its_entry(bob: User, root: Client) -> None:
+    root.raise_request_exception = False
+    groups = [str(Group.objects.get(name="operator").pk)]
+
+    with patch.object(people, "finish", side_effect=RuntimeError("no")):
+        answer = root.post(f"/admin/auth/user/{bob.pk}/change/", user_form(username="bobby", groups=groups))
+
+    assert answer.status_code == 500
+    bob.refresh_from_db()
+    assert (bob.username, bob.groups.get().name) == ("bob", "viewer")
+    assert not AuditEntry.objects.exists()

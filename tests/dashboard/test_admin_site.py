@@ -5,6 +5,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from dashboard.models import AuditEntry
+from dashboard.services import accounts
+from dashboard.services.actor import SYSTEM
 
 pytestmark = pytest.mark.django_db
 
@@ -44,3 +46,13 @@ def test_changing_ones_own_password_is_in_the_audit(staff: User) -> None:
     entry = AuditEntry.objects.get()
     assert (entry.actor_name, entry.action, entry.target) == ("bob", "password.new", "user:bob")
     assert "a new word" not in entry.canonical
+
+
+def test_a_password_that_others_know_opens_no_admin(staff: User) -> None:
+    password = accounts.new_password(user=staff, actor=SYSTEM)
+    browser = Client()
+
+    browser.post("/admin/login/", {"username": "bob", "password": password})
+
+    assert browser.get("/admin/")["Location"] == "/admin/login/?next=/admin/"
+    assert browser.get("/")["Location"] == "/password/"

@@ -1,5 +1,6 @@
 """System checks: they fail where a guard is missing."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,3 +54,23 @@ def test_debug_is_an_error(settings: Any) -> None:
     settings.DEBUG = True
 
     assert [message.id for message in checks.check_settings()] == ["meshboard.E002"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "secure", "proxies", "found"),
+    [
+        (0o700, False, (), []),
+        (0o700, True, ("127.0.0.1/32",), []),
+        (0o700, True, (), ["meshboard.I001"]),
+        (0o755, False, (), ["meshboard.W002"]),
+    ],
+)
+def test_a_deployment_is_told_what_it_lacks(
+    mode: int, secure: bool, proxies: tuple[str, ...], found: list[str], settings: Any, tmp_path: Path
+) -> None:
+    tmp_path.chmod(mode)
+    settings.VAR_DIR = tmp_path
+    settings.MESH_URL = SimpleNamespace(secure=secure)
+    settings.MESH_TRUSTED_PROXIES = proxies
+
+    assert [message.id for message in checks.check_deployment()] == found

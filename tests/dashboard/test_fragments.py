@@ -12,7 +12,8 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from dashboard import fragments
-from dashboard.models import Node
+from dashboard.models import Drain, Node
+from dashboard.templatetags import pills
 from meshcore.drain import NodeState
 from tests.dashboard.web import example_mesh, factory
 
@@ -20,6 +21,7 @@ NOW = datetime(2026, 3, 5, 14, 21, 7, tzinfo=UTC)
 PAGES = {
     "fleet": "/",
     "providers": "/providers/",
+    "drains": "/drains/",
     **{f"node:node-{x}": f"/nodes/node-{x}/" for x in "abcdef"},
 }
 OOB = ' hx-swap-oob="true"'
@@ -40,7 +42,7 @@ FORBIDDEN = {
     ),
     *("link", "meta", "object", "script", "select", "style", "summary", "textarea", "tr", "td", "video"),
 }
-MAY_NEST_TABLES = {"c-breakers-", "c-drain-"}  # whole tables inside the cell are no loose rows
+MAY_NEST_TABLES = {"c-breakers-", "c-drain-node-"}  # whole tables inside the cell are no loose rows
 
 pytestmark = pytest.mark.django_db
 
@@ -54,6 +56,7 @@ def _mesh() -> Iterator[None]:
             "node-c", now=NOW, state=NodeState.DRAINED, drain=factory.local_drain(now=NOW), safe_to_stop=True
         )
         factory.order(Node.objects.get(name="node-d"), generation=3, drains=True, seconds_ago=30, now=NOW)
+        example_mesh.drains(now=NOW)
         yield
 
 
@@ -176,6 +179,8 @@ def test_a_change_of_a_provider_renders_its_breaker_on_the_page_of_the_node() ->
         ("providers", "nodes", set()),
         ("fleet", "node:nowhere", {"c-verdict", "c-totals", "c-notices"}),
         ("node:node-a", "node:node-b", set()),
+        ("drains", "node:node-f", set()),
+        ("drains", "drains", set()),
         ("node:node-a", "nodes", set()),
         ("node:nowhere", "node:nowhere", set()),
         ("traces", "traces", set()),
@@ -201,7 +206,7 @@ def test_a_page_without_cells_renders_nothing(page: str) -> None:
 @pytest.mark.parametrize(
     ("key", "pages"),
     [
-        ("node:node-a", ("fleet", "node:node-a")),
+        ("node:node-a", ("fleet", "node:node-a", "drains")),
         ("providers:node-a", ("fleet", "node:node-a", "providers")),
         ("providers", ()),
         ("nodes", ("fleet",)),
@@ -232,7 +237,43 @@ def test_a_breaker_of_a_node_that_fell_silent_is_pushed_without_its_colour() -> 
     assert "pill none" in later["c-breaker-node-b-ollama"]
 
 
-@pytest.mark.parametrize(("page", "queries"), [("fleet", 3), ("node:node-b", 3), ("providers", 4)])
+def test_a_change_of_a_node_renders_its_drains_alone() -> None:
+    cells = Cells(fragments.render("drains", "node:node-a", NOW)).found
+
+    drains = Drain.objects.filter(node__name="node-a")
+    assert set(cells) == {f"c-{what}-{drain.pk}" for what in fragments.DRAIN_CELLS for drain in drains}
+
+
+def test_a_cell_that_cannot_be_rendered_says_so_in_its_place(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(look: object, said: str) -> str:
+        raise KeyError(said)
+
+    whole = {page: set(pushed(page).found) for page in PAGES}
+    monkeypatch.setattr(pills, "_pill", broken)
+
+    for page, ids in whole.items():
+        cells = pushed(page).found
+        assert set(cells) == ids
+        assert "can't be shown" in "".join(cells.values())
+    assert "cells can't be rendered" in caplog.text
+    assert "KeyError" in caplog.text
+
+
+def test_the_other_cells_of_a_node_are_shown_beside_a_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(pills.NODE_LOOKS, "degraded", None)
+
+    cells = Cells(fragments.render("fleet", "node:node-b", NOW)).found
+
+    assert "can't be shown" in cells["c-state-node-b"]
+    assert "12" in cells["c-flight-node-b"]
+
+
+@pytest.mark.parametrize(
+    ("page", "queries"),
+    [("fleet", 3), ("node:node-b", 4), ("node:node-a", 5), ("providers", 4), ("drains", 4)],
+)
 def test_rendering_everything_takes_a_fixed_number_of_queries(
     page: str, queries: int, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:

@@ -1,8 +1,11 @@
 """Hints cross threads and processes, and never carry more than the news that there is news."""
 
 import asyncio
+import logging
 import threading
+from typing import Any
 
+import pytest
 from channels.layers import InMemoryChannelLayer
 
 from dashboard import hints
@@ -79,6 +82,63 @@ async def test_other_processes_hear_of_a_commit_and_the_sender_does_not() -> Non
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert layer.groups == {}
+
+
+class AwayLayer(InMemoryChannelLayer):
+    """A layer that answers only while it is `there`."""
+
+    there = False
+    refused = 0
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        self._answer()
+        return str(await super().new_channel(prefix))
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        self._answer()
+        await super().group_send(group, message)
+
+    def _answer(self) -> None:
+        if not self.there:
+            self.refused += 1
+            raise ConnectionError("nobody is there")
+
+
+async def test_a_layer_that_is_away_is_named_once_and_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    layer, heard = AwayLayer(), asyncio.Event()
+    task = asyncio.create_task(hints.Relay(layer, heard.set, retry_seconds=0.001).run())
+    async with asyncio.timeout(10):
+        while layer.refused < 3:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.001)
+
+    layer.there = True
+    await members(layer, 1)
+    await hints.Relay(layer, heard.set).announce()
+
+    await asyncio.wait_for(heard.wait(), 10)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [record.getMessage() for record in caplog.records] == [
+        "no hints from and to other processes: ConnectionError: nobody is there"
+    ]
+
+
+async def test_a_hint_that_can_not_leave_is_dropped_and_the_next_one_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    layer = AwayLayer()
+    relay = hints.Relay(layer, lambda: None)
+
+    await relay.announce()
+    await relay.announce()
+    layer.there = True
+    await relay.announce()
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "no hints from and to other processes: ConnectionError: nobody is there",
+        "hints from and to other processes again",
+    ]
 
 
 async def test_a_membership_is_renewed_before_the_layer_forgets_it() -> None:

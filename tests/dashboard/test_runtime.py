@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection, connections
 
 from dashboard import fragments, hints, runtime
 from dashboard.models import Change, Node, NodeLink
-from dashboard.runtime import Lane, LaneFull, Runtime
+from dashboard.runtime import Runtime
 from dashboard.selectors import peers
 from dashboard.services.housekeeping import Job
 
@@ -101,55 +101,6 @@ async def test_render_has_two_threads(rt: Runtime) -> None:
     arrived = await asyncio.gather(*(rt.in_render(meeting.wait, 10) for _ in range(2)))
 
     assert sorted(arrived) == [0, 1]
-
-
-async def test_a_lane_refuses_more_than_its_bound() -> None:
-    lane = Lane("test", threads=1, max_waiting=1)
-    go = threading.Event()
-    busy = asyncio.create_task(lane.run(go.wait, 10))
-    await asyncio.sleep(0)
-
-    with pytest.raises(LaneFull, match="1 calls wait for test"):
-        await lane.run(int)
-
-    go.set()
-    assert await busy
-    await lane.close()
-
-
-async def test_the_end_of_a_lane_waits_for_what_it_was_given_and_closes_connections() -> None:
-    lane = Lane("test", threads=2)
-    wrappers = await asyncio.gather(*(lane.run(_open_connection) for _ in range(2)))
-    done: list[int] = []
-    work = asyncio.create_task(lane.run(done.append, 1))
-    await asyncio.sleep(0)
-
-    await lane.close()
-
-    await work
-    assert done == [1]
-    assert all(wrapper.connection is None for wrapper in wrappers)  # type: ignore[attr-defined]
-
-
-def _open_connection() -> object:
-    connection.ensure_connection()
-    return connections["default"]
-
-
-async def test_a_busy_thread_is_left_behind_and_named(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(runtime, "CLOSE_SECONDS", 0.02)
-    lane = Lane("ingest", threads=1)
-    go = threading.Event()
-    busy = asyncio.create_task(lane.run(go.wait, 10))
-    await asyncio.sleep(0)
-
-    await lane.close()
-
-    assert "ingest is still busy" in caplog.text
-    go.set()
-    await busy
 
 
 async def test_a_commit_in_another_thread_reaches_listeners_by_its_hint() -> None:
@@ -359,6 +310,27 @@ async def test_a_job_runs_again_and_again_and_survives_its_own_faults(
 
     assert calls[0] == NOW
     assert "counting failed" in caplog.text
+
+
+async def test_what_a_job_leaves_for_the_end_is_done_at_the_end_whatever_became_of_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ended: list[datetime] = []
+
+    def fail(*, now: datetime) -> None:
+        raise ValueError("not today")
+
+    def finish(*, now: datetime) -> None:
+        ended.append(now)
+
+    jobs = [
+        Job(name=f"job {last}", every_seconds=60, function=fail, last=last) for last in (None, fail, finish)
+    ]
+    async with runtime.running(now=WallClock(), jobs=jobs):
+        assert ended == []
+
+    assert ended == [NOW]
+    assert "failed" in caplog.text
 
 
 async def test_a_hint_goes_to_the_other_processes_too() -> None:

@@ -127,7 +127,7 @@ def test_the_fingerprint_depends_on_every_file_that_is_read(checkout: Path) -> N
     (checkout / Level.RUNTIME).write_text("# something else\n")
 
     changed = {level for level in LEVELS if fingerprint(checkout, level) != before[level]}
-    assert changed == {Level.RUNTIME, Level.DEV}
+    assert changed == {Level.RUNTIME, Level.DEV, Level.ENGINES}
 
 
 def test_a_pip_that_is_told_to_install_for_the_user_still_installs_here(checkout: Path) -> None:

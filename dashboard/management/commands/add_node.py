@@ -9,22 +9,13 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
 
 from dashboard.management.shell import whoever_runs_this
-from dashboard.models import Node
 from dashboard.secrets import read_or_make
 from dashboard.services import nodes
-from meshcore.config import parse_config
-from meshcore.errors import ConfigError
+from dashboard.services.nodes import Enrolled, Place
 
-EDITABLE = {"MESH_GATEWAY_ALLOW_PLAIN_HTTP": "true"}  # the file's owner decides that; the node insists on it
-PROGRAM = "-m meshcore node --config"
 MESH_SECRET = "mesh_secret"  # noqa: S105 - the name of the file, as the demo's nodes have it
-ALONE = (
-    "To share calls with the others it needs their secret: name its file under [node] as mesh_secret_file,"
-    " or its variable as mesh_secret_env."
-)
 
 
 class Command(BaseCommand):
@@ -36,10 +27,8 @@ class Command(BaseCommand):
         """Say what can be asked for."""
         parser.add_argument("name", help="1 to 63 of a-z 0-9 . _ -, unique in the mesh")
         parser.add_argument("--community", default="default", help="nodes call only nodes of their own")
-        parser.add_argument(
-            "--upstream", default="http://127.0.0.1:11434/v1", help="any OpenAI-compatible URL"
-        )
-        parser.add_argument("--listen", default="127.0.0.1:8120", help="HOST:PORT where the node answers")
+        parser.add_argument("--upstream", default=nodes.UPSTREAM, help="any OpenAI-compatible URL")
+        parser.add_argument("--listen", default=nodes.LISTEN, help="HOST:PORT where the node answers")
         parser.add_argument("--dashboard", default=settings.MESH_URL.origin, help="URL of this dashboard")
         parser.add_argument(
             "--folder", type=Path, help="write node.toml and node.token there, readable by you alone"
@@ -48,28 +37,28 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         """Add the node and say how to start it."""
         if options["folder"] is None:
-            self._tell(*_add(options))
+            self._tell(_enrol(options))
         else:
             self._write(options["folder"], options)
 
-    def _tell(self, node: Node, secret: str, configuration: str) -> None:
-        file = f"{node.name}.toml"
-        self.stdout.write(f"Node {node.name} is added. Its token, shown this once:\n\n  {secret}\n")
-        self.stdout.write(f"Save this as {file}:\n\n{configuration}")
-        self.stdout.write(f"Start it:\n\n  {nodes.TOKEN_VARIABLE}={secret} {_python()} {PROGRAM} {file}\n")
-        self.stdout.write(ALONE)
+    def _tell(self, enrolled: Enrolled) -> None:
+        self.stdout.write(
+            f"Node {enrolled.node.name} is added. Its token, shown this once:\n\n  {enrolled.secret}\n"
+        )
+        self.stdout.write(f"Save this as {enrolled.file}:\n\n{enrolled.configuration}")
+        self.stdout.write(f"Start it:\n\n  {enrolled.start(python=_python())}\n")
+        self.stdout.write(nodes.ALONE)
 
     def _write(self, folder: Path, options: dict[str, Any]) -> None:
         token, toml, mesh_secret = folder / "node.token", folder / "node.toml", _mesh_secret_file()
         with _OwnFile(token) as token_file, _OwnFile(toml) as toml_file:
-            node, secret, configuration = _add(
-                options, token_file=token.name, mesh_secret_file=str(mesh_secret)
-            )
-            token_file.write(secret)
-            toml_file.write(configuration)
-        self.stdout.write(f"Node {node.name} is added; its token is in {token}, which nobody else can read.")
+            enrolled = _enrol(options, token_file=token.name, mesh_secret_file=str(mesh_secret))
+            token_file.write(enrolled.secret)
+            toml_file.write(enrolled.configuration)
+        name = enrolled.node.name
+        self.stdout.write(f"Node {name} is added; its token is in {token}, which nobody else can read.")
         self.stdout.write(f"It joins the mesh with the secret in {mesh_secret}.")
-        self.stdout.write(f"Start it:\n\n  {_python()} {PROGRAM} {shlex.quote(str(toml))}")
+        self.stdout.write(f"Start it:\n\n  {nodes.start(str(toml), python=_python())}")
 
 
 class _OwnFile:
@@ -99,23 +88,20 @@ class _OwnFile:
             self._path.unlink()
 
 
-@transaction.atomic
-def _add(
-    options: dict[str, Any], *, token_file: str = "", mesh_secret_file: str = ""
-) -> tuple[Node, str, str]:
-    """Return the node, its token's secret and its configuration; adds nothing that could not start."""
+def _enrol(options: dict[str, Any], *, token_file: str = "", mesh_secret_file: str = "") -> Enrolled:
+    place = Place(
+        dashboard_url=options["dashboard"],
+        listen=options["listen"],
+        upstream=options["upstream"],
+        token_file=token_file,
+        mesh_secret_file=mesh_secret_file,
+    )
     try:
-        node, secret = nodes.add(
-            name=options["name"], community=options["community"], actor=whoever_runs_this()
+        return nodes.enrol(
+            name=options["name"], community=options["community"], place=place, actor=whoever_runs_this()
         )
-        configuration = _configuration(
-            node, options, token_file=token_file, mesh_secret_file=mesh_secret_file
-        )
-        environ = {nodes.TOKEN_VARIABLE: secret, **EDITABLE}
-        parse_config(configuration, path="its node.toml", environ=environ, read_file=lambda _: secret)
-    except (nodes.InvalidNode, ConfigError) as exc:
+    except nodes.InvalidNode as exc:
         raise CommandError(str(exc)) from exc
-    return node, secret, configuration
 
 
 def _mesh_secret_file() -> Path:
@@ -123,19 +109,6 @@ def _mesh_secret_file() -> Path:
     folder = settings.VAR_DIR / "secrets"
     read_or_make(folder, MESH_SECRET)
     return Path(folder / MESH_SECRET)
-
-
-def _configuration(
-    node: Node, options: dict[str, Any], *, token_file: str = "", mesh_secret_file: str = ""
-) -> str:
-    return nodes.configuration(
-        node=node,
-        dashboard_url=options["dashboard"],
-        listen=options["listen"],
-        upstream=options["upstream"],
-        token_file=token_file,
-        mesh_secret_file=mesh_secret_file,
-    )
 
 
 def _python() -> str:

@@ -3,19 +3,19 @@
 import socket
 import sys
 from argparse import ArgumentParser
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from channels.routing import get_default_application
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 
 from dashboard import runtime
-from dashboard.serving import listening
-from dashboard.serving.alone import AlreadyServed, alone
+from dashboard.management import migrations
+from dashboard.services.housekeeping import JOBS, Job
+from dashboard.serving import company, listening
+from dashboard.serving.alone import AlreadyServed
 from dashboard.serving.server import MeshServer
 
 
@@ -34,21 +34,28 @@ class Command(BaseCommand):
             action="store_true",
             help="stop when standard input ends: for supervisors that must not leave a server behind",
         )
+        parser.add_argument(
+            "--no-worker",
+            action="store_false",
+            dest="worker",
+            help="leave the housekeeping to a `manage.py worker`",
+        )
 
-    def handle(self, *, host: str, port: int, fd: int | None, lifeline: bool, **options: Any) -> None:
+    def handle(
+        self, *, host: str, port: int, fd: int | None, lifeline: bool, worker: bool, **options: Any
+    ) -> None:
         """Check, bind, serve."""
-        _refuse_pending_migrations()
+        migrations.refuse_pending()
+        if not worker and not company.hears_others():
+            raise CommandError(
+                "--no-worker needs a worker that pages hear of: set CHANNEL_LAYER_URL to redis://…"
+            )
+        jobs = [job for job in JOBS if worker or job.of_process]
         try:
-            with _listener(host, port, fd) as listener, _alone():
-                _serve(listener, lifeline=lifeline)
+            with _listener(host, port, fd) as listener, company.in_company():
+                _serve(listener, jobs, lifeline=lifeline)
         except (AlreadyServed, listening.CannotListen) as exc:
             raise CommandError(str(exc)) from exc
-
-
-def _alone() -> AbstractContextManager[None]:
-    """Keep a second server away from the database file while this one serves it."""
-    file = Path(str(settings.DATABASES["default"]["NAME"]))
-    return alone(file.with_name(f"{file.name}.lock"))
 
 
 def _listener(host: str, port: int, fd: int | None) -> socket.socket:
@@ -57,20 +64,12 @@ def _listener(host: str, port: int, fd: int | None) -> socket.socket:
     return listening.adopt_socket(fd, mesh_url=settings.MESH_URL)
 
 
-def _serve(listener: socket.socket, *, lifeline: bool) -> None:
+def _serve(listener: socket.socket, jobs: Sequence[Job], *, lifeline: bool) -> None:
     url = listening.url_of(listener)
     MeshServer(
         get_default_application(),
         listener=listener,
-        lifetime=runtime.running,
+        lifetime=partial(runtime.running, jobs=jobs),
         on_ready=lambda: print(f"ready {url}", flush=True),
         lifeline=sys.stdin.fileno() if lifeline else None,
     ).run()
-
-
-def _refuse_pending_migrations() -> None:
-    executor = MigrationExecutor(connection)
-    pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    connection.close()  # the server's threads have their own
-    if pending:
-        raise CommandError(f"{len(pending)} migrations are not applied: run `python manage.py migrate` first")

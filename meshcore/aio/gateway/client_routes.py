@@ -11,6 +11,7 @@ from typing import Any
 
 from meshcore.aio.bus import CapabilityBus
 from meshcore.aio.drain_marker import DrainController
+from meshcore.aio.forced import forcible
 from meshcore.aio.gateway.admission import Admission
 from meshcore.aio.gateway.answers import Answer, Handler, error_answer, json_answer, mesh_headers, refusal
 from meshcore.aio.gateway.message import Request as HttpRequest
@@ -80,7 +81,10 @@ class ClientRoutes:
             request = parse_request(operation, await read_body(http, self._limits.max_body_bytes))
             context = trace_context(http.headers.get(HEADER), self._random)
             kind = WorkKind.STREAM if request.stream else WorkKind.CALL
-            with self._admission.admitted(kind, context.trace_id) as (work, edge):
+            with (
+                self._admission.admitted(kind, context.trace_id) as (work, edge),
+                forcible(work, self._bus.node_id_full),
+            ):
                 call = self._call(request, caller, context, edge)
                 return await (
                     self._stream(http, call, work) if request.stream else self._whole(request, call)
@@ -131,7 +135,7 @@ class ClientRoutes:
                 model=stream.model,
                 attempts=stream.attempts,
             )
-            await answer_stream(http, stream, headers)
+            await answer_stream(http, stream, headers, work, self._bus.node_id_full)
         return None
 
     async def _list_models(self, http: HttpRequest) -> Answer:

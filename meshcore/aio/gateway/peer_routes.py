@@ -7,13 +7,15 @@ from itertools import count
 from meshcore.aio.bus_endpoint import Answer as BusAnswer
 from meshcore.aio.bus_endpoint import BusEndpoint
 from meshcore.aio.drain_marker import DrainController
+from meshcore.aio.forced import forcible
 from meshcore.aio.gateway.answers import Answer
 from meshcore.aio.gateway.message import Request
 from meshcore.aio.gateway.requests import read_body
 from meshcore.aio.gateway.routes import Route
-from meshcore.aio.gateway.streams import EventStream
-from meshcore.bus_wire import CALL_PATH, MANIFEST_PATH
+from meshcore.aio.gateway.streams import FORCED_SECONDS, EventStream
+from meshcore.bus_wire import CALL_PATH, MANIFEST_PATH, encode_result, error_event
 from meshcore.drain import Work, WorkKind
+from meshcore.errors import DrainForced
 
 BODY_OVERHEAD_BYTES = 64 << 10  # what a node writes around a client's body
 
@@ -22,6 +24,7 @@ class PeerRoutes:
     """Serves what `endpoint` serves. The bus itself must refuse peers' calls while the gate is closed."""
 
     def __init__(self, endpoint: BusEndpoint, controller: DrainController, *, max_body_bytes: int) -> None:
+        self._node_id = endpoint.node_id
         self._endpoint = endpoint
         self._controller = controller
         # A client's body crosses the mesh whole, and what it asks once more under `input`.
@@ -39,16 +42,26 @@ class PeerRoutes:
     async def _call(self, http: Request) -> Answer | None:
         body = await read_body(http, self._max_body_bytes)
         with self._counted() as work:
-            answer = await self._endpoint.handle(http.method, http.path, http.headers, body)
+            try:
+                with forcible(work, self._node_id):
+                    answer = await self._endpoint.handle(http.method, http.path, http.headers, body)
+            except DrainForced as exc:
+                return Answer(encode_result(exc.as_result()))
             if answer.events is None:
                 return _whole(answer)
             if work is not None:
                 work.kind = WorkKind.STREAM
             stream = EventStream(http, answer.headers)
-            async with aclosing(answer.events) as events:
-                async for event in events:
-                    await stream.send(event)
-            await stream.send(b"", last=True)
+            seconds: float | None = None
+            last = b""
+            try:
+                with forcible(work, self._node_id):
+                    async with aclosing(answer.events) as events:
+                        async for event in events:
+                            await stream.send(event)
+            except DrainForced as exc:
+                seconds, last = FORCED_SECONDS, error_event(exc)
+            await stream.send(last, last=True, within_seconds=seconds)
         return None
 
     @contextmanager

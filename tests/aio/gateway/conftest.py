@@ -40,6 +40,7 @@ class Node:
     gateway: Gateway
     metrics: NodeMetrics
     traces: list[RoutingTrace] = field(repr=False)
+    home: Path
 
     def knows(self, other: "Node") -> None:
         """Learn what another node offers."""
@@ -108,7 +109,7 @@ def start_node(stack: AsyncExitStack, tmp_path: Path) -> StartNode:
         )
         url = await gateway.start("127.0.0.1", 0)
         stack.push_async_callback(gateway.stop)
-        return Node(url, bus, controller, gateway, metrics, traces)
+        return Node(url, bus, controller, gateway, metrics, traces, tmp_path / node_id)
 
     return start
 

@@ -536,7 +536,7 @@ async def test_a_joining_node_refuses(start_node: Any, client_of: ClientOf) -> N
     await client_of(node).chat.completions.create(model="echo-1", messages=user("hi"))
 
 
-async def test_work_in_flight_never_rises_behind_a_closed_gate(
+async def test_drain_case_26_work_in_flight_never_rises_behind_a_closed_gate(
     start_node: Any, start_provider: Any, stack: AsyncExitStack, mock: MockAi, client_of: ClientOf
 ) -> None:
     url = await stack.enter_async_context(mock.serve())

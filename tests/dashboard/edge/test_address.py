@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.http import HttpRequest
 
-from dashboard.edge.address import BehindProxies, client_address, is_local, of_request
+from dashboard.edge.address import BehindProxies, client_address, is_local, of_login
 
 TRUSTED = [ipaddress.ip_network("127.0.0.1"), ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1")]
 
@@ -30,6 +30,8 @@ TRUSTED = [ipaddress.ip_network("127.0.0.1"), ipaddress.ip_network("10.0.0.0/8")
         pytest.param("127.0.0.1", [""], "127.0.0.1", id="an empty header"),
         pytest.param("127.0.0.1", ["198.51.100.1:4711"], "198.51.100.1", id="with a port"),
         pytest.param("127.0.0.1", ["[2001:db8::7]:4711"], "2001:db8::7", id="IPv6 with a port"),
+        pytest.param("127.0.0.1", ["fe80::1%25eth0"], "fe80::1", id="a zone is left out"),
+        pytest.param("127.0.0.1", ["6.6.6.6, unknown"], "127.0.0.1", id="a proxy that doesn't know"),
         pytest.param("::ffff:127.0.0.1", ["198.51.100.1"], "198.51.100.1", id="IPv4 in IPv6 clothes"),
         pytest.param("", ["198.51.100.1"], "", id="a peer without an address"),
     ],
@@ -96,6 +98,8 @@ async def test_a_connection_without_a_client_is_no_fault() -> None:
         (scope_of("203.0.113.9"), False),
         (scope_of("127.0.0.1", (b"x-forwarded-for", b"127.0.0.1")), False),
         (scope_of("127.0.0.1", (b"forwarded", b"for=127.0.0.1")), False),
+        (scope_of("127.0.0.1", (b"x-forwarded-proto", b"https")), False),
+        (scope_of("127.0.0.1", (b"via", b"1.1 proxy")), False),
         ({"client": None, "headers": []}, False),
     ],
 )
@@ -105,8 +109,17 @@ def test_local_is_who_asks_from_this_machine_and_through_no_proxy(
     assert is_local(scope) is expected
 
 
-def test_the_login_throttle_sees_the_resolved_address() -> None:
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("198.51.100.1", "198.51.100.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("unix", None),
+    ],
+)
+def test_wrong_passwords_are_counted_by_client(address: str, counted: str | None) -> None:
     request = HttpRequest()
-    request.META["REMOTE_ADDR"] = "198.51.100.1"
+    request.META["REMOTE_ADDR"] = address
 
-    assert of_request(request) == "198.51.100.1"
+    assert of_login(request) == counted

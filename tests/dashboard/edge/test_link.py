@@ -10,11 +10,12 @@ import pytest
 from channels.testing import WebsocketCommunicator
 
 from dashboard import runtime
-from dashboard.edge import link
+from dashboard.edge import link, standing
 from dashboard.edge.link import LinkConsumer
-from dashboard.models import Node, NodeLink, Scope, Token
+from dashboard.edge.refusal_log import RefusalLog
+from dashboard.models import AuditEntry, Node, NodeLink, Scope, Token
 from dashboard.runtime import Runtime
-from dashboard.services import nodes, tokens
+from dashboard.services import audit_refusals, nodes, tokens
 from dashboard.services.actor import SYSTEM
 from dashboard.services.tokens import TokensUnavailable
 from meshcore import framing
@@ -140,6 +141,23 @@ async def test_a_token_that_is_not_a_nodes_is_not_let_in(rt: Runtime) -> None:
     assert (code, reason) == (CloseCode.UNAUTHORIZED, "the token is not a node's")
 
 
+async def test_who_is_turned_away_is_counted_for_the_audit(rt: Runtime, secret: str) -> None:
+    _, reader = await rt.in_control(tokens.issue, name="ci", scopes=[Scope.READ], actor=SYSTEM)
+    wrong = bearer(secret[:-1] + ("x" if secret[-1] != "x" else "y"))
+
+    for header in (wrong, wrong, bearer(reader)):
+        async with connected(header) as wire:
+            await wire.closed()
+    await rt.in_control(audit_refusals.flush_all, now=NOW)
+
+    entries = AuditEntry.objects.filter(action="link").order_by("n")
+    told = [entry async for entry in entries.values_list("actor_kind", "actor_name", "count", "reason")]
+    assert told == [
+        ("stranger", "no address", 2, "token unknown"),
+        ("token", "ci", 1, "the token is not a node's"),
+    ]
+
+
 async def test_when_tokens_cannot_be_checked_the_node_shall_come_again(
     rt: Runtime, secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +181,29 @@ async def test_a_revoked_token_ends_the_socket_at_once(rt: Runtime, secret: str)
         assert (await wire.closed())[0] == CloseCode.UNAUTHORIZED
 
 
+async def test_a_node_that_is_forgotten_loses_its_link_at_once(rt: Runtime, secret: str) -> None:
+    async with connected(bearer(secret)) as wire:
+        await wire.say(framing.encode(HELLO).decode())
+        await wire.hear()
+
+        node = await rt.in_control(Node.objects.get)
+        await rt.in_control(nodes.forget, node=node, actor=SYSTEM, reason="sold", even_connected=True)
+
+        assert (await wire.closed())[0] == CloseCode.UNAUTHORIZED
+
+
+async def test_strangers_who_come_and_come_again_leave_a_few_lines(
+    rt: Runtime, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "refusals", RefusalLog(link.logger, lines=3))
+
+    for _ in range(10):
+        async with connected(bearer("msh_aaaaaaaa_" + "x" * 43)) as wire:
+            await wire.closed()
+
+    assert len([line for line in caplog.messages if "is refused" in line]) == 3
+
+
 async def test_a_token_is_checked_again_now_and_then_and_stays(
     rt: Runtime, secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +214,7 @@ async def test_a_token_is_checked_again_now_and_then_and_stays(
         checks.append(address)
         return real(given, address=address)
 
-    monkeypatch.setattr(link, "RECHECK_SECONDS", 0.01)
+    monkeypatch.setattr(standing, "RECHECK_SECONDS", 0.01)
     monkeypatch.setattr(tokens, "authenticate", count)
     async with connected(bearer(secret)) as wire:
         async with asyncio.timeout(SECONDS):

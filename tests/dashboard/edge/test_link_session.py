@@ -12,11 +12,11 @@ from django.db import OperationalError
 
 from dashboard import runtime
 from dashboard.edge.link_session import LinkSession
-from dashboard.models import Drain, DrainStep, Node, NodeLink, SpoolMark, Trace
+from dashboard.models import Drain, DrainStep, Node, NodeLink, OutboxRow, SpoolMark, Trace
 from dashboard.runtime import LaneFull, Runtime
 from dashboard.selectors import peers
 from dashboard.selectors.peers import Directory, Member
-from dashboard.services import drain, ingest, link, nodes
+from dashboard.services import drain, ingest, link, nodes, outbox
 from dashboard.services.actor import SYSTEM
 from meshcore import framing
 from meshcore.capability import Manifest, Offer
@@ -29,6 +29,7 @@ from meshcore.frames import (
     GoingIdleAck,
     Health,
     Hello,
+    Inbound,
     InboundAck,
     Peers,
     Rewind,
@@ -43,11 +44,12 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HEALTH = Health(no=1, at=NOW, node=Readout(state=NodeState.RUNNING, accepting=True), full=True)
 
 
-def hello(instance_id: str = "i1", spool_id: str = "s1") -> Hello:
+def hello(instance_id: str = "i1", spool_id: str = "s1", log_id: str = "") -> Hello:
     return Hello(
         node_id="node-a",
         instance_id=instance_id,
         spool_id=spool_id,
+        log_id=log_id,
         clock=NOW,
         manifest=Manifest(node_id="node-a"),
     )
@@ -262,6 +264,37 @@ async def test_drain_steps_of_the_node_become_steps_of_the_drain(
 
     assert await in_db(rt, DrainStep.objects.filter(step="drained").exists)
     assert await in_db(rt, Drain.objects.count) == 1
+
+
+async def test_an_order_is_said_at_once_and_again_on_a_new_connection_until_it_is_taken(
+    connect: Connect, rt: Runtime, node: Node
+) -> None:
+    connection = connect()
+    await connection.say(hello(log_id="abc123ff"), HEALTH)
+    await until_in_db(rt, Node.objects.filter(state="running").exists)
+
+    order = await rt.in_control(outbox.cancel_run, run_id="run_abc123_1", reason="", actor=SYSTEM, now=NOW)
+    said = await connection.wire.hear(Inbound)
+    await connection.session.end()
+    again = connect()
+    await again.say(hello(log_id="abc123ff"))
+    said_again = await again.wire.hear(Inbound)
+    await again.say(InboundAck(bufferId=order.buffer_id), InboundAck(bufferId=order.buffer_id))
+
+    assert said == said_again
+    assert (said.bufferId, said.event["run_id"]) == (order.buffer_id, "run_abc123_1")
+    await until_in_db(rt, OutboxRow.objects.filter(state="done").exists)
+
+
+async def test_an_order_that_waits_for_the_log_is_said_when_a_node_of_it_comes(
+    connect: Connect, rt: Runtime
+) -> None:
+    await rt.in_control(outbox.cancel_run, run_id="run_abc123_1", reason="", actor=SYSTEM, now=NOW)
+    connection = connect()
+
+    await connection.say(hello(log_id="abc123ff"))
+
+    assert (await connection.wire.hear(Inbound)).event["run_id"] == "run_abc123_1"
 
 
 async def test_going_idle_is_noted_and_then_acknowledged(connect: Connect, rt: Runtime) -> None:

@@ -13,9 +13,10 @@ from django.test import Client
 from dashboard import runtime
 from dashboard.asgi import application
 from dashboard.edge import metrics
-from dashboard.models import Node, Scope
-from dashboard.services import tokens
+from dashboard.models import AuditEntry, Node, Scope
+from dashboard.services import audit_refusals, tokens
 from dashboard.services.actor import SYSTEM
+from meshcore.clock import utcnow
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -91,6 +92,19 @@ async def test_elsewhere_a_token_that_may_read_is_needed(ask: Ask, reads: str, d
     assert "meshboard_" not in body
     assert (await ask(ELSEWHERE, authorization="Bearer msh_unknown"))[0] == 401
     assert (await ask(ELSEWHERE, authorization="Basic YTpi"))[0] == 401
+
+
+async def test_who_may_not_read_them_is_counted_for_the_audit(ask: Ask, drains: str) -> None:
+    for authorization in (drains, "Bearer msh_unknown", "Bearer msh_unknown"):
+        await ask(ELSEWHERE, authorization=authorization)
+
+    await runtime.current().in_control(audit_refusals.flush_all, now=utcnow())
+
+    refused = AuditEntry.objects.filter(action="access").order_by("n")
+    assert [told async for told in refused.values_list("actor_name", "target", "after__status", "count")] == [
+        ("203.0.113.0/24", "GET metrics", 403, 1),
+        ("203.0.113.0/24", "GET metrics", 401, 2),
+    ]
 
 
 async def test_whoever_came_through_a_proxy_does_not_count_as_this_machine(ask: Ask) -> None:

@@ -15,6 +15,8 @@ from dashboard.live import browser, fanout
 from dashboard.live.entry import Close
 from dashboard.models import Node
 from dashboard.runtime import Runtime
+from dashboard.services import accounts
+from dashboard.services.actor import SYSTEM
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -239,6 +241,27 @@ async def test_whoever_signs_out_elsewhere_is_told_at_once(
 
     await rt.in_control(Session.objects.all().delete)
     rt.announce([1], ["people"])
+
+    assert await page.closed_with() == Close.SIGNED_OUT
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(
+            lambda bob: accounts.deactivate(user=bob, actor=SYSTEM, reason="left"), id="deactivated"
+        ),
+        pytest.param(lambda bob: accounts.set_groups(user=bob, groups=[], actor=SYSTEM), id="in no group"),
+        pytest.param(lambda bob: accounts.new_password(user=bob, actor=SYSTEM), id="a new password"),
+    ],
+)
+async def test_whoever_may_look_no_more_is_told_at_once(
+    change: Callable[[User], object], rt: Runtime, bob: User, bobs: bytes, open_page: OpenPages
+) -> None:
+    page = await open_page("fleet", bobs)
+    await page.read()
+
+    await rt.in_control(change, bob)
 
     assert await page.closed_with() == Close.SIGNED_OUT
 

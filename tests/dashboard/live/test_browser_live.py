@@ -77,6 +77,49 @@ from dashboard.services import people
 from dashboard.services.actor import SYSTEM
 people.record_login(user=User.objects.get(username="alice"), actor=SYSTEM)
 """
+BREAKER = """
+from dashboard.models import Node, ProviderHealth
+from dashboard.services import changes
+from django.db import transaction
+from meshcore.clock import utcnow
+now = utcnow()
+node = Node.objects.get(name="node-a")
+Node.objects.filter(pk=node.pk).update(last_heard_at=now)
+ProviderHealth.objects.update_or_create(
+    node=node, key="groq", defaults=dict(state="{state}", observed_at=now, since=now)
+)
+with transaction.atomic():
+    changes.publish("node:node-a", "providers:node-a", "overrides", now=now)
+"""
+DRAIN = """
+from dashboard.models import Node
+from dashboard.services import drain
+from dashboard.services.actor import SYSTEM
+drain.request(
+    node=Node.objects.get(name="node-a"), actor=SYSTEM, reason="rack 7", override_guards=True
+)
+"""
+READOUT = """
+from dashboard.models import DesiredState, Node
+from dashboard.services import changes
+from django.db import transaction
+from meshcore.clock import utcnow
+Node.objects.filter(name="node-a").update(
+    readout={readout},
+    state="{state}",
+    last_heard_at=utcnow(),
+    observed_generation=DesiredState.objects.get(node__name="node-a").generation,
+)
+with transaction.atomic():
+    changes.publish("node:node-a", now=utcnow())
+"""
+DRAINED = {
+    "state": "drained",
+    "accepting": False,
+    "drain": {"source": "desired", "by": "system", "reason": "rack 7"},
+    "in_flight": {"total": 0, "at_start": 3},
+    "safe_to_stop": True,
+}
 SIGN_OUT = """
 from django.contrib.sessions.models import Session
 Session.objects.all().delete()
@@ -185,6 +228,58 @@ def test_a_change_shows_without_reload_and_a_half_typed_reason_survives(
     hands.do(HEARD.format(name="node-a", in_flight=0, state="running"))
     expect(page.locator("#c-state-node-a")).to_contain_text("running")
     expect(reason).to_have_value("deploy of")
+    assert_not_reloaded(page)
+
+
+def test_a_breaker_shows_live_around_a_half_typed_override(
+    page: Page, dashboard: Dashboard, hands: Hands
+) -> None:
+    hands.do(BREAKER.format(state="closed"))
+    open_live(page, dashboard, "/providers/")
+    page.get_by_role("link", name="Override groq on node-a").click()
+    reason = page.get_by_label("Reason")
+    reason.type("bills")
+
+    hands.do(BREAKER.format(state="forced_open"))
+
+    expect(page.locator("#c-breaker-node-a-groq")).to_contain_text("forced open")
+    expect(page.locator("#list-changed")).to_have_text(re.compile(r"^\d+ changes?$"))
+    expect(reason).to_have_value("bills")
+    expect(reason).to_be_focused()
+    assert_not_reloaded(page)
+
+
+def test_a_drain_appears_in_the_list_and_is_followed_there(
+    page: Page, dashboard: Dashboard, hands: Hands
+) -> None:
+    hands.do(HEARD.format(name="node-a", in_flight=3, state="running"))
+    open_live(page, dashboard, "/drains/")
+
+    hands.do(DRAIN)
+    row = page.locator("tr[data-row]").first
+    expect(row).to_contain_text("rack 7")
+    expect(row).to_contain_text("pending")
+
+    hands.do(READOUT.format(readout=DRAINED, state="drained"))
+    expect(row.locator(".pill")).to_have_text("safe to stop")
+    expect(row).to_contain_text("0 of 3")
+    assert_not_reloaded(page)
+
+
+def test_what_cannot_be_read_is_said_to_be_old_until_it_can(
+    page: Page, dashboard: Dashboard, hands: Hands
+) -> None:
+    hands.do(DRAIN)
+    open_live(page, dashboard)
+    banner = page.locator("#live-banner")
+
+    hands.do(READOUT.format(readout={"state": "nonsense"}, state="running"))
+    expect(banner).to_contain_text("can't show some of this page now")
+    expect(page.locator("body")).to_have_attribute("data-failed", "")
+
+    hands.do(READOUT.format(readout=DRAINED, state="drained"))
+    expect(banner).to_be_hidden()
+    expect(page.locator("#c-state-node-a")).to_contain_text("drained")
     assert_not_reloaded(page)
 
 

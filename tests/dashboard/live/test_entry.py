@@ -66,7 +66,7 @@ def wish_of(page: str, cookie: bytes = b"") -> Wish:
 def test_a_viewer_sees_all_but_the_audit(bob: User, node: Node, cookie_of: Callable[[User], bytes]) -> None:
     cookie = cookie_of(bob)
 
-    open_to_all = ("fleet", "providers", "traces", "node:node-a")
+    open_to_all = ("fleet", "providers", "traces", "drains", "node:node-a")
     answers = {page: refusal(wish_of(page, cookie)) for page in (*open_to_all, "audit")}
 
     assert answers == {**dict.fromkeys(open_to_all), "audit": Close.UNKNOWN_PAGE}

@@ -23,6 +23,7 @@ class Printer:
         self.rendered: list[tuple[str, str]] = []
         self.go = threading.Event()
         self.go.set()
+        self.broken = {"node:broken"}
 
     def pages_of(self, key: str) -> tuple[str, ...]:
         if key.startswith("node:"):
@@ -32,7 +33,7 @@ class Printer:
     def render(self, page: str, key: str, now: datetime) -> str:
         assert self.go.wait(10)
         self.rendered.append((page, key))
-        if key == "node:broken":
+        if key in self.broken:
             raise ValueError("a template is broken")
         return f"<span>{page} {key} {len(self.rendered)}</span>"
 
@@ -46,6 +47,7 @@ class Page:
     def __init__(self, hall: Fanout, name: str) -> None:
         self.hall = hall
         self.woken = 0
+        self.news = asyncio.Event()
         self.viewer = Viewer(clock=ManualClock())
         self.seat = Seat(name, self.viewer, self._wake)
         hall.sit(self.seat)
@@ -53,6 +55,11 @@ class Page:
 
     def _wake(self) -> None:
         self.woken += 1
+        self.news.set()
+
+    async def is_woken(self) -> None:
+        await asyncio.wait_for(self.news.wait(), 10)
+        self.news.clear()
 
     async def read(self) -> str:
         batch = self.viewer.take()
@@ -183,6 +190,37 @@ async def test_cells_that_fail_to_render_are_logged_and_the_rest_arrives(
     assert "cells of fleet for node:broken were not rendered" in caplog.text
 
 
+async def test_a_page_with_cells_that_fail_is_told_so_until_they_are_there(
+    rt: Runtime, printer: Printer
+) -> None:
+    hall = Fanout(rt, cells=printer, retry_seconds=0.0)
+    page = Page(hall, "fleet")
+    rt.announce([1], ["node:broken"])
+    await page.is_woken()
+    assert "data-failed" in await page.read()
+    assert "data-failed" in await hall.message("fleet", Batch(9, (), 0))
+
+    await page.is_woken()  # to try again
+    text = await page.read()
+
+    assert "data-failed" not in text
+    assert text.endswith("<span>fleet * 2</span>")
+
+
+async def test_what_fails_is_tried_again_and_again_but_not_for_nobody(rt: Runtime, printer: Printer) -> None:
+    hall = Fanout(rt, cells=printer, retry_seconds=0.0)
+    page = Page(hall, "fleet")
+    printer.broken.add(ALL)
+    rt.announce([1], ["node:broken"])
+
+    for _ in range(3):
+        await page.is_woken()
+        assert "data-failed" in await page.read()
+
+    hall.leave(page.seat)
+    assert printer.rendered == [("fleet", "node:broken"), ("fleet", ALL), ("fleet", ALL)]
+
+
 async def test_too_much_to_push_makes_the_page_fetch_its_rows(
     rt: Runtime, hall: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,8 +263,9 @@ async def test_a_page_that_nobody_watches_costs_nothing(rt: Runtime, hall: Fanou
     ("page", "keys"),
     [
         ("fleet", {"nodes"}),
-        ("providers", {"nodes", "providers"}),
+        ("providers", {"nodes", "providers", "overrides"}),
         ("traces", {"traces"}),
+        ("drains", {"drains"}),
         ("audit", {"audit"}),
         ("node:node-a", {"providers:node-a", "drains", "traces"}),
     ],

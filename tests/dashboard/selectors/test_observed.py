@@ -2,12 +2,17 @@
 
 from datetime import datetime, timedelta
 
+import msgspec
 import pytest
 
 from dashboard.models import Node, NodeLink
+from dashboard.selectors.nodes import gather
 from dashboard.selectors.observed import Observed, desired_of, fresh, observed
+from dashboard.selectors.presence import Composite
 from dashboard.services import drain
 from dashboard.services.actor import SYSTEM
+from meshcore.drain import NodeState, Readout
+from tests.dashboard.web.factory import seen_node
 
 pytestmark = pytest.mark.django_db
 
@@ -66,3 +71,19 @@ def test_a_node_made_by_hand_has_neither_link_nor_order(now: datetime) -> None:
     assert how_far(now) is Observed.OBSERVED
     assert desired_of(node).generation == 0
     assert fresh(name="node-z") is None
+
+
+def test_drain_case_30_a_drained_node_that_falls_silent_is_unreachable_and_not_drained(now: datetime) -> None:
+    drained = Readout(state=NodeState.DRAINED, accepting=False, safe_to_stop=True)
+    seen_node("node-a", now=now, state=NodeState.DRAINED, readout=msgspec.to_builtins(drained))
+    silent = now + timedelta(seconds=7)
+
+    told = [
+        (gather(now=at).named("node-a").state, how_far(at))  # type: ignore[union-attr]
+        for at in (now, silent)
+    ]
+
+    assert told == [
+        (Composite.DRAINED, Observed.OBSERVED),
+        (Composite.UNREACHABLE, Observed.UNREACHABLE),
+    ]

@@ -20,9 +20,12 @@ from dashboard.models import (
     Node,
     Outcome,
 )
-from dashboard.services import audit, drain
+from dashboard.services import aliases, audit, drain, overrides
 from dashboard.services.actor import SYSTEM, Actor
-from dashboard.services.drain import InvalidWish
+from dashboard.services.drain import GenerationMismatch, GuardsRefused, InvalidWish
+from meshcore.guards import BlockerKind
+from meshcore.override import Action as Override
+from tests.dashboard.web.factory import seen_node
 
 pytestmark = pytest.mark.django_db
 ALICE = Actor(kind=ActorKind.USER, name="alice", address="192.0.2.1")
@@ -265,6 +268,33 @@ def test_a_node_that_knew_another_life_of_the_dashboard_is_overtaken(node: Node,
     assert (entry.actor_kind, entry.reason, entry.generation) == ("system", "restored", 41)
 
 
+def test_the_next_life_keeps_its_own_overrides_and_aliases(node: Node, now: datetime) -> None:
+    table = {"mesh/fast": ["groq/llama3"]}
+    aliases.put(nodes=[node], table=table, reason="", actor=ALICE, now=now)
+    overrides.put(
+        node=node,
+        key="groq",
+        action=Override.FORCE_OPEN,
+        reason="",
+        expires_seconds=60,
+        actor=ALICE,
+        now=now,
+    )
+
+    desired = hello(node, "boot-1", now, generation=40)
+
+    assert (desired.generation, desired.aliases) == (41, table)
+    assert [override["key"] for override in desired.overrides] == ["groq"]
+    assert overrides.expire(now=later(now, 60)) == 1
+    assert DesiredState.objects.get(node=node).generation == 42
+
+
+def test_a_node_that_was_forgotten_and_added_again_lets_go_of_what_it_held(node: Node, now: datetime) -> None:
+    desired = hello(node, "boot-1", now, generation=7)
+
+    assert (desired.generation, desired.drain, desired.overrides, desired.aliases) == (8, None, (), None)
+
+
 def test_a_hello_that_changes_nothing_writes_no_audit(node: Node, now: datetime) -> None:
     before = AuditEntry.objects.count()
 
@@ -272,6 +302,92 @@ def test_a_hello_that_changes_nothing_writes_no_audit(node: Node, now: datetime)
 
     assert (desired.generation, desired.drain, desired.overrides) == (0, None, ())
     assert AuditEntry.objects.count() == before
+
+
+def test_a_drain_that_would_take_the_last_provider_is_refused_on_record(db: None, now: datetime) -> None:
+    node = seen_node("node-a", now=now)
+
+    with pytest.raises(GuardsRefused, match=r"node-a has the last healthy provider of llm\.chat") as refused:
+        drain.request(node=node, actor=ALICE, force=True, now=now)
+
+    assert [blocker.kind for blocker in refused.value.blockers] == [BlockerKind.LAST_PROVIDER]
+    assert not Drain.objects.exists()
+    assert not DesiredState.objects.filter(generation__gt=0).exists()
+    [entry] = entries(Action.DRAIN)
+    assert (entry.outcome, entry.actor_name) == (Outcome.REFUSED.value, "alice")
+    assert entry.reason == str(refused.value)
+
+
+def test_who_overrides_the_guards_is_on_record_with_what_was_overridden(db: None, now: datetime) -> None:
+    node = seen_node("node-a", now=now)
+
+    done = drain.request(node=node, actor=ALICE, override_guards=True, now=now).drain
+
+    assert done.override_guards
+    assert not done.force, "one doesn't imply the other"
+    assert [blocker["kind"] for blocker in done.blockers] == ["last_provider"]
+    [entry] = entries(Action.DRAIN)
+    assert entry.after is not None
+    assert (entry.after["override_guards"], entry.after["blockers"]) == (True, done.blockers)
+
+
+def test_a_drain_that_is_on_is_updated_without_asking_the_guards(db: None, now: datetime) -> None:
+    node = seen_node("node-a", now=now)
+    drain.request(node=node, actor=ALICE, override_guards=True, now=now)
+
+    assert drain.request(node=node, actor=CI, deadline_seconds=60, now=now).changed
+
+    assert Drain.objects.get().override_guards, "that was so when it began"
+
+
+def test_who_knew_another_generation_drains_nothing_and_is_on_record(node: Node, now: datetime) -> None:
+    drain.request(node=node, actor=ALICE, now=now)
+
+    for act in (drain.request, drain.cancel):
+        with pytest.raises(GenerationMismatch, match="0 was expected, the present one is 1") as refused:
+            act(node=node, actor=CI, if_generation=0, now=now)
+        assert refused.value.current == 1
+
+    assert DesiredState.objects.get(node=node).generation == 1
+    assert [entry.outcome for entry in entries(Action.UNDRAIN)] == [Outcome.REFUSED.value]
+    assert drain.cancel(node=node, actor=CI, if_generation=1, now=now).was_draining
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_the_last_two_healthy_nodes_drained_at_once_by_many_exactly_one_is(now: datetime) -> None:
+    pair = [seen_node("node-a", now=now), seen_node("node-b", now=now)]
+    attempts = 50
+    accepted: list[tuple[str, bool]] = []
+    refused: list[str] = []
+    ready = threading.Barrier(4)
+
+    def drain_again_and_again(node: Node, times: int) -> None:
+        ready.wait()
+        for _ in range(times):
+            try:
+                accepted.append((node.name, drain.request(node=node, actor=CI, now=now).changed))
+            except GuardsRefused:
+                refused.append(node.name)
+        connection.close()
+
+    threads = [
+        threading.Thread(target=drain_again_and_again, args=(node, attempts // 2)) for node in pair * 2
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    drained = {name for name, _ in accepted}
+    assert len(drained) == 1
+    assert sum(changed for _, changed in accepted) == 1
+    assert len(accepted) == len(refused) == attempts
+    assert drained.isdisjoint(refused)
+    assert Drain.objects.count() == 1
+    written = AuditEntry.objects.filter(action=Action.DRAIN.value)
+    assert written.filter(outcome=Outcome.DONE.value).count() == attempts
+    assert written.filter(outcome=Outcome.REFUSED.value).count() == attempts
+    assert audit.verify().ok
 
 
 @pytest.mark.django_db(transaction=True)

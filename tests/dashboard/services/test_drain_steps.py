@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from dashboard.models import Action, AuditEntry, Change, Drain, DrainStep, Node, Step
-from dashboard.services import audit, drain
+from dashboard.services import audit, drain, overrides
 from dashboard.services.actor import SYSTEM
 from meshcore.drain_steps import StepName
 from meshcore.frames import DrainStepItem
+from meshcore.override import Action as Override
 
 pytestmark = pytest.mark.django_db
 
@@ -18,6 +19,19 @@ def report(node: Node, step: str, now: datetime, *, generation: int = 1, **more:
     """Let the node report a step that happened a second before."""
     item = DrainStepItem(seq=1, at=now - timedelta(seconds=1), generation=generation, step=step, **more)
     return drain.record_node_step(node=node, item=item, received_at=now)
+
+
+def override(node: Node, now: datetime) -> None:
+    """Raise the node's generation by an order that is none of its drain."""
+    overrides.put(
+        node=node,
+        key="groq",
+        action=Override.RESET,
+        reason="",
+        expires_seconds=None,
+        actor=SYSTEM,
+        now=now,
+    )
 
 
 def effects() -> list[AuditEntry]:
@@ -47,6 +61,57 @@ def test_a_step_is_audited_as_the_effect_of_the_entry_that_caused_it(node: Node,
     assert (entry.cause_n, entry.generation) == (cause.n, 1)
     assert entry.after == {"step": "acknowledged", "in_flight": 0, "edge": 0, "detail": ""}
     assert audit.verify().ok
+
+
+def test_the_acknowledgement_of_an_override_is_audited_once_and_is_no_step(node: Node, now: datetime) -> None:
+    override(node, now)
+    cause = AuditEntry.objects.get(action=Action.BREAKER_RESET.value)
+
+    assert report(node, "acknowledged", now) is None
+    assert report(node, "acknowledged", now) is None
+
+    [entry] = AuditEntry.objects.filter(action=Action.DESIRED_EFFECT.value)
+    assert (entry.cause_n, entry.generation, entry.actor_name) == (cause.n, 1, "node-a")
+    assert not effects()
+
+
+def test_an_override_behind_the_end_of_a_drain_is_no_step_of_it(node: Node, now: datetime) -> None:
+    drain.request(node=node, actor=SYSTEM, now=now)
+    drain.cancel(node=node, actor=SYSTEM, now=now)
+    report(node, "acknowledged", now, generation=2)
+    override(node, now)
+
+    assert report(node, "acknowledged", now, generation=3) is None
+
+    assert [step.generation for step in DrainStep.objects.filter(step="acknowledged")] == [2]
+
+
+def test_a_drain_that_a_node_heard_of_together_with_an_override_is_sent_and_acknowledged(
+    node: Node, now: datetime
+) -> None:
+    drain.request(node=node, actor=SYSTEM, now=now)
+    override(node, now)
+    drain.record_sent(node=node, generation=2, now=now)
+    drain.record_sent(node=node, generation=2, now=now)
+
+    report(node, "acknowledged", now, generation=2)
+    report(node, "gate_closed", now, generation=2)
+    override(node, now)
+    report(node, "acknowledged", now, generation=3)
+
+    steps = DrainStep.objects.order_by("id").values_list("step", "generation")
+    assert list(steps) == [("requested", 1), ("sent", 1), ("acknowledged", 2), ("gate_closed", 2)]
+    cause = AuditEntry.objects.get(action=Action.DRAIN.value)
+    assert {entry.cause_n for entry in effects()} == {cause.n}
+    assert AuditEntry.objects.filter(action=Action.DESIRED_EFFECT.value).count() == 2
+
+
+def test_an_order_to_a_node_that_never_drained_is_no_step(node: Node, now: datetime) -> None:
+    override(node, now)
+
+    drain.record_sent(node=node, generation=1, now=now)
+
+    assert not DrainStep.objects.exists()
 
 
 def test_the_same_report_twice_counts_once(node: Node, now: datetime) -> None:

@@ -104,6 +104,16 @@ def test_only_what_shows_is_announced(connected: Node, now: datetime) -> None:
     assert new_keys() == ["node:node-a"]
 
 
+def test_what_a_node_could_not_take_is_announced_and_kept(connected: Node, now: datetime) -> None:
+    apply(connected, frame(now), now)
+    new_keys()
+
+    apply(connected, with_readout(frame(now, no=2), problems=("aliases: expected PROVIDER/MODEL",)), now)
+
+    assert new_keys() == ["node:node-a"]
+    assert Node.objects.get().readout["problems"] == ["aliases: expected PROVIDER/MODEL"]
+
+
 def test_work_that_grows_older_is_no_news(connected: Node, now: datetime) -> None:
     def working(no: int, age: float, id_: str = "w1") -> Health:
         return with_readout(

@@ -2,13 +2,18 @@
 
 import pytest
 
-from dashboard.templatetags.cells import cell, slug
+from dashboard.templatetags.cells import cell, cell_id, slug
 from dashboard.templatetags.icons import IconDoesNotExist, icon
 
 
 def test_an_id_says_what_and_whose() -> None:
     assert cell("state", "node-a") == "c-state-node-a"
     assert cell("breaker", "node-a", "ollama/llama3.1") == "c-breaker-node-a-ollama_2f_llama3_2e_1"
+
+
+def test_a_cell_of_the_page_itself_has_no_name_and_parts_make_the_same_id() -> None:
+    assert cell("verdict") == cell_id(["verdict"]) == "c-verdict"
+    assert cell_id(["state", "node-a"]) == cell("state", "node-a")
 
 
 def test_two_names_are_not_taken_for_two_others() -> None:

@@ -29,6 +29,29 @@ def test_a_span_has_one_unit(seconds: float | None, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "–"),
+        (0, "0.00 s"),
+        (0.214, "0.21 s"),
+        (-0.3, "\u22120.30 s"),
+        (59.9, "59.90 s"),
+        (130, "2 min"),
+    ],
+)
+def test_a_lag_is_told_in_hundredths(seconds: float | None, words: str) -> None:
+    assert times.exact(seconds) == words
+
+
+def test_what_goes_on_says_since_when_so_that_it_can_be_counted_on() -> None:
+    html = times.since(NOW - timedelta(seconds=41), NOW)
+
+    assert html == (
+        '<time data-since="2026-03-05T14:20:26+00:00" datetime="2026-03-05T14:20:26+00:00">41 s</time>'
+    )
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [(None, "–"), (0, "0"), (4.12, "4.1"), (9.97, "10"), (268.3, "268"), (12345.6, "12\u202f346")],
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import count
 
-from dashboard.models import Node, Trace
+from dashboard.models import Drain, DrainStatus, Node, StepSource, Trace
 from meshcore.breaker import BreakerState
 from meshcore.drain import ActiveWork, NodeState
 from tests.dashboard.web.factory import (
@@ -18,6 +18,7 @@ from tests.dashboard.web.factory import (
     order,
     seen_node,
     silent_for,
+    step,
     trace,
     transition,
 )
@@ -222,3 +223,80 @@ def _traces(found: dict[str, Node], *, now: datetime) -> None:
                 provider=("ollama", "groq")[i % 2],
                 caller=("shop", "support-bot", "batch")[i % 3],
             )
+
+
+def drains(*, now: datetime) -> dict[str, Drain]:
+    """Add drains of the example's nodes: one on its way, one done, one that nobody acknowledges, old ones."""
+    nodes = {node.name: node for node in Node.objects.all()}
+    going = _drain(nodes["node-a"], now=now, seconds_ago=40, reason="kernel update", deadline_seconds=880)
+    for index, (name, left) in enumerate(
+        (("acknowledged", 14), ("gate_closed", 14), ("in_flight", 12), ("in_flight", 9), ("in_flight", 5))
+    ):
+        step(going, name, at=now - timedelta(seconds=39.4 - 6 * index), in_flight=left, lag_seconds=0.21)
+    done = _drain(
+        nodes["node-b"],
+        now=now,
+        seconds_ago=7400,
+        reason="new GPU driver",
+        status=DrainStatus.CANCELLED,
+        ended_seconds_ago=7100,
+    )
+    for name, after, left in (
+        ("acknowledged", 0.3, 6),
+        ("gate_closed", 0.31, 6),
+        ("drained", 41.0, 0),
+        ("safe_to_stop", 44.2, 0),
+    ):
+        step(done, name, at=done.started_at + timedelta(seconds=after), in_flight=left)
+    waiting = _drain(nodes["node-d"], now=now, seconds_ago=30, reason="rack 7", by="deploy", by_kind="token")
+    gone = _drain(nodes["node-e"], now=now, seconds_ago=100, reason="", force=True, deadline_seconds=200)
+    _drain(
+        nodes["node-c"],
+        now=now,
+        seconds_ago=90_000,
+        reason="scale down",
+        by="autoscaler",
+        by_kind="token",
+        status=DrainStatus.ENDED_BY_RESTART,
+        ended_seconds_ago=89_900,
+    )
+    return {"going": going, "done": done, "waiting": waiting, "gone": gone}
+
+
+def _drain(
+    node: Node,
+    *,
+    now: datetime,
+    seconds_ago: float,
+    reason: str,
+    by: str = "operator",
+    by_kind: str = "user",
+    status: DrainStatus = DrainStatus.ACTIVE,
+    ended_seconds_ago: float | None = None,
+    deadline_seconds: float | None = None,
+    force: bool = False,
+) -> Drain:
+    generation = node.drains.count() + 1
+    drain = Drain.objects.create(
+        node=node,
+        status=status.value,
+        first_generation=generation,
+        generation=generation,
+        started_at=now - timedelta(seconds=seconds_ago),
+        ended_at=None if ended_seconds_ago is None else now - timedelta(seconds=ended_seconds_ago),
+        by_kind=by_kind,
+        by_name=by,
+        reason=reason,
+        deadline_at=None if deadline_seconds is None else now + timedelta(seconds=deadline_seconds),
+        force=force,
+        sticky=by_kind == "user",
+    )
+    drain.steps.create(
+        step="requested",
+        source=StepSource.DASHBOARD.value,
+        at=drain.started_at,
+        received_at=drain.started_at,
+        generation=generation,
+        detail=f"by {by}",
+    )
+    return drain

@@ -352,13 +352,15 @@ def transition(
     )
 
 
-def step(drain: Drain, name: str, *, at: datetime, in_flight: int | None = None) -> None:
-    """Write a step of a drain, by the node."""
+def step(
+    drain: Drain, name: str, *, at: datetime, in_flight: int | None = None, lag_seconds: float = 0.0
+) -> None:
+    """Write a step of a drain, by the node, heard here `lag_seconds` later."""
     drain.steps.create(
         step=name,
         source=StepSource.NODE.value,
         at=at,
-        received_at=at,
+        received_at=at + timedelta(seconds=lag_seconds),
         in_flight=in_flight,
         generation=drain.generation,
     )

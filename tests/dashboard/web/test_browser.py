@@ -1,17 +1,21 @@
 """The pages in a real browser: contrast and names (axe), the strict policy, the two steps, the keys."""
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
-from dashboard.models import AuditEntry, DesiredState, Trace
+from dashboard.models import AuditEntry, DesiredState, Drain, Trace
+from dashboard.services import overrides
+from dashboard.services.actor import SYSTEM
+from meshcore.override import Action
 from tests.dashboard.web import example_mesh
 from tests.dashboard.web.conftest import NOW
 
@@ -19,6 +23,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1440, 390)]
+PAGES = (
+    *("fleet", "node", "confirm", "change", "providers", "override", "traces", "trace", "splice"),
+    *("drains", "drain", "audit", "access", "step", "password"),
+)
 NO_SOCKET = (
     "WebSocket connection to"  # this server has none; live.js falls back, which is not the matter here
 )
@@ -46,7 +54,19 @@ def complaints() -> list[str]:
 @pytest.fixture
 def mesh(live_server: LiveServer, alice: User) -> dict[str, str]:
     """The address of each page, and alice's session."""
-    spliced = example_mesh.spliced(example_mesh.make(now=NOW), now=NOW).pk
+    nodes = example_mesh.make(now=NOW)
+    spliced = example_mesh.spliced(nodes, now=NOW).pk
+    drains = example_mesh.drains(now=NOW)
+    overrides.put(
+        node=nodes["node-d"],
+        key="vllm",
+        action=Action.FORCE_OPEN,
+        reason="bills twice",
+        expires_seconds=3600,
+        actor=SYSTEM,
+        now=NOW,
+    )
+    alice.groups.add(Group.objects.get_or_create(name="admin")[0])
     client = Client()
     client.force_login(alice)
     story = Trace.objects.filter(hops=2).exclude(pk=spliced)[0].pk
@@ -55,11 +75,18 @@ def mesh(live_server: LiveServer, alice: User) -> dict[str, str]:
         "fleet": "/",
         "node": "/nodes/node-a/",
         "confirm": "/nodes/node-b/?confirm=drain",
+        "change": "/nodes/node-a/?confirm=change",
         "providers": "/providers/",
+        "override": "/providers/?override=groq&node=node-c",
+        "drains": "/drains/",
+        "drain": f"/drains/{drains['going'].pk}/",
         "traces": "/traces/",
         "splice": f"/traces/{spliced}/",
         "trace": f"/traces/{story}/",
         "audit": "/audit/",
+        "access": "/access/",
+        "step": "/access/?confirm=forget&of=node-a",
+        "password": "/password/",
         "missing": "/nodes/nowhere/",
     }
 
@@ -98,6 +125,7 @@ def page(
     context.close()
 
 
+@pytest.mark.timeout(400)  # a judgement takes seconds, and there are many pages
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_every_page_can_be_read_by_everybody(
     chromium: Browser, live_server: LiveServer, mesh: dict[str, str], scheme: str, width: int
@@ -105,9 +133,15 @@ def test_every_page_can_be_read_by_everybody(
     context = open_context(chromium, live_server, mesh, scheme=scheme, width=width)
     page = context.new_page()
     found = {}
-    for name in ("fleet", "node", "confirm", "providers", "traces", "trace", "splice", "audit", "missing"):
+    for name in (*PAGES, "missing"):
         page.goto(mesh[name])
         found[name] = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
+    page.goto("/access/")
+    page.get_by_text("Add a node", exact=True).click()
+    found["forms"] = Axe().run(page)
+    page.get_by_label("Name").nth(1).fill("laptop")
+    page.get_by_role("button", name="Add it").click()
+    found["made"] = Axe().run(page)
     context.clear_cookies()
     page.goto("/login/")
     found["login"] = Axe().run(page)
@@ -123,7 +157,7 @@ def test_no_page_is_wider_than_the_screen(
     context = open_context(chromium, live_server, mesh, width=width)
     page = context.new_page()
     wide = {}
-    for name in ("fleet", "node", "confirm", "providers", "traces", "trace", "splice", "audit"):
+    for name in PAGES:
         page.goto(mesh[name])
         wide[name] = page.evaluate("document.documentElement.scrollWidth")
     context.close()
@@ -134,7 +168,7 @@ def test_no_page_is_wider_than_the_screen(
 def test_the_policy_has_nothing_to_complain_of(
     page: Page, mesh: dict[str, str], complaints: list[str]
 ) -> None:
-    for name in ("fleet", "node", "confirm", "providers", "traces", "trace", "splice", "audit"):
+    for name in PAGES:
         page.goto(mesh[name])
         page.wait_for_load_state("load")
 
@@ -152,7 +186,7 @@ def test_draining_in_place_takes_two_steps_and_a_reason(page: Page) -> None:
     expect(page.get_by_role("status")).to_contain_text("Asked node-c to drain")
     expect(page.get_by_role("link", name="Undrain node-c")).to_be_visible()
     assert page.url.endswith("/")
-    assert AuditEntry.objects.get().reason == "kernel update"
+    assert AuditEntry.objects.get(action="drain").reason == "kernel update"
 
 
 def test_a_refusal_comes_in_place_and_keeps_what_was_typed(page: Page) -> None:
@@ -164,6 +198,61 @@ def test_a_refusal_comes_in_place_and_keeps_what_was_typed(page: Page) -> None:
     expect(page.get_by_role("alert").filter(has_text="3 characters or more")).to_be_visible()
     expect(page.get_by_label("Reason")).to_have_value("      x      ")
     assert not DesiredState.objects.filter(node__name="node-c").exists()
+
+
+def test_minutes_of_ones_own_are_asked_for_when_they_are_wanted(page: Page) -> None:
+    page.goto("/nodes/node-c/")
+    page.get_by_role("link", name="Drain node-c").click()
+    minutes = page.get_by_label("in minutes")
+    expect(minutes).to_be_hidden()
+    page.get_by_role("combobox", name="Deadline").select_option("own")
+    minutes.fill("soon")
+    page.get_by_label("Reason").fill("kernel update")
+    page.get_by_role("button", name="Drain node-c").click()
+
+    expect(page.get_by_role("alert").filter(has_text="type one above 0")).to_be_visible()
+    expect(page.get_by_label("in minutes")).to_have_value("soon")
+    page.get_by_label("in minutes").fill("7,5")
+    page.get_by_role("checkbox", name="By force").check()
+    page.get_by_role("button", name="Drain node-c").click()
+
+    expect(page.get_by_role("status")).to_contain_text("Asked node-c to drain")
+    drain = Drain.objects.get(node__name="node-c", status="active")
+    assert drain.deadline_at is not None and drain.force
+    assert (drain.deadline_at - drain.started_at).total_seconds() == 450
+
+
+def test_what_stands_against_a_drain_is_read_and_overridden(page: Page) -> None:
+    page.goto("/nodes/node-b/")
+    page.get_by_role("link", name="Drain node-b").click()
+    against = page.get_by_role("list", name="What stands against it")
+    expect(against).to_contain_text("node-b has the last healthy provider of llm.chat for mixtral")
+    page.get_by_label("Reason").fill("it burns")
+    page.get_by_role("checkbox", name="Override").check()
+    page.get_by_role("button", name="Drain node-b").click()
+
+    expect(page.get_by_role("status")).to_contain_text("Asked node-b to drain")
+    assert Drain.objects.get(node__name="node-b", status="active").override_guards
+
+
+def test_a_breaker_is_overridden_in_place_from_its_cell_and_lifted_from_its_line(page: Page) -> None:
+    page.goto("/providers/?state=suspect")
+    page.get_by_role("link", name="Override groq on node-c").click()
+    reason = page.get_by_label("Reason")
+    expect(reason).to_be_focused()
+    expect(page.get_by_role("combobox", name="Where")).to_have_value("node-c")
+    page.get_by_role("combobox", name="What").select_option("reset")
+    expect(page.get_by_role("combobox", name="For", exact=True)).to_be_hidden()
+    page.get_by_role("combobox", name="What").select_option("force_open")
+    reason.fill("bills twice")
+    page.get_by_role("button", name="Override groq").click()
+
+    expect(page.get_by_role("status")).to_contain_text("Asked node-c to take groq out of service.")
+    page.get_by_role("link", name="Lift the override of groq on node-c").click()
+    page.get_by_label("Reason").fill("paid")
+    page.get_by_role("button", name="Override groq").click()
+    expect(page.get_by_role("status")).to_contain_text("Asked node-c to let groq go by its own evidence")
+    assert page.url.endswith("/providers/?state=suspect")
 
 
 def test_keeping_it_closes_the_second_step(page: Page) -> None:
@@ -187,6 +276,14 @@ def test_all_of_it_works_without_scripts(
     page.get_by_role("link", name="Undrain node-c").click()
     page.get_by_role("button", name="Undrain node-c").click()
     expect(page.get_by_role("status")).to_contain_text("Asked node-c to serve again")
+    page.get_by_role("link", name="Providers", exact=True).click()
+    page.get_by_role("link", name="Override groq on all nodes").click()
+    page.get_by_label("Reason").fill("bills twice")
+    page.get_by_role("button", name="Override groq").click()
+    expect(page.get_by_role("status")).to_contain_text("to take groq out of service")
+    page.get_by_role("link", name="Drains", exact=True).click()
+    page.get_by_role("link", name=re.compile("^node-c ?, drain")).first.click()
+    expect(page.get_by_role("heading", name="Drain of node-c")).to_be_visible()
     context.close()
 
 
@@ -210,6 +307,36 @@ def test_the_keys_move_filter_go_and_help(page: Page) -> None:
     page.wait_for_url("**/traces/")
     page.keyboard.press("/")
     expect(page.get_by_role("combobox", name="Node")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.get_by_role("heading", name="Traces").click()
+    page.keyboard.press("g")
+    page.keyboard.press("d")
+    page.wait_for_url("**/drains/")
+    page.keyboard.press("g")
+    page.keyboard.press("x")
+    page.wait_for_url("**/access/")
+
+
+def test_a_token_is_made_shown_once_and_revoked_without_scripts(
+    chromium: Browser, live_server: LiveServer, mesh: dict[str, str]
+) -> None:
+    context = open_context(chromium, live_server, mesh, scripts=False)
+    page = context.new_page()
+    page.goto("/access/")
+    page.get_by_text("Make a token", exact=True).click()
+    page.get_by_label("Name").first.fill("night watch")
+    page.get_by_role("checkbox", name="read all but").check()
+    page.get_by_role("button", name="Make it").click()
+    expect(page.locator(".secret")).to_contain_text("msh_")
+    page.get_by_role("link", name="back to Access").click()
+    page.get_by_role("link", name="Revoke night watch").click()
+    page.get_by_label("Reason").fill("the night is over")
+    page.get_by_role("button", name="Revoke").click()
+
+    expect(page.get_by_role("status")).to_contain_text("Token night watch")
+    expect(page.get_by_text("revoked", exact=True)).to_be_visible()
+    context.close()
+    assert AuditEntry.objects.latest("n").reason == "the night is over"
 
 
 def test_keys_typed_into_a_field_stay_there(page: Page) -> None:

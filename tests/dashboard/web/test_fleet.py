@@ -5,9 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from dashboard.services import audit_triggers
 from dashboard.web.fleet import demo_url
 from tests.dashboard.web import example_mesh, factory
 from tests.dashboard.web.conftest import HTMX, NOW
@@ -36,8 +38,19 @@ def test_the_number_of_nodes_changes_no_number_of_queries(
     for n in range(nodes):
         factory.minutes(factory.seen_node(f"node-{n}", now=NOW), [5, 6], now=NOW)
 
-    with django_assert_num_queries(7):  # 3 for who asks, 1 cursor, 3 for all nodes
+    with django_assert_num_queries(8):  # 3 for who asks, 1 cursor, 3 for all nodes, 1 for the audit's guards
         assert viewer.get("/").status_code == 200
+
+
+@pytest.mark.django_db
+def test_an_audit_that_nothing_guards_is_said_above_all(viewer: Client) -> None:
+    assert "audit entries be changed" not in viewer.get("/").content.decode()
+    audit_triggers.remove(connection)
+
+    page = viewer.get("/").content.decode()
+
+    assert "The database would let audit entries be changed: audit_refuses_delete" in page
+    assert "audit entries be changed" not in viewer.get("/", headers=HTMX).content.decode()
 
 
 @pytest.mark.django_db

@@ -1,12 +1,17 @@
 """A node's own page."""
 
+import re
+
 import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from dashboard.models import Node
+from dashboard.services import aliases
+from dashboard.services import drain as drains
 from meshcore.breaker import BreakerState
 from meshcore.drain import ActiveWork, NodeState
+from tests.dashboard.services.trail import ALICE
 from tests.dashboard.web import example_mesh, factory
 from tests.dashboard.web.conftest import HTMX, NOW
 
@@ -45,8 +50,8 @@ def test_the_number_of_nodes_changes_no_number_of_queries(
         factory.seen_node(f"other-{n}", now=NOW)
 
     with django_assert_num_queries(
-        11
-    ):  # 3 for who asks, 1 cursor, 3 for all nodes, 1 its traffic, 3 its past
+        12
+    ):  # 3 for who asks, 1 cursor, 3 for all nodes, 1 its traffic, 1 its drain, 3 its past
         assert operator.get("/nodes/node-a/").status_code == 200
 
 
@@ -64,13 +69,15 @@ def test_a_drain_shows_its_progress_and_what_it_waits_for(operator: Client) -> N
         active=work,
     )
 
+    factory.order(Node.objects.get(), generation=1, drains=True, seconds_ago=40, now=NOW)
+
     page = read(operator, "/nodes/node-a/")
 
     assert '<progress value="9" max="14" aria-label="9 of 14 finished">' in page
     assert "of 14 in flight, 2 passed on to peers" in page
     assert "by <b>operator</b>" in page and "kernel update" in page
     assert "call-1" in page and "12 s" in page
-    assert "?confirm=undrain" in page
+    assert "?confirm=undrain" in page and "?confirm=change" in page
 
 
 def test_a_drain_asked_for_on_the_machine_says_which_command_ends_it(operator: Client) -> None:
@@ -80,6 +87,113 @@ def test_a_drain_asked_for_on_the_machine_says_which_command_ends_it(operator: C
 
     assert "Drained locally on the node by <b>root</b>" in page
     assert "rm HOME/.drain_request.json" in page
+
+
+def test_what_the_node_could_not_take_of_its_orders_is_told_on_its_page_and_on_the_fleet(
+    operator: Client,
+) -> None:
+    node = factory.seen_node("node-a", now=NOW)
+    node.readout["problems"] = ["aliases of the dashboard: mesh/<b>: expected PROVIDER/MODEL"]
+    node.save()
+
+    page, fleet = read(operator, "/nodes/node-a/"), read(operator, "/")
+
+    said = "holds to what it had: aliases of the dashboard: mesh/&lt;b&gt;: expected PROVIDER/MODEL"
+    assert f"It {said}" in page
+    assert f"node-a could not take what was asked and {said}" in fleet
+
+
+def test_the_panel_tells_all_of_a_drain_that_is_asked_for(operator: Client) -> None:
+    node = factory.seen_node("node-a", now=NOW)
+    drains.request(
+        node=node,
+        actor=ALICE,
+        reason="kernel update",
+        deadline_seconds=900,
+        force=True,
+        sticky=False,
+        expires_seconds=7200,
+        override_guards=True,
+        now=NOW,
+    )
+
+    page = read(operator, "/nodes/node-a/")
+
+    told = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    for words in (
+        "by alice since 14:21:07 : kernel update",
+        "in 15 min , at 14:36:07 ; what is left then is ended by force",
+        "ends when its machine or container starts anew",
+        "in 2 h , at 16:21:07",
+        "requested by alice 14:21:07 0.00 s here",
+    ):
+        assert words in told
+
+
+@pytest.mark.parametrize(
+    ("state", "edge", "safe", "words"),
+    [
+        (NodeState.DRAINED, 0, True, "nothing runs on it and nothing passes through it"),
+        (NodeState.DRAINED, 1, False, "not yet: drained, but 1 call still passes through"),
+        (NodeState.DRAINED, 2, False, "not yet: drained, but 2 calls still pass through"),
+        (NodeState.DRAINING, 0, False, "<dt>Safe to stop</dt><dd>not yet</dd>"),
+    ],
+)
+def test_safe_to_stop_is_a_fact_of_its_own(
+    operator: Client, state: NodeState, edge: int, safe: bool, words: str
+) -> None:
+    factory.seen_node(
+        "node-a",
+        now=NOW,
+        state=state,
+        edge=edge,
+        in_flight=0 if state is NodeState.DRAINED else 1,
+        drain=factory.desired_drain(now=NOW),
+        safe_to_stop=safe,
+    )
+
+    assert words in read(operator, "/nodes/node-a/")
+
+
+def test_of_a_silent_node_nobody_knows_whether_it_is_safe_to_stop(operator: Client) -> None:
+    drain = factory.desired_drain(now=NOW)
+    node = factory.seen_node("node-a", now=NOW, state=NodeState.DRAINED, drain=drain, safe_to_stop=True)
+    factory.silent_for(node, 60, now=NOW)
+    factory.order(node, generation=2, drains=True, seconds_ago=5, now=NOW)
+
+    page = read(operator, "/nodes/node-a/")
+
+    assert "not known</span> it is not heard; it was, when it was" in page
+    assert "</svg>unreachable</span> Generation 2 (drain)" in page
+    assert "It will act when it is back." in page
+
+
+def test_a_drain_from_the_machine_alone_offers_one_from_here(operator: Client) -> None:
+    factory.seen_node("node-a", now=NOW, state=NodeState.DRAINED, drain=factory.local_drain(now=NOW))
+
+    page = read(operator, "/nodes/node-a/")
+
+    assert "?confirm=drain" in page and "?confirm=undrain" not in page
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (None, "http://node-a.mesh.example:8100/v1/aliases"),
+        ({}, "The dashboard wants it to have none."),
+        ({"mesh/fast": ["groq/l3", "ollama/l3"]}, "groq/l3 → ollama/l3"),
+    ],
+)
+def test_aliases_are_told_with_their_source(
+    operator: Client, table: dict[str, list[str]] | None, words: str
+) -> None:
+    node = factory.seen_node("node-a", now=NOW)
+    aliases.put(nodes=[node], table=table, reason="faster", actor=ALICE, now=NOW)
+
+    page = read(operator, "/nodes/node-a/")
+
+    assert words in page
+    assert ("from the node's own file" in page) is (table is None)
 
 
 @pytest.mark.parametrize(("seconds", "word"), [(3, "pending"), (12, "not acknowledged")])

@@ -2,14 +2,18 @@
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from dashboard.models import Node, ProviderHealth
+from dashboard.models import AuditEntry, DesiredState, Node, ProviderHealth
 from dashboard.selectors import matrix
+from dashboard.services import overrides
 from meshcore.breaker import BreakerState
+from meshcore.override import Action
+from tests.dashboard.services.trail import ALICE
 from tests.dashboard.web import example_mesh, factory
 from tests.dashboard.web.conftest import HTMX, NOW
 
@@ -116,7 +120,7 @@ def test_the_number_of_nodes_changes_no_number_of_queries(
         node = factory.seen_node(f"node-{n}", now=NOW, providers=tuple("abcdef"))
         factory.transition(node, "a", at=NOW, to=BreakerState.OPEN)
 
-    with django_assert_num_queries(8):  # 3 for who asks, 1 cursor, 4 for all breakers
+    with django_assert_num_queries(9):  # 3 for who asks, 1 cursor, 4 for all breakers, 1 for overrides
         read(viewer)
 
 
@@ -211,6 +215,156 @@ def test_the_rows_come_alone(viewer: Client) -> None:
 
     assert part.strip().startswith('<div id="rows"')
     assert "<form" not in part and "c-verdict" not in part
+
+
+def overridden(node: Node, action: Action, **more: Any) -> None:
+    facts = {"key": "groq", "reason": "bills twice", "expires_seconds": 3600.0, "now": NOW, **more}
+    overrides.put(node=node, action=action, actor=ALICE, **facts)
+
+
+def test_overrides_say_who_wants_what_why_where_and_until_when(viewer: Client) -> None:
+    nodes = [factory.seen_node(name, now=NOW) for name in ("node-a", "node-b", "node-c")]
+    overridden(nodes[0], Action.FORCE_OPEN)
+    overridden(nodes[1], Action.FORCE_CLOSED, expires_seconds=None, reason="its <b>probe</b> lies")
+    Node.objects.filter(name="node-a").update(observed_generation=1)
+    factory.breaker(nodes[0], "groq", now=NOW, state=BreakerState.FORCED_OPEN, open_seconds=3600)
+    factory.breaker(nodes[1], "groq", now=NOW, state=BreakerState.FORCED_CLOSED)
+
+    page = read(viewer)
+
+    assert cell(page, "c-breaker-node-a-groq") == "forced open 1 h"
+    assert cell(page, "c-breaker-node-b-groq") == "forced closed"
+    rows = page.partition('id="overrides-title"')[2].partition("</section>")[0].split("<tr>")[2:]
+    told = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows]
+    assert told[0].startswith("groq forced open alice : bills twice node-a 14:21:07 15:21:07 in 1 h")
+    assert "node-b waits for node-b 14:21:07 it is lifted" in told[1]
+    assert "its &lt;b&gt;probe&lt;/b&gt; lies" in page
+
+
+def test_who_may_override_can_click_on_every_breaker_and_on_each_row(operator: Client) -> None:
+    example_mesh.make(now=NOW)
+
+    page = read(operator)
+
+    assert 'href="/providers/?override=groq&amp;node=node-c"' in page
+    assert 'href="/providers/?override=groq"' in page
+    assert 'href="/providers/?override=node%3Anode-e&amp;node=node-c"' in page
+    assert "Click on one above" in page
+
+
+def test_who_may_not_sees_disabled_buttons_with_the_reason(viewer: Client) -> None:
+    node = factory.seen_node("node-a", now=NOW)
+    overridden(node, Action.FORCE_OPEN)
+
+    page = read(viewer, "?override=groq")
+
+    assert page.count('disabled title="Overriding breakers is for operators and admins."') == 3
+    assert "data-confirm" not in page and 'class="over"' not in page
+    assert viewer.post("/providers/override/", {"key": "groq"}).status_code == 403
+
+
+def test_the_second_step_opens_with_the_page_and_in_place(operator: Client) -> None:
+    example_mesh.make(now=NOW)
+    in_place = {**HTMX, "HX-Target": "confirm"}
+
+    page = read(operator, "?override=groq&node=node-c")
+    opened = operator.get("/providers/?override=groq", headers=in_place).content.decode()
+    closed = operator.get("/providers/?override=", headers=in_place).content.decode()
+
+    assert '<div id="confirm" class="panel"> <form class="confirm"' in page
+    assert '<option value="node-c" selected>' in page and '<option value="3600" selected>' in page
+    assert 'hx-get="/providers/?"' in page  # the rows are fetched without the form
+    assert opened.strip().startswith('<form class="confirm"')
+    assert closed == ""
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_an_override_is_asked_of_the_node_with_reason_and_end(operator: Client, in_place: bool) -> None:
+    for name in ("node-a", "node-b"):
+        factory.seen_node(name, now=NOW)
+    form = {
+        "key": "groq",
+        "action": "force_open",
+        "node": "node-a",
+        "expires": "1800",
+        "reason": "bills twice",
+    }
+
+    response = operator.post(
+        "/providers/override/",
+        form,
+        headers=HTMX if in_place else {},
+        follow=not in_place,
+        REMOTE_ADDR="192.0.2.7",
+    )
+
+    assert "Asked node-a to take groq out of service." in response.content.decode()
+    assert ("rows-changed" in response.get("HX-Trigger", "")) is in_place
+    (wish,) = DesiredState.objects.get().overrides
+    assert (wish["action"], wish["actor"], wish["reason"]) == ("force_open", "alice", "bills twice")
+    assert wish["expires_at"].startswith("2026-03-05T14:51:07")
+    assert AuditEntry.objects.get().address == "192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ("force_closed", "Asked node-a and node-b to hold the breaker of groq closed."),
+        ("reset", "Asked node-a and node-b to reset the breaker of groq."),
+        ("lift", "Nothing changed: groq was just so already."),
+    ],
+)
+def test_all_nodes_that_have_it_are_asked_at_once(operator: Client, action: str, said: str) -> None:
+    for name in ("node-a", "node-b"):
+        factory.seen_node(name, now=NOW)
+    form = {"key": "groq", "action": action, "node": "", "expires": "never", "reason": "its probe lies"}
+
+    assert said in operator.post("/providers/override/", form, follow=True).content.decode()
+
+
+def test_an_override_is_lifted_from_its_own_line(operator: Client) -> None:
+    node = factory.seen_node("node-a", now=NOW)
+    overridden(node, Action.FORCE_OPEN)
+
+    opened = read(operator, "?override=groq&action=lift&node=node-a")
+    done = operator.post(
+        "/providers/override/",
+        {"key": "groq", "action": "lift", "node": "node-a", "reason": "paid"},
+        follow=True,
+    )
+
+    assert '<option value="lift" selected>' in opened and "curl -X DELETE" in opened
+    assert "Asked node-a to let groq go by its own evidence again." in done.content.decode()
+    assert DesiredState.objects.get().overrides == []
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({"reason": "x"}, "3 characters or more"),
+        ({"reason": "x" * 501}, "501 characters"),
+        ({"reason": "a\x00bc"}, "control characters"),
+        ({"action": "explode"}, "no choice &#x27;explode&#x27;"),
+        ({"expires": "soon"}, "no choice &#x27;soon&#x27;"),
+        ({"node": "nowhere"}, "no node called &#x27;nowhere&#x27;"),
+        ({"key": ""}, "expected PROVIDER"),
+    ],
+)
+@pytest.mark.parametrize("in_place", [True, False])
+def test_what_cannot_be_used_is_said_in_place_and_what_was_typed_stays(
+    operator: Client, form: dict[str, str], words: str, in_place: bool
+) -> None:
+    factory.seen_node("node-a", now=NOW)
+    whole = {"key": "groq", "action": "reset", "expires": "never", "reason": "its probe lies", **form}
+    whole["action"] = whole["action"] if "expires" not in form else "force_open"
+
+    response = operator.post("/providers/override/", whole, headers=HTMX if in_place else {})
+
+    page = response.content.decode()
+    assert response.status_code == 422
+    assert words in page and 'role="alert"' in page
+    assert ("<html" in page) is not in_place
+    assert not DesiredState.objects.exists()
 
 
 def test_a_stranger_is_refused(stranger: Client) -> None:

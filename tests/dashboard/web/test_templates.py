@@ -39,7 +39,17 @@ def test_a_static_file_loads_nothing_from_another_host(path: Path) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    "path", ["/", "/nodes/node-a/", "/nodes/node-b/?confirm=drain", "/providers/", "/traces/", "/audit/"]
+    "path",
+    [
+        "/",
+        "/nodes/node-a/",
+        "/nodes/node-b/?confirm=drain",
+        "/providers/",
+        "/providers/?override=groq",
+        "/traces/",
+        "/drains/",
+        "/audit/",
+    ],
 )
 def test_a_page_in_use_has_nothing_inline_either(operator: Client, path: str) -> None:
     example_mesh.make(now=NOW)

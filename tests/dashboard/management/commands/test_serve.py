@@ -90,3 +90,21 @@ def test_it_does_not_listen_for_all_with_a_url_for_one(migrated: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr.startswith("CommandError: can't listen on 0.0.0.0: MESH_URL=http://127.0.0.1:8000 is")
+
+
+def test_a_token_in_an_address_opens_nothing_and_is_in_no_log(served: Served) -> None:
+    made = manage("add_token", "ci", "--scope", "read", env=environment(served.var))
+    secret = made.stdout.split()[-1]
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+
+    statuses = []
+    for path in ("/api/v1/nodes", "/nodes/x/", "/login/", "/link/v1", "/metrics", "/no/such/page"):
+        connection.request("GET", f"{path}?token={secret}&access_token={secret}")
+        answer = connection.getresponse()
+        answer.read()
+        statuses.append(answer.status)
+    connection.close()
+
+    assert statuses[0] == 401
+    assert "msh_" in secret
+    assert secret not in served.stderr

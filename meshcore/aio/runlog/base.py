@@ -1,0 +1,77 @@
+"""The primitive of runs: a log per run whose only write is compare-and-append (runs.md, "The primitive")."""
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol
+
+from meshcore.errors import MeshError
+from meshcore.liveness import Beat
+from meshcore.run_record import Head, Record
+
+RETENTION = timedelta(minutes=15)  # of an ended run's log, which has prompts and answers
+END_KEPT = timedelta(hours=24)  # of its last record: so long an idempotency key finds its run
+READ_RECORDS = 500  # at most, in one read
+
+
+class Conflict(MeshError):
+    """The log has moved: its end isn't the head that the append was for, and nothing was stored."""
+
+
+class EngineGone(MeshError):
+    """The engine didn't answer, or said that it can't; what was to be stored may be there all the same."""
+
+
+class OpenRun(NamedTuple):
+    """A run that may not have ended; `owner` is the instance of the last claim, "" where that isn't known."""
+
+    run_id: str
+    owner: str = ""
+
+
+Stored = tuple[Record, Head]
+"""A record with the log's end behind it."""
+
+
+class RunLog(Protocol):
+    """Everything may raise EngineGone. `log_id` is random, stored in the log, and part of every run's id."""
+
+    log_id: str
+
+    async def append(self, run_id: str, head: Head, record: Record) -> Head:
+        """Store a record behind `head` and return the new end. Raises Conflict, TooLarge."""
+
+    async def read(self, run_id: str, after_seq: int = 0, *, limit: int = READ_RECORDS) -> Sequence[Stored]:
+        """Return the next records that have anything behind `after_seq`, none for an unknown run."""
+
+    def tail(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[Record, None]:
+        """Yield what stands behind `after_seq`, then what comes: no gap, nothing twice; never ends by itself.
+
+        To be closed by its reader.
+        """
+
+    def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
+        """Yield (run, record) of all runs from now on, but for records that have only chunks.
+
+        An empty run id says that some were passed over: the reader looks at all its runs.
+        """
+
+    async def open_runs(self) -> Sequence[OpenRun]:
+        """Return the runs that may not have ended: hints, of which a log says the truth."""
+
+    async def beat(self, beat: Beat) -> None:
+        """Store a sign of life."""
+
+    async def beats(self) -> Sequence[Beat]:
+        """Return the last sign of life of each instance."""
+
+    async def remove_beat(self, node: str, instance: str) -> None:
+        """Say that an instance ended cleanly."""
+
+    async def trim(self, now: datetime) -> int:
+        """Forget ended runs past their retention, all but the `end` record; later that, too.
+
+        Returns how many runs were touched, at most a bounded number at a time.
+        """
+
+    async def close(self) -> None:
+        """Close connections and files; what waits is stored before."""

@@ -1,0 +1,104 @@
+"""One writer of one run's log: what it appends, and what it makes of a conflict (runs.md, "The primitive").
+
+    idle ──draft──▶ pending ──stored──▶ idle
+                       │
+                       └──behind(records)──▶ STORED  it is in the log after all: go on behind it
+                                             RETRY   append the same again, at the new head
+                                             CANCEL  the run shall end: stop, and write that it did
+                                             STOP    the run ended, or is somebody else's now
+
+There is no second guard. A writer whose append neither worked nor failed, because the acknowledgement was
+lost, reads on from its head, and finds either its own record or what came instead.
+"""
+
+import enum
+from collections.abc import Iterable
+
+from meshcore.errors import IllegalMove
+from meshcore.run_record import EMPTY, FORMAT, Head, Record
+from meshcore.runs import AnyEvent, CancelRequested, Claimed, End, Released, RunState, name_of
+
+
+class Turn(enum.Enum):
+    """What a writer does next."""
+
+    STORED = enum.auto()
+    RETRY = enum.auto()
+    CANCEL = enum.auto()
+    STOP = enum.auto()
+
+
+class RunWriter:
+    """Appends to a run as `instance`; `state` is what it has read and written, `head` where that ends.
+
+    One append at a time, and only what may stand next: raises IllegalMove otherwise.
+    """
+
+    def __init__(self, instance: str, state: RunState | None = None, head: Head = EMPTY) -> None:
+        self.instance = instance
+        self.state = state or RunState()
+        self.head = head
+        self._append_id = ""  # "": nothing is pending
+        self._events: tuple[AnyEvent, ...] = ()
+
+    @property
+    def owns(self) -> bool:
+        """Whether the run is this writer's, as far as it has read."""
+        return self.state.owned_by(self.instance)
+
+    def draft(self, append_id: str, *events: AnyEvent) -> Record:
+        """Return the record to append behind `head`; `stored` or `behind` says what became of it."""
+        if self._append_id:
+            raise IllegalMove("pending", "draft")
+        if not self.state.allows(events[0]):
+            raise IllegalMove(self.state.status, name_of(events[0]))
+        self._append_id, self._events = append_id, events
+        return self.again()
+
+    def again(self) -> Record:
+        """Return the pending record for the present head: the same events under the same id."""
+        if not self._append_id:
+            raise IllegalMove("idle", "again")
+        return Record(FORMAT, self._append_id, self.head.seq + 1, self._events)
+
+    def stored(self, head: Head) -> None:
+        """Learn that the pending record is in the log, whose end is `head` now."""
+        for event in self.again().events:
+            self.state.apply(event)
+        self.head, self._append_id, self._events = head, "", ()
+
+    def behind(self, records: Iterable[tuple[Record, Head]]) -> Turn:
+        """Take what stands behind `head`, each record with the log's end behind it.
+
+        Behind a RETRY the record stays pending. With nothing pending this is reading on: STORED means go on.
+        """
+        owned, mine, moved = self.owns, False, False
+        for record, head in records:
+            for event in record.events:
+                self.state.apply(event)
+            self.head, moved = head, True
+            if record.append_id == self._append_id:
+                mine, owned = True, owned or self.owns
+        turn = self._missed(owned, moved=moved) if self._append_id and not mine else self._found(owned)
+        if turn is not Turn.RETRY:
+            self._append_id, self._events = "", ()
+        return turn
+
+    def _found(self, owned: bool) -> Turn:
+        if self._events and isinstance(self._events[-1], End | Released):
+            return Turn.STORED  # it was this writer's last word
+        if self.state.end is not None or (owned and not self.owns):
+            return Turn.STOP
+        return Turn.CANCEL if owned and self.state.cancelled_by is not None else Turn.STORED
+
+    def _missed(self, owned: bool, *, moved: bool) -> Turn:
+        if self.state.end is not None or (owned and not self.owns):
+            return Turn.STOP
+        first = self._events[0]
+        if isinstance(first, CancelRequested) and self.state.cancelled_by is not None:
+            return Turn.STORED  # another was first, and one is enough
+        if owned and self.state.cancelled_by is not None and not self.state.allows(first):
+            return Turn.CANCEL
+        if (isinstance(first, Claimed) and moved) or not self.state.allows(first):
+            return Turn.STOP  # a claim was judged by a log that has moved on: judge anew
+        return Turn.RETRY

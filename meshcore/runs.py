@@ -1,0 +1,260 @@
+"""A run is a log, and what stands in it decides everything (runs.md).
+
+    (nothing) ──created──▶ queued ──claimed──▶ running ──end──▶ completed | failed | cancelled
+                              │                 │    ▲
+                              │   released, or  │    │ claimed: continued or restarted
+                              │   owner is dead ▼    │
+                              │                waiting
+                              └──any of the three──cancel_requested──▶ cancelling ──end──▶ cancelled
+
+The last `claimed` names the owner. Nothing else does: whoever lost the run finds out because its next append
+conflicts. `fold` reads a log, `RunState.apply` takes one event; what may stand next is in `apply`, too, so no
+writer can put into a log what a reader would not understand. The first `end` wins.
+"""
+
+import enum
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from meshcore.errors import IllegalMove
+
+TAKEOVERS_MAX = 3  # claims of a run whose owner died; behind a fourth death it has failed
+
+
+class RunStatus(enum.StrEnum):
+    """How a run stands; the values are what the API says."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+class ClaimReason(enum.StrEnum):
+    """What the new owner does: begins, goes on behind the text so far, or begins anew."""
+
+    STARTED = "started"
+    CONTINUED = "continued"
+    RESTARTED = "restarted"
+
+
+class EndReason(enum.StrEnum):
+    """Why a run ended, where its status doesn't say it all; other codes come from the failed call."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCEL_REQUESTED = "cancel_requested"
+    DRAIN_FORCED = "drain_forced"
+    OWNER_LOST = "owner_lost"
+    STALLED = "stalled"
+    BUFFER_FULL = "buffer_full"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """Base of what can stand in a run's log."""
+
+
+class Created(Event, frozen=True, kw_only=True, tag="created"):
+    """The first event: `request` is the client's JSON as it came, `key` whose run it is."""
+
+    capability: str
+    request: msgspec.Raw
+    log_id: str
+    key: str = ""
+    restartable: bool = True
+    stream: bool = True
+
+
+class Claimed(Event, frozen=True, kw_only=True, tag="claimed"):
+    """`instance` of `node` owns the run from here on; `superseded_from` is the first seq of what a restart
+    replaces."""
+
+    node: str
+    instance: str
+    epoch: int
+    reason: ClaimReason
+    superseded_from: int | None = None
+
+
+class ChunkEvent(Event, frozen=True, kw_only=True, tag="chunk"):
+    """One piece of the answer: OpenAI's `delta`; `index` counts from 1 in every generation."""
+
+    index: int
+    delta: msgspec.Raw
+    finish_reason: str = ""
+
+
+class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
+    """Somebody wants the run to end; from here on it is never executed again."""
+
+    by: str
+
+
+class Released(Event, frozen=True, kw_only=True, tag="released"):
+    """The owner lets go, so that another may claim without waiting for a lease."""
+
+    reason: str
+
+
+class End(Event, frozen=True, kw_only=True, tag="end"):
+    """The last event; `final_seq` is its own."""
+
+    status: RunStatus
+    final_seq: int
+    reason: str = ""
+    usage: msgspec.Raw | None = None
+
+
+AnyEvent = Created | Claimed | ChunkEvent | CancelRequested | Released | End
+
+_TEXT = msgspec.json.Decoder(dict[str, Any])
+
+
+class RunState:
+    """What a log says up to `last_seq`. Not to be changed but by `apply`."""
+
+    __slots__ = (
+        *("_texts", "cancelled_by", "chunks", "created", "end", "finish_reason", "generation_seq"),
+        *("last_seq", "next_index", "owner", "released", "takeovers"),
+    )
+
+    def __init__(self) -> None:
+        self.last_seq = 0
+        self.created: Created | None = None
+        self.owner: Claimed | None = None  # the last claim, also behind its release
+        self.released = False
+        self.cancelled_by: str | None = None
+        self.end: End | None = None
+        self.takeovers = 0
+        self.generation_seq = 1  # where the present generation begins: the beginning, or the last restart
+        self.next_index = 1
+        self.chunks = 0  # in the whole log
+        self.finish_reason = ""  # of the present generation
+        self._texts: list[str] = []
+
+    @property
+    def status(self) -> RunStatus:
+        """How the run stands by its log alone; that its owner is dead a log can't say."""
+        if self.end is not None:
+            return self.end.status
+        if self.cancelled_by is not None:
+            return RunStatus.CANCELLING
+        if self.owner is None:
+            return RunStatus.QUEUED
+        return RunStatus.WAITING if self.released else RunStatus.RUNNING
+
+    @property
+    def epoch(self) -> int:
+        """How often the run was claimed."""
+        return self.owner.epoch if self.owner else 0
+
+    @property
+    def text(self) -> str:
+        """The answer of the present generation so far."""
+        return "".join(self._texts)
+
+    def owned_by(self, instance: str) -> bool:
+        """Return whether `instance` may append chunks."""
+        return self.owner is not None and not self.released and self.owner.instance == instance
+
+    def apply(self, event: AnyEvent) -> None:
+        """Take the next event. Raises IllegalMove, and then nothing has changed.
+
+        Behind the `end` everything is ignored: who wrote it had not read that far.
+        """
+        if self.end is None:
+            if not self.allows(event):
+                raise IllegalMove(self.status if self.created else "nothing", name_of(event))
+            self._take(event)
+        self.last_seq += 1
+
+    def allows(self, event: AnyEvent) -> bool:
+        """Return whether `event` may stand next; behind the end nothing may."""
+        if self.end is not None:
+            return False
+        if isinstance(event, Created) or self.created is None:
+            return isinstance(event, Created) and self.created is None
+        match event:
+            case Claimed():
+                return self.cancelled_by is None and self._continues_history(event)
+            case ChunkEvent():
+                return self.status is RunStatus.RUNNING and event.index == self.next_index
+            case CancelRequested():
+                return self.cancelled_by is None
+            case Released():
+                return self.owner is not None and not self.released
+            case _:
+                return event.status in self._possible_ends() and event.final_seq == self.last_seq + 1
+
+    def _continues_history(self, claim: Claimed) -> bool:
+        if claim.epoch != self.epoch + 1 or (self.owner is None) is not (claim.reason is ClaimReason.STARTED):
+            return False
+        restarts = claim.reason is ClaimReason.RESTARTED
+        return claim.superseded_from == (self.generation_seq if restarts else None)
+
+    def _possible_ends(self) -> frozenset[RunStatus]:
+        if self.cancelled_by is not None:
+            return frozenset({RunStatus.CANCELLED})
+        if self.status is RunStatus.RUNNING:
+            return TERMINAL
+        return frozenset({RunStatus.FAILED})
+
+    def _take(self, event: AnyEvent) -> None:
+        match event:
+            case Created():
+                self.created = event
+            case Claimed():
+                self._claim(event)
+            case ChunkEvent():
+                self._add(event)
+            case CancelRequested():
+                self.cancelled_by = event.by
+            case Released():
+                self.released = True
+            case _:
+                self.end = event
+
+    def _claim(self, claim: Claimed) -> None:
+        self.takeovers += self.owner is not None and not self.released
+        self.owner, self.released = claim, False
+        if claim.reason is ClaimReason.RESTARTED:
+            self.generation_seq = self.last_seq + 1
+            self.next_index, self.finish_reason = 1, ""
+            self._texts = []
+
+    def _add(self, chunk: ChunkEvent) -> None:
+        self.next_index += 1
+        self.chunks += 1
+        self.finish_reason = chunk.finish_reason or self.finish_reason
+        text = text_in(chunk.delta)
+        if text:
+            self._texts.append(text)
+
+
+def fold(events: Iterable[AnyEvent], state: RunState | None = None) -> RunState:
+    """Return what `events` say, behind what `state` knows already. Raises IllegalMove for a broken log."""
+    state = state or RunState()
+    for event in events:
+        state.apply(event)
+    return state
+
+
+def name_of(event: AnyEvent) -> str:
+    """Return the name under which an event is stored."""
+    return str(type(event).__struct_config__.tag)
+
+
+def text_in(delta: msgspec.Raw) -> str:
+    """Return the content text of a delta, "" when it has none."""
+    if b'"content"' not in bytes(delta):
+        return ""
+    content = _TEXT.decode(delta).get("content")
+    return content if isinstance(content, str) else ""

@@ -1,0 +1,144 @@
+"""Run logs in an SQLite file."""
+
+import asyncio
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from meshcore.aio.runlog.base import EngineGone, RunLog
+from meshcore.aio.runlog.sqlite import SqliteLog
+from meshcore.aio.runlog.sqlite_file import INSERT
+from meshcore.config_sections import Sync
+from meshcore.liveness import Beat
+from meshcore.run_record import EMPTY, Record
+from tests.aio.runlog.conformance import OTHER, RUN, Again, Conformance, begun, numbers, write
+from tests.test_runs import CREATED, chunk
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the file is."""
+    return tmp_path / "runs" / "log.db"
+
+
+@pytest.fixture
+async def log(path: Path) -> AsyncIterator[SqliteLog]:
+    """An empty log."""
+    opened = await SqliteLog.open(path)
+    yield opened
+    await opened.close()
+
+
+class TestSqlite(Conformance):
+    """The suite on SQLite."""
+
+    @pytest.fixture
+    async def again(self, log: RunLog, path: Path) -> AsyncIterator[Again]:
+        """The same file, as another process opens it."""
+        opened: list[SqliteLog] = []
+
+        async def open_it() -> RunLog:
+            opened.append(await SqliteLog.open(path))
+            return opened[-1]
+
+        yield open_it
+        for each in opened:
+            await each.close()
+
+
+async def test_nobody_else_may_read_the_file(log: SqliteLog, path: Path) -> None:
+    await begun(log)
+
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+
+    assert modes == {0o600}
+
+
+@pytest.mark.parametrize(("sync", "expected"), [(Sync.PROCESS, 1), (Sync.FULL, 2)])
+async def test_full_sync_survives_the_power_too(path: Path, sync: Sync, expected: int) -> None:
+    opened = await SqliteLog.open(path, sync=sync)
+    try:
+        assert opened._file._writer.execute("PRAGMA synchronous").fetchone() == (expected,)
+        assert opened._file._writer.execute("PRAGMA secure_delete").fetchone() == (1,)
+    finally:
+        await opened.close()
+
+
+async def test_a_file_that_cant_be_opened_says_which(tmp_path: Path) -> None:
+    (tmp_path / "log.db").write_bytes(b"no database, but long enough to be taken for one" * 100)
+
+    with pytest.raises(EngineGone, match=r"log\.db"):
+        await SqliteLog.open(tmp_path / "log.db")
+
+
+async def test_what_waits_is_written_before_the_file_is_closed(path: Path) -> None:
+    opened = await SqliteLog.open(path)
+    waiting = [
+        asyncio.create_task(opened.append(f"{RUN}{number}", EMPTY, Record(1, "x", 1, (CREATED,))))
+        for number in range(50)
+    ]
+    await asyncio.sleep(0)
+    await opened.close()
+
+    assert all(head.seq == 1 for head in await asyncio.gather(*waiting))
+
+
+async def test_who_is_cancelled_fails_nobody_else_in_the_same_commit(log: SqliteLog) -> None:
+    record = Record(1, "x", 1, (CREATED,))
+    left = asyncio.create_task(log.append(RUN, EMPTY, record))
+    stays = asyncio.create_task(log.append(OTHER, EMPTY, record))
+    await asyncio.sleep(0)
+    left.cancel()
+
+    assert (await stays).seq == 1
+
+
+async def test_a_locked_file_is_an_engine_that_is_gone_and_comes_back(log: SqliteLog, path: Path) -> None:
+    writer = await begun(log)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(EngineGone, match="locked"):
+        await log.append(RUN, writer.head, Record(1, "x", 3, (chunk(1),)))
+    with pytest.raises(EngineGone, match="locked"):
+        await log.beat(Beat("node-a", "x", 1))
+    other.execute("ROLLBACK")
+    other.close()
+
+    await write(log, writer, chunk(1))
+    assert writer.head.seq == 3
+
+
+async def test_a_record_of_a_newer_version_keeps_no_news_from_others(
+    log: SqliteLog, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with aclosing(log.feed()) as feed:
+        coming = asyncio.create_task(anext(feed))
+        await asyncio.sleep(0)  # it listens now
+        other = sqlite3.connect(path)
+        with other:
+            other.execute(INSERT, (RUN, 1, 1, "x", 0, b'[2,"x",1,[{}]]'))
+        other.close()
+        await begun(log, run=OTHER)
+        async with asyncio.timeout(30):
+            run, record = await coming
+
+    assert (run, numbers([record])) == (OTHER, [1, 2])
+    assert "format 2" in caplog.text
+
+
+async def test_the_file_survives_and_keeps_its_id(path: Path) -> None:
+    first = await SqliteLog.open(path)
+    await begun(first)
+    await first.close()
+
+    second = await SqliteLog.open(path)
+    stored = await second.read(RUN)
+    await second.close()
+
+    assert second.log_id == first.log_id
+    assert len(stored) == 1

@@ -1,0 +1,129 @@
+"""The file behind an SQLite run log, also when its writer is killed."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from meshcore.aio.runlog.base import RETENTION, Conflict
+from meshcore.aio.runlog.sqlite_file import NEWS_ROWS, TRIM_RUNS, SqliteFile
+from meshcore.config_sections import Sync
+from meshcore.run_record import EMPTY, Head, Record, encode
+from meshcore.runs import AnyEvent
+from tests.test_runs import CREATED, STARTED, chunk, end
+
+ROOT = Path(__file__).resolve().parents[3]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+WRITER = """
+import asyncio, pathlib, sys
+from meshcore.aio.runlog.sqlite import SqliteLog
+from tests.aio.runlog.conformance import begun, write
+from tests.test_runs import chunk
+
+async def main():
+    log = await SqliteLog.open(pathlib.Path(sys.argv[1]))
+    writer = await begun(log)
+    for index in range(1, 100_000):
+        await write(log, writer, chunk(index))
+        print(writer.head.seq, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[SqliteFile]:
+    """An empty file."""
+    opened = SqliteFile(tmp_path / "log.db", sync=Sync.PROCESS)
+    yield opened
+    opened.close()
+
+
+def append(file: SqliteFile, run: str, head: Head, *events: AnyEvent) -> Head | Conflict:
+    """Append one record in a commit of its own."""
+    record = Record(1, "x", head.seq + 1, events)
+    (result,) = file.commit([lambda each: each.append(run, head, record, encode(record), START)])
+    stored: Head | Conflict = result
+    return stored
+
+
+def test_a_conflict_fails_its_own_append_and_not_its_neighbours(file: SqliteFile) -> None:
+    record = Record(1, "x", 1, (CREATED,))
+    data = encode(record)
+
+    results = file.commit(
+        [
+            lambda each: each.append("one", EMPTY, record, data, START),
+            lambda each: each.append("one", EMPTY, record, data, START),
+            lambda each: each.append("two", EMPTY, record, data, START),
+        ]
+    )
+
+    assert [type(result) for result in results] == [Head, Conflict, Head]
+    assert file.read("two", 0, 10)[0][0] == record
+
+
+def test_news_come_once_and_in_pieces(file: SqliteFile, tmp_path: Path) -> None:
+    for number in range(NEWS_ROWS + 5):
+        append(file, f"run-{number}", EMPTY, CREATED)
+
+    looks = [file.news(lambda run, plain: True) for _ in range(3)]
+
+    assert [len(look) for look in looks] == [NEWS_ROWS, 5, 0]
+
+
+def test_what_nobody_wants_is_not_read(file: SqliteFile) -> None:
+    head = append(file, "one", EMPTY, *STARTED)
+    assert isinstance(head, Head)
+    append(file, "one", head, chunk(1))
+    append(file, "two", EMPTY, CREATED)
+
+    looked = file.news(lambda run, plain: run == "one" and not plain)
+
+    assert [(run, record.events) for run, record in looked] == [("one", tuple(STARTED))]
+
+
+def test_a_late_append_to_a_trimmed_run_conflicts_and_leaves_nothing(file: SqliteFile) -> None:
+    head = append(file, "one", EMPTY, *STARTED)
+    assert isinstance(head, Head)
+    append(file, "one", head, end(3))
+    file.commit([lambda each: each.trim(START + RETENTION + timedelta(seconds=1))])
+
+    results = [append(file, "one", late, CREATED) for late in (EMPTY, Head(1, 1))]
+
+    assert [type(result) for result in results] == [Conflict, Conflict]
+    assert [record.events for record, _ in file.read("one", 0, 10)] == [(end(3),)]
+
+
+def test_so_many_runs_are_trimmed_at_once(file: SqliteFile) -> None:
+    for number in range(TRIM_RUNS + 3):
+        head = append(file, f"run-{number}", EMPTY, *STARTED)
+        assert isinstance(head, Head)
+        append(file, f"run-{number}", head, end(3))
+    later = START + RETENTION + timedelta(seconds=1)
+
+    touched = [file.commit([lambda each: each.trim(later)])[0] for _ in range(3)]
+
+    assert touched == [TRIM_RUNS, 3, 0]
+
+
+def test_what_was_acknowledged_survives_a_kill_of_its_writer(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    argv = [sys.executable, "-c", WRITER, str(path)]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        acknowledged = [int(next(writer.stdout)) for _ in range(200)]
+        writer.send_signal(signal.SIGKILL)
+        acknowledged += map(int, writer.stdout)
+
+    file = SqliteFile(path, sync=Sync.PROCESS)
+    stored = file.read("run_abcdef_1", 0, 1_000_000)
+    file.close()
+
+    assert stored[-1][1].seq >= acknowledged[-1]
+    assert [record.first_seq for record, _ in stored] == [1, *range(3, stored[-1][1].seq + 1)]
+    assert stored[-1][0].events == (chunk(stored[-1][1].seq - 2),)

@@ -1,0 +1,356 @@
+"""Every route and every page, and what each kind of caller gets from it: the whole table of rights.
+
+A route or a method without a row here fails. To add one, write its row into `ROWS` (or `EDGE_ROWS`,
+`SOCKET_ROWS` for what stands in front of Django): `page` for cookies, `api` for tokens, `anyone` for neither.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from channels.testing import HttpCommunicator, WebsocketCommunicator
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from dashboard import asgi, runtime
+from dashboard.api.base import NoSuchRoute
+from dashboard.models import Drain, DrainStatus, Node, NodeLink, Scope, Trace
+from dashboard.services import nodes, tokens
+from dashboard.services.actor import SYSTEM
+from meshcore.clock import utcnow
+from tests.dashboard.conftest import person
+
+ADMINISTERS = "admin"
+OPERATES = "operator admin"
+READS_AUDIT = "operator auditor admin"
+READS = "viewer operator auditor admin"
+
+NOBODY = "nobody"
+PEOPLE = ("outsider", "viewer", "operator", "auditor", "admin")  # signed in; the outsider is in no group
+SCOPES = ("read", "audit:read", "nodes:drain", "runs:cancel", "breakers:write", "admin token")
+NODES = ("own node", "other node")  # tokens of scope nodes:push; node-a is the one that paths name
+TOKENS = (*SCOPES, *NODES)
+WHO = (NOBODY, *PEOPLE, *TOKENS)
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+Expected = Mapping[str, int | str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One method of a route of the URLconf, called at `path` with `form`; the status for each caller."""
+
+    method: str
+    route: str
+    path: str
+    expected: Expected
+    form: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def row(method: str, route: str, path: str, expected: Expected, form: Mapping[str, Any] | None = None) -> Row:
+    return Row(method=method, route=route, path=path, expected=expected, form=form or {})
+
+
+def page(method: str, route: str, path: str, opens: str, *, ok: int = 200, **form: Any) -> Row:
+    """A page: opens to the people of some groups; others 403, without a session 302 to the login."""
+    shut = dict.fromkeys(WHO, 302) | dict.fromkeys(PEOPLE, 403)
+    return row(method, route, path, shut | dict.fromkeys(opens.split(), ok), form)
+
+
+def api(method: str, route: str, path: str, *opens: str, ok: int = 200, **body: Any) -> Row:
+    """A route of the API: opens to some tokens; other tokens 403, no token 401, whatever the cookie."""
+    shut = dict.fromkeys(WHO, 401) | dict.fromkeys(TOKENS, 403)
+    return row(method, f"api/v1/{route}", f"/api/v1/{path}", shut | dict.fromkeys(opens, ok), body)
+
+
+def anyone(method: str, route: str, path: str, status: int, **others: int) -> Row:
+    """What is the same for all, but for `others`, groups and their status."""
+    return row(method, route, path, dict.fromkeys(WHO, status) | others)
+
+
+ROWS = (
+    page("GET", "", "/", READS),
+    page("GET", "nodes/<str:name>/", "/nodes/node-a/", READS),
+    page("POST", "nodes/<str:name>/drain/", "/nodes/node-a/drain/", OPERATES, ok=302, reason="update"),
+    page("POST", "nodes/<str:name>/undrain/", "/nodes/node-a/undrain/", OPERATES, ok=302),
+    page("GET", "providers/", "/providers/", READS),
+    page(
+        *("POST", "providers/override/", "/providers/override/", OPERATES),
+        ok=302,
+        key="groq",
+        action="reset",
+        reason="it lies",
+    ),
+    page("GET", "drains/", "/drains/", READS),
+    page("GET", "drains/<str:ident>/", "/drains/{drain}/", READS),
+    page("GET", "traces/", "/traces/", READS),
+    page("GET", "traces/<str:ident>/", "/traces/{trace}/", READS),
+    page("GET", "audit/", "/audit/", READS_AUDIT),
+    page("GET", "live/cells", "/live/cells?page=fleet", READS),
+    page("GET", "access/", "/access/", ADMINISTERS),
+    page("POST", "access/tokens/", "/access/tokens/", ADMINISTERS, name="ci", scope="read"),
+    page(
+        *("POST", "access/tokens/<str:prefix>/revoke/", "/access/tokens/{prefix}/revoke/", ADMINISTERS),
+        ok=302,
+        reason="leaked",
+    ),
+    page("POST", "access/nodes/", "/access/nodes/", ADMINISTERS, name="laptop"),
+    page(
+        *("POST", "access/nodes/<str:name>/forget/", "/access/nodes/node-b/forget/", ADMINISTERS),
+        ok=302,
+        reason="sold",
+    ),
+    page("POST", "access/people/", "/access/people/", ADMINISTERS, name="eve"),
+    page("POST", "access/people/<int:pk>/password/", "/access/people/{person}/password/", ADMINISTERS),
+    page("POST", "access/people/<int:pk>/groups/", "/access/people/{person}/groups/", ADMINISTERS, ok=302),
+    page(
+        *("POST", "access/people/<int:pk>/deactivate/", "/access/people/{person}/deactivate/", ADMINISTERS),
+        ok=302,
+        reason="left",
+    ),
+    page(
+        *("POST", "access/people/<int:pk>/reactivate/", "/access/people/{person}/reactivate/", ADMINISTERS),
+        ok=302,
+    ),
+    # Signing in and out, and one's own password, are for everybody; who is signed in goes on to the board.
+    anyone("GET", "login/", "/login/", 200, **dict.fromkeys(PEOPLE, 302)),
+    anyone("POST", "login/", "/login/", 200, **dict.fromkeys(PEOPLE, 302)),
+    anyone("POST", "logout/", "/logout/", 302),
+    anyone("GET", "password/", "/password/", 302, **dict.fromkeys(PEOPLE, 200)),
+    anyone("POST", "password/", "/password/", 302, **dict.fromkeys(PEOPLE, 200)),
+    # The API.
+    api("GET", "nodes", "nodes", "read"),
+    api("GET", "nodes/<str:name>", "nodes/node-a", "read"),
+    api("GET", "nodes/<str:name>/drain", "nodes/node-a/drain", "read"),
+    api("POST", "nodes/<str:name>/drain", "nodes/node-a/drain", "nodes:drain", "own node", ok=202),
+    api("GET", "traces", "traces", "read"),
+    api("GET", "traces/<str:trace>", "traces/{trace}", "read"),
+    api("GET", "audit", "audit", "audit:read"),
+    api("GET", "schema", "schema", "read"),
+    *(anyone(method, "api/v1/", "/api/v1/no/such/route", 404) for method in METHODS),
+)
+
+LET_IN: Expected = dict.fromkeys(WHO, 200)
+EDGE_ROWS: dict[str, Expected] = {
+    "/healthz": LET_IN,
+    # From elsewhere; this machine itself may (tests/dashboard/edge/test_metrics.py).
+    "/metrics": dict.fromkeys(WHO, 403) | {NOBODY: 401, "read": 200} | dict.fromkeys(READS.split(), 200),
+    "/static/css/app.css": LET_IN,
+}
+SOCKET_ROWS: dict[str, Expected] = {  # the code with which it is closed, or "open"
+    "/link/v1": dict.fromkeys(WHO, 4401) | dict.fromkeys(NODES, "open"),
+    "/live?page=fleet": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
+    "/live?page=providers": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
+    "/live?page=drains": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
+    "/live?page=traces": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
+    "/live?page=node:node-a": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
+    "/live?page=audit": dict.fromkeys(WHO, 4401)
+    | {"viewer": 4404}
+    | dict.fromkeys(READS_AUDIT.split(), "open"),
+}
+
+# Django's admin is for staff, which is no group: nobody of these gets in. Where it redirects to its login:
+ADMIN_PREFIX = "admin/"
+ADMIN_OPEN = {"admin/login/": 200, "admin/logout/": 302}
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """What each kind of caller sends along, and what paths name."""
+
+    headers: Mapping[str, Mapping[str, str]]
+    things: Mapping[str, str]
+
+    def of(self, who: str) -> Mapping[str, str]:
+        return self.headers.get(who, {})
+
+
+@pytest.fixture
+def callers(db: None) -> Callers:
+    """One of each kind; node-a is there and can be drained, node-b has never been seen."""
+    now = utcnow()
+    own, other = (nodes.add(name=name, actor=SYSTEM)[0] for name in ("node-a", "node-b"))
+    NodeLink.objects.filter(node=own).update(opened_at=now, connection_no=1)
+    Node.objects.filter(pk=own.pk).update(state="running", accepting=True, last_heard_at=now)
+    headers: dict[str, dict[str, str]] = {who: _cookie(_somebody(who)) for who in PEOPLE}
+    for scope, who in zip((Scope(name.partition(" ")[0]) for name in SCOPES), SCOPES, strict=True):
+        headers[who] = _bearer([scope])
+    headers |= {
+        "own node": _bearer([Scope.NODES_PUSH], own),
+        "other node": _bearer([Scope.NODES_PUSH], other),
+    }
+    token, _ = tokens.issue(name="to be revoked", scopes=[Scope.READ], actor=SYSTEM)
+    things = {
+        "trace": str(_trace(own).pk),
+        "drain": str(_drain(other).pk),
+        "person": str(person("bob", "viewer").pk),
+        "prefix": token.prefix,
+    }
+    return Callers(headers, things)
+
+
+def _trace(node: Node) -> Trace:
+    now = utcnow()
+    return Trace.objects.create(
+        id=1, trace_id="t1", node=node, started_at=now, received_at=now, outcome="ok", duration_ms=1
+    )
+
+
+def _drain(node: Node) -> Drain:
+    now = utcnow()
+    ended = {"status": DrainStatus.CANCELLED.value, "started_at": now, "ended_at": now}
+    return Drain.objects.create(node=node, first_generation=1, generation=1, by_kind="user", **ended)
+
+
+def _somebody(who: str) -> User:
+    return person(f"somebody-{who}", *([] if who == "outsider" else [who]))
+
+
+def _cookie(user: User) -> dict[str, str]:
+    browser = Client()
+    browser.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    name = settings.SESSION_COOKIE_NAME
+    return {"Cookie": f"{name}={browser.cookies[name].value}"}
+
+
+def _bearer(scopes: Iterable[Scope], node: Node | None = None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tokens.issue(name='ci', scopes=scopes, node=node, actor=SYSTEM)[1]}"}
+
+
+def call(callers: Callers, who: str, method: str, path: str, form: Mapping[str, Any]) -> int:
+    """Send a request and take back what it changed; returns its status."""
+    browser = Client(raise_request_exception=False, headers=callers.of(who))
+    where = path.format(**callers.things)
+    with transaction.atomic():
+        if method == "POST" and not path.startswith("/api/"):
+            answer = browser.post(where, form)
+        else:
+            body = json.dumps(form).encode() if form else b""
+            answer = browser.generic(method, where, body, content_type="application/json")
+        transaction.set_rollback(True)
+    return int(answer.status_code)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_each_gets_from_a_route_what_the_table_says(row: Row, callers: Callers) -> None:
+    found = {who: call(callers, who, row.method, row.path, row.form) for who in WHO}
+
+    assert found == row.expected
+
+
+def routes() -> Iterator[tuple[str, Any]]:
+    """Every route of the URLconf, and what answers it."""
+    yield from _routes(get_resolver().url_patterns, "")
+
+
+def _routes(patterns: Iterable[URLPattern | URLResolver], prefix: str) -> Iterator[tuple[str, Any]]:
+    for pattern in patterns:
+        route = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _routes(pattern.url_patterns, route)
+        else:
+            yield route, pattern.callback
+
+
+OURS = [(route, view) for route, view in routes() if not route.startswith(ADMIN_PREFIX)]
+
+
+def test_every_method_of_every_route_has_its_row(callers: Callers) -> None:
+    wrong = {}
+    for route, view in OURS:
+        paths = {row.method: row.path for row in ROWS if row.route == route}
+        answered = {method for path in paths.values() for method in _answered(callers, view, path)}
+        if not paths or answered != set(paths):
+            wrong[route] = f"answers {sorted(answered)}, has rows for {sorted(paths)}"
+
+    assert wrong == {}
+
+
+def _answered(callers: Callers, view: Any, path: str) -> set[str]:
+    """Return the methods of a view; the API asks for a token before it says that it has none of a name."""
+    handlers = getattr(view, "view_class", None)
+    if path.startswith("/api/") and handlers is not NoSuchRoute:
+        return {method for method in METHODS if hasattr(handlers, method.lower())}
+    asked = {
+        (method, who): call(callers, who, method, path, {})
+        for method in METHODS
+        for who in ("nobody", "admin")
+    }
+    return {method for method, _ in asked if 405 not in (asked[method, "nobody"], asked[method, "admin"])}
+
+
+def test_no_row_is_about_a_route_that_is_gone() -> None:
+    known = {route for route, _ in OURS}
+
+    assert [str(row) for row in ROWS if row.route not in known] == []
+
+
+def admin_paths() -> dict[str, str]:
+    """An address for each route of Django's admin."""
+    found = {}
+    for route, _ in routes():
+        if route.startswith(ADMIN_PREFIX):
+            path = re.sub(r"<[a-z]+:[a-z_]+>", "1", route)
+            path = re.sub(r"\(\?P<app_label>([a-z]+)[^)]*\)", r"\1", path)
+            path = re.sub(r"\(\?P<url>\.\*\)", "anything", path)
+            found[route] = "/" + path.replace("^", "").replace("$", "")
+    return found
+
+
+def test_the_admin_opens_to_none_of_them(callers: Callers) -> None:
+    found = {}
+    for route, path in admin_paths().items():
+        statuses = {call(callers, who, "GET", path, {}) for who in WHO}
+        if statuses != {ADMIN_OPEN.get(route, 302)}:
+            found[path] = statuses
+
+    assert found == {}
+
+
+def scope_headers(callers: Callers, who: str) -> list[tuple[bytes, bytes]]:
+    ours = settings.MESH_URL.origin
+    pairs = {"host": ours.partition("://")[2], "origin": ours, **callers.of(who)}
+    return [(name.lower().encode(), value.encode()) for name, value in pairs.items()]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", EDGE_ROWS)
+async def test_each_gets_from_the_edge_what_the_table_says(path: str, callers: Callers) -> None:
+    found = {}
+    async with runtime.running(jobs=()):
+        for who in WHO:
+            wire = HttpCommunicator(asgi.application, "GET", path, headers=scope_headers(callers, who))
+            wire.scope["client"] = ["203.0.113.9", 4711]
+            found[who] = (await wire.get_response(timeout=10))["status"]
+            await wire.wait(timeout=10)
+
+    assert found == EDGE_ROWS[path]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", SOCKET_ROWS)
+async def test_each_socket_opens_to_whom_the_table_says(path: str, callers: Callers) -> None:
+    found = {}
+    async with runtime.running(jobs=()):
+        for who in WHO:
+            wire = WebsocketCommunicator(asgi.application, path, headers=scope_headers(callers, who))
+            assert (await wire.connect(10))[0]
+            quiet = await wire.receive_nothing(0.05)
+            said = {"type": "websocket.send"} if quiet else await wire.receive_output(10)
+            found[who] = said["code"] if said["type"] == "websocket.close" else "open"
+            await wire.disconnect(timeout=10)
+
+    assert found == SOCKET_ROWS[path]
+
+
+def test_everything_in_front_of_django_has_its_row() -> None:
+    assert {path for path in EDGE_ROWS if not path.startswith(settings.STATIC_URL)} == set(asgi.EDGE)
+    assert {path.partition("?")[0] for path in SOCKET_ROWS} == set(asgi.SOCKETS)
