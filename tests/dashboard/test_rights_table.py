@@ -95,6 +95,7 @@ ROWS = (
     page("GET", "traces/", "/traces/", READS),
     page("GET", "traces/<str:ident>/", "/traces/{trace}/", READS),
     page("GET", "audit/", "/audit/", READS_AUDIT),
+    page("POST", "audit/", "/audit/", READS_AUDIT),
     page("GET", "live/cells", "/live/cells?page=fleet", READS),
     page("GET", "access/", "/access/", ADMINISTERS),
     page("POST", "access/tokens/", "/access/tokens/", ADMINISTERS, name="ci", scope="read"),
