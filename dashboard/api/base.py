@@ -25,6 +25,7 @@ from dashboard.models import NODE_NAME, Action, Node, Token
 from dashboard.selectors.observed import fresh
 from dashboard.services import actor, audit
 from dashboard.services.actor import Actor
+from dashboard.services.drain import ON_RECORD
 from dashboard.services.rights import Right
 from meshcore.clock import utcnow
 
@@ -109,7 +110,7 @@ class View(APIView):
             yield attempt
         except (Problem, *refusals.KINDS) as exc:
             problem = exc if isinstance(exc, Problem) else refusals.as_problem(exc)
-            if problem.status_code in AUDITED and not isinstance(exc, refusals.AUDITED):
+            if problem.status_code in AUDITED and not isinstance(exc, ON_RECORD):
                 self._audit_refusal(request, attempt, str(problem.detail))
             raise problem from exc
 

@@ -10,7 +10,7 @@ from dashboard.api.preconditions import mismatch
 from dashboard.api.problems import Problem
 from dashboard.services.aliases import InvalidAliases
 from dashboard.services.desired import GenerationMismatch
-from dashboard.services.drain import GuardsRefused
+from dashboard.services.drain import ON_RECORD, GuardsRefused
 from dashboard.services.drain_wish import InvalidWish
 from dashboard.services.nodes import InvalidNode, NodeConnected
 from dashboard.services.outbox import InvalidCancel
@@ -19,8 +19,7 @@ from dashboard.services.tokens import InvalidToken
 
 NAMING = (BodyError, InvalidWish, InvalidOverride, InvalidCancel)  # their `field`
 PLAIN = (InvalidAliases, InvalidNode, InvalidToken)
-AUDITED = (GuardsRefused, GenerationMismatch)  # are in the audit trail when a service raises them
-KINDS = (*NAMING, *PLAIN, *AUDITED, NodeConnected)
+KINDS = (*NAMING, *PLAIN, *ON_RECORD, NodeConnected)
 
 
 def as_problem(exc: Exception) -> Problem:
