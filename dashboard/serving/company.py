@@ -1,7 +1,8 @@
 """Which processes may use a database together.
 
-On SQLite one server, by a lock on a file beside it. On PostgreSQL all whose hints reach each other: each holds
-a lock there, shared, while its connection lasts; a server whose channel layer is in memory holds it alone.
+On SQLite one server, by a lock on a file beside it. On PostgreSQL all whose hints reach each other: each
+holds a lock there, shared, while its connection lasts; a server whose channel layer is in memory holds it
+alone.
 """
 
 import time

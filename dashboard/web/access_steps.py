@@ -12,9 +12,10 @@ from django.urls import reverse
 from dashboard.models import Node, Token
 from dashboard.selectors import access
 from dashboard.services import link
+from dashboard.services.words import REASON_MAX_CHARACTERS
 from dashboard.web import commands
 from dashboard.web.access_forms import GROUPS, Choice, choices
-from dashboard.web.confirm import REASON_MAX_CHARACTERS, REASON_MIN_CHARACTERS, BadForm
+from dashboard.web.confirm import REASON_MIN_CHARACTERS, BadForm
 
 
 class Act(enum.StrEnum):

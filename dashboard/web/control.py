@@ -77,7 +77,7 @@ def _carry_out(act: Act, node: Node, actor: Actor, post: dict[str, str]) -> str:
 def _refused(request: HttpRequest, visitor: Visitor, row: NodeNow, act: Act, exc: Exception) -> HttpResponse:
     """Return the form again, as things stand now, with what was typed and what is wrong with it."""
     status, error, wrong = _reason(row.name, exc)
-    if isinstance(exc, BadForm | InvalidWish):  # the others are in the audit when the service raises them
+    if not isinstance(exc, drains.ON_RECORD):
         action = Action.UNDRAIN if act is Act.UNDRAIN else Action.DRAIN
         refused.at_once(request, visitor, action, audit.node_target(row.name), error)
     form = confirm.of(act, row, now=utcnow()).refused(request.POST.dict(), error, wrong)
