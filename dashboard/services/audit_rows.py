@@ -79,9 +79,10 @@ class Sqlite:
     def holds(self, cell: Cell, document: Any) -> bool:
         """Return whether a cell is a JSON document as Django writes it; the order of keys is its own."""
         kind, stored = cell
+        if kind != "text" or stored == json.dumps(document).encode():
+            return kind == "text"
         found = json.loads(stored)
-        as_written = kind == "text" and json.dumps(found).encode() == stored
-        return as_written and _same(found, document)
+        return json.dumps(found).encode() == stored and _same(found, document)
 
 
 class PostgreSQL:
@@ -106,6 +107,9 @@ class PostgreSQL:
     def holds(self, cell: Cell, document: Any) -> bool:
         """Return whether a cell is a JSON document; keys have the order of the database."""
         return _exact(cell[1].decode()) == _exact(audit_chain.canonical(document))
+
+
+_SQLITE, _POSTGRESQL = Sqlite(), PostgreSQL()
 
 
 def read(connection: BaseDatabaseWrapper, *, up_to: int) -> Generator[Row, None, None]:
@@ -160,15 +164,11 @@ def _all(keeps: "Sqlite | PostgreSQL", columns: Sequence[str]) -> str:
 
 def difference(row: Row, facts: dict[str, Any], connection: BaseDatabaseWrapper) -> str:
     """Return the first column of a row that isn't stored as `facts`, of its own text, demand, or ""."""
-    keeps = _keeping(connection)
-    return next(
-        (
-            column
-            for column in audit_chain.COLUMNS
-            if not _is(row.cells[column], column, facts[column], keeps)
-        ),
-        "",
-    )
+    keeps, cells = _keeping(connection), row.cells
+    for column in audit_chain.COLUMNS:
+        if not _is(cells[column], column, facts[column], keeps):
+            return column
+    return ""
 
 
 def _is(cell: Cell, column: str, value: Any, keeps: Sqlite | PostgreSQL) -> bool:
@@ -193,4 +193,4 @@ def _same(found: Any, document: Any) -> bool:
 
 
 def _keeping(connection: BaseDatabaseWrapper) -> Sqlite | PostgreSQL:
-    return PostgreSQL() if connection.vendor == "postgresql" else Sqlite()
+    return _POSTGRESQL if connection.vendor == "postgresql" else _SQLITE
