@@ -45,6 +45,7 @@ JOBS = (
         every_seconds=10.0,
         function=audit_refusals.flush,
         last=audit_refusals.flush_all,
+        of_process=True,
     ),
     Job(name="seeing that the audit is guarded", every_seconds=60.0, function=audit_triggers.watch),
 )
