@@ -76,6 +76,7 @@ def anyone(method: str, route: str, path: str, status: int, **others: int) -> Ro
     return row(method, route, path, dict.fromkeys(WHO, status) | others)
 
 
+ALIASES = {"mesh/fast": ["groq/llama"]}
 ROWS = (
     page("GET", "", "/", READS),
     page("GET", "nodes/<str:name>/", "/nodes/node-a/", READS),
@@ -128,14 +129,44 @@ ROWS = (
     anyone("POST", "password/", "/password/", 302, **dict.fromkeys(PEOPLE, 200)),
     # The API.
     api("GET", "nodes", "nodes", "read"),
+    api("POST", "nodes", "nodes", "admin token", ok=201, id="laptop"),
     api("GET", "nodes/<str:name>", "nodes/node-a", "read"),
+    api("DELETE", "nodes/<str:name>", "nodes/node-b", "admin token", ok=204),
     api("GET", "nodes/<str:name>/drain", "nodes/node-a/drain", "read"),
+    api("PUT", "nodes/<str:name>/drain", "nodes/node-a/drain", "nodes:drain", "own node", ok=202),
     api("POST", "nodes/<str:name>/drain", "nodes/node-a/drain", "nodes:drain", "own node", ok=202),
+    api("DELETE", "nodes/<str:name>/drain", "nodes/node-a/drain", "nodes:drain", "own node"),
+    api("GET", "nodes/<str:name>/aliases", "nodes/node-a/aliases", "read"),
+    api("PUT", "nodes/<str:name>/aliases", "nodes/node-a/aliases", "admin token", ok=202, aliases=ALIASES),
+    api("DELETE", "nodes/<str:name>/aliases", "nodes/node-a/aliases", "admin token"),
+    api("GET", "aliases", "aliases", "read"),
+    api("PUT", "aliases", "aliases", "admin token", ok=202, aliases=ALIASES),
+    api("GET", "providers", "providers", "read"),
+    api("GET", "breakers", "breakers", "read"),
+    api("GET", "breakers/overrides", "breakers/overrides", "read"),
+    api(
+        *("POST", "breakers/overrides", "breakers/overrides", "breakers:write"),
+        ok=202,
+        key="groq",
+        action="force_open",
+    ),
+    api("DELETE", "breakers/overrides", "breakers/overrides?key=groq", "breakers:write"),
+    api("GET", "drains", "drains", "read"),
+    api("GET", "drains/<str:drain>", "drains/{drain}", "read"),
+    api("POST", "runs/<str:run>/cancel", "runs/run_k3v9x2_1/cancel", "runs:cancel", ok=202),
     api("GET", "traces", "traces", "read"),
     api("GET", "traces/<str:trace>", "traces/{trace}", "read"),
     api("GET", "audit", "audit", "audit:read"),
+    api("GET", "audit/verify", "audit/verify", "audit:read"),
+    api("GET", "tokens", "tokens", "admin token"),
+    api("POST", "tokens", "tokens", "admin token", ok=201, name="ci", scopes=["read"]),
+    api("GET", "tokens/<str:prefix>", "tokens/{prefix}", "admin token"),
+    api("DELETE", "tokens/<str:prefix>", "tokens/{prefix}", "admin token"),
     api("GET", "schema", "schema", "read"),
     *(anyone(method, "api/v1/", "/api/v1/no/such/route", 404) for method in METHODS),
+    *(anyone(method, "^api(?:/|$)", "/api/v2/nodes", 404) for method in METHODS),
+    page("GET", "api/docs/", "/api/docs/", READS),
+    page("GET", "api/docs/openapi.json", "/api/docs/openapi.json", READS),
 )
 
 LET_IN: Expected = dict.fromkeys(WHO, 200)
@@ -277,7 +308,7 @@ def test_every_method_of_every_route_has_its_row(callers: Callers) -> None:
 def _answered(callers: Callers, view: Any, path: str) -> set[str]:
     """Return the methods of a view; the API asks for a token before it says that it has none of a name."""
     handlers = getattr(view, "view_class", None)
-    if path.startswith("/api/") and handlers is not NoSuchRoute:
+    if path.startswith("/api/v1/") and handlers is not NoSuchRoute:
         return {method for method in METHODS if hasattr(handlers, method.lower())}
     asked = {
         (method, who): call(callers, who, method, path, {})
