@@ -46,7 +46,6 @@ JOBS = (
         function=audit_refusals.flush,
         of_process=True,  # they are in its memory
         last=audit_refusals.flush_all,
-        of_process=True,
     ),
     Job(name="seeing that the audit is guarded", every_seconds=60.0, function=audit_triggers.watch),
 )
