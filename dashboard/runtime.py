@@ -10,7 +10,7 @@ use `running()`.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -34,6 +34,7 @@ HEARD_SECONDS = 2.0  # so an age on a page is always younger than what counts as
 PEERS = "peers"  # the key under which it is announced that nodes may know others than before; as HEARD
 PEERS_SECONDS = 0.5  # between two looks at who there is: of 1 000 nodes 40 ms, and many come at once
 PEERS_POLL_SECONDS = 10.0  # looked at so often even when nothing was heard: a look may have failed
+CANCEL_AGAIN_SECONDS = 0.1  # after a cancellation that had no effect
 READ_ROWS = 500  # changes read at once; under 2 ms on SQLite
 
 OnChange = Callable[[Sequence[int], Sequence[str]], None]
@@ -98,9 +99,7 @@ class Runtime:
     async def stop(self) -> None:
         """End the clockwork, let the threads finish what they were given, close their connections."""
         self._stop_listening()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _end(self._tasks)
         for job in self._jobs:
             if job.last is not None:
                 await _survive(job.name, self.in_control(partial(job.last, now=self._now())))
@@ -214,6 +213,19 @@ def _tell(callback: OnChange, ids: Sequence[int], keys: Sequence[str]) -> None:
         callback(ids, keys)
     except Exception:
         logger.exception("a listener to changes failed")
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended.
+
+    A cancellation that meets an answer may be lost on its way: `asyncio.wait_for` of Python 3.11, which the
+    client of Redis uses, then returns the answer.
+    """
+    running = set(tasks)
+    while running:  # `serve` waits for no more than its EXIT_SECONDS
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
 
 
 async def _survive(what: str, step: Awaitable[object]) -> None:

@@ -351,6 +351,24 @@ async def test_a_hint_goes_to_the_other_processes_too() -> None:
     await asyncio.gather(other, return_exceptions=True)
 
 
+async def test_the_end_does_not_wait_for_a_loop_that_lost_its_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    announcing, never = asyncio.Event(), asyncio.Event()
+
+    async def swallow(relay: hints.Relay) -> None:
+        announcing.set()
+        try:
+            await never.wait()
+        except asyncio.CancelledError:
+            return
+
+    monkeypatch.setattr(hints.Relay, "announce", swallow)
+    async with asyncio.timeout(10), runtime.running(poll_seconds=NEVER_SECONDS):
+        hints.wake()
+        await announcing.wait()
+
+
 async def test_the_current_runtime_is_the_one_that_runs(rt: Runtime) -> None:
     assert runtime.current() is rt
 

@@ -32,8 +32,9 @@ class Switchboard:
         return f"127.0.0.1:{self.port}"
 
     def mend(self) -> None:
-        """Take connections."""
-        self._run(self._listen())
+        """Take connections, again or still."""
+        if self._server is None:
+            self._run(self._listen())
 
     def cut(self) -> None:
         """End all connections and refuse new ones."""
