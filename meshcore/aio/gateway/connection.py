@@ -18,9 +18,9 @@ from typing import cast
 
 import httptools
 
-from meshcore.aio.gateway.answers import Answer, Dateline, Handler, answer_to, refusal, status_line
+from meshcore.aio.gateway.answers import Dateline, Handler, answer_to, refusal, status_line
 from meshcore.aio.gateway.message import Body, Request
-from meshcore.aio.http_fields import READ_BUFFER, Fields, Headers
+from meshcore.aio.http_fields import Fields, Headers
 
 HEADER_MAX_BYTES = 16 << 10  # of one header or the request line; a longer one is answered 400
 HEADERS_MAX = 100
@@ -45,8 +45,11 @@ class Connection(asyncio.BufferedProtocol):
     header that is a little too long.
     """
 
-    def __init__(self, handler: Handler, dateline: Dateline, connections: "set[Connection]") -> None:
+    def __init__(
+        self, handler: Handler, dateline: Dateline, connections: "set[Connection]", buffer: memoryview
+    ) -> None:
         self._handler = handler
+        self._buffer = buffer
         self._dateline = dateline
         self._connections = connections
         self._loop = asyncio.get_running_loop()
@@ -58,10 +61,9 @@ class Connection(asyncio.BufferedProtocol):
         self._room = asyncio.Event()  # to write
         self._room.set()
         self._idle_since = self._loop.time()
-        self._unread_bytes = (
-            0  # that the parser made nothing of yet, less what one read brought with other things
-        )
+        self._unread_bytes = 0  # that the parser made nothing of yet, but for what came with other things
         self._fields: Fields = {}
+        self._fields_left = HEADERS_MAX
         self._target = b""
         self._body: Body | None = None  # of the request that is being read, once its head is whole
 
@@ -85,20 +87,18 @@ class Connection(asyncio.BufferedProtocol):
             self._task.cancel()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return READ_BUFFER
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._is_last:
             return
         self._unread_bytes += nbytes
         try:
-            self._parser.feed_data(READ_BUFFER[:nbytes])
+            self._parser.feed_data(self._buffer[:nbytes])
             if self._unread_bytes > HEADER_MAX_BYTES:
                 raise ValueError("a header is too long")
-        except (
-            httptools.HttpParserUpgrade
-        ):  # which nobody here does: answered like any other, as the last one
-            self._is_last = True
+        except httptools.HttpParserUpgrade:
+            self._is_last = True  # nobody here does that: it is answered like any other
         except (httptools.HttpParserError, ValueError) as exc:
             self._refuse(exc)
 
@@ -108,10 +108,10 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._room.set()
 
-    # What the parser calls; what it is raised reaches `buffer_updated`
+    # What the parser calls; errors come out in `buffer_updated`
 
     def on_message_begin(self) -> None:
-        self._fields, self._target, self._body = {}, b"", None
+        self._fields, self._fields_left, self._target, self._body = {}, HEADERS_MAX, b"", None
 
     def on_url(self, part: bytes) -> None:
         self._target += part
@@ -122,7 +122,8 @@ class Connection(asyncio.BufferedProtocol):
         self._unread_bytes = 0
         if self._body is not None:
             return  # behind a body: nobody here knows what to do with it
-        if len(name) + len(value) > HEADER_MAX_BYTES or len(self._fields) >= HEADERS_MAX:
+        self._fields_left -= 1
+        if len(name) + len(value) > HEADER_MAX_BYTES or self._fields_left < 0:
             raise ValueError("a header too long or too many")
         self._fields.setdefault(name.lower(), value)
 
@@ -239,7 +240,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._task is not None:
             return
         logger.info("refused what is no HTTP request: %s", type(exc).__name__)
-        answer: Answer = refusal(400, "bad_request", EXPECTED)
+        answer = refusal(400, "bad_request", EXPECTED)
         lines = f"{status_line(400)}{self._dateline()}{answer.header_lines()}Connection: close\r\n\r\n"
         self._transport.write(lines.encode() + answer.body)
         self._hang_up()
@@ -272,11 +273,10 @@ class Connection(asyncio.BufferedProtocol):
         """
         left = self._transport.get_write_buffer_size
         before = left()
-        while not await self._has_room(within_seconds or CLIENT_SECONDS):
+        seconds = CLIENT_SECONDS if within_seconds is None else within_seconds
+        while not await self._has_room(seconds):
             if within_seconds is not None or left() >= before:
-                logger.info(
-                    "hung up on a client that took nothing for %.0f s", within_seconds or CLIENT_SECONDS
-                )
+                logger.info("hung up on a client that took nothing for %.0f s", seconds)
                 self._transport.abort()
                 raise ConnectionResetError("the client took nothing")
             before = left()

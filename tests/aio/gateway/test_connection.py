@@ -148,6 +148,7 @@ async def test_a_client_that_wants_another_protocol_is_answered_and_left(echo: A
         b"GET /healthz HTTP/1.1\r\n"
         + b"".join(b"X-%d: swordfish\r\n" % number for number in range(connection.HEADERS_MAX + 10))
         + b"\r\n",
+        b"GET /healthz HTTP/1.1\r\n" + b"X: swordfish\r\n" * (connection.HEADERS_MAX + 1) + b"\r\n",
         b"swordfish\r\n\r\n",
         b"GET /healthz HTTP/swordfish\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nswordfish\r\n\r\n",
