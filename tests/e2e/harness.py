@@ -225,10 +225,14 @@ class Dashboard(Process):
 
     def manage(self, *arguments: str) -> str:
         """Run a management command and return what it printed; fails with its complaint."""
-        argv = [sys.executable, "manage.py", *arguments]
-        done = subprocess.run(argv, cwd=ROOT, env=self._env, capture_output=True, text=True, check=False)
+        done = self.command(*arguments)
         assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a management command to its end, whatever comes of it."""
+        argv = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(argv, cwd=ROOT, env=self._env, capture_output=True, text=True, check=False)
 
 
 class Mesh:

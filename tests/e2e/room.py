@@ -57,10 +57,16 @@ class Room:
         return self.mesh.node(name, env={"NODE_TOKEN": token} | dict(env or {}))
 
     def configure(
-        self, node: Node, *, providers: Mapping[str, str], peers: Sequence[Node] = (), extra: str = ""
+        self,
+        node: Node,
+        *,
+        providers: Mapping[str, str],
+        peers: Sequence[Node] = (),
+        through: str = "",
+        extra: str = "",
     ) -> None:
-        """Write the configuration of a node that reports here."""
-        here = f'[dashboard]\nurl = "{self.dashboard.url}"\ntoken_env = "NODE_TOKEN"\n'
+        """Write the configuration of a node that reports here, over the URL `through` if there is one."""
+        here = f'[dashboard]\nurl = "{through or self.dashboard.url}"\ntoken_env = "NODE_TOKEN"\n'
         self.mesh.configure(node, providers=providers, peers=peers, extra=here + extra)
 
     def start(self, *nodes: Node) -> None:
@@ -158,10 +164,17 @@ class Room:
 
     def traces(self) -> list[dict[str, Any]]:
         """Return every trace there is."""
+        return self._every(f"traces?limit={PAGE_ROWS}", program="reader")
+
+    def entries(self, *, since: int = 0) -> list[dict[str, Any]]:
+        """Return every entry of the audit that is newer than the one with number `since`, oldest first."""
+        entries = self._every(f"audit?limit={PAGE_ROWS}", program="auditor")
+        return [entry for entry in reversed(entries) if entry["n"] > since]
+
+    def _every(self, path: str, *, program: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
-        path = f"traces?limit={PAGE_ROWS}"
         while path:
-            page = self.ask(path)
+            page = self.ask(path, program=program)
             rows += page["results"]
             path = (page["next"] or "").removeprefix("/api/v1/")
         return rows
