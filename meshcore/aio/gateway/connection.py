@@ -19,11 +19,10 @@ from typing import cast
 import httptools
 
 from meshcore.aio.gateway.answers import Answer, Dateline, Handler, answer_to, refusal, status_line
+from meshcore.aio.gateway.head import HEADER_MAX_BYTES, HEADERS_MAX, Head
 from meshcore.aio.gateway.message import Body, Request
-from meshcore.aio.http_fields import READ_BUFFER, Fields, Headers
+from meshcore.aio.http_fields import READ_BUFFER, Headers
 
-HEADER_MAX_BYTES = 16 << 10  # of one header or the request line; a longer one is answered 400
-HEADERS_MAX = 100
 WAITING_MAX = 16  # requests sent before the one in front was answered; more is answered 400
 KEEPALIVE_SECONDS = 75.0  # an idle connection is closed, also one that never sent a whole request
 LINGER_SECONDS = 2.0  # a client whose body was refused may still read why
@@ -61,8 +60,7 @@ class Connection(asyncio.BufferedProtocol):
         self._unread_bytes = (
             0  # that the parser made nothing of yet, less what one read brought with other things
         )
-        self._fields: Fields = {}
-        self._target = b""
+        self._head = Head()
         self._body: Body | None = None  # of the request that is being read, once its head is whole
 
     # What asyncio calls
@@ -111,31 +109,27 @@ class Connection(asyncio.BufferedProtocol):
     # What the parser calls; what it is raised reaches `buffer_updated`
 
     def on_message_begin(self) -> None:
-        self._fields, self._target, self._body = {}, b"", None
+        self._head, self._body = Head(), None
 
     def on_url(self, part: bytes) -> None:
-        self._target += part
-        if len(self._target) > HEADER_MAX_BYTES:
-            raise ValueError("the request line is too long")
+        self._head.add_target(part)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._unread_bytes = 0
-        if self._body is not None:
-            return  # behind a body: nobody here knows what to do with it
-        if len(name) + len(value) > HEADER_MAX_BYTES or len(self._fields) >= HEADERS_MAX:
-            raise ValueError("a header too long or too many")
-        self._fields.setdefault(name.lower(), value)
+        if self._body is None:  # else it is behind a body: nobody here knows what to do with it
+            self._head.add_field(name, value)
 
     def on_headers_complete(self) -> None:
         self._unread_bytes = 0
         version = self._parser.get_http_version()
-        if version not in ("1.1", "1.0") or len(self._waiting) >= WAITING_MAX:
-            raise ValueError(f"HTTP/{version}")
+        self._head.check_framing(version)
+        if len(self._waiting) >= WAITING_MAX:
+            raise ValueError("too many requests at once")
         self._body = body = Body(self._wanted)
         request = Request(
             self._parser.get_method().decode("ascii"),
-            self._target.decode("latin-1"),
-            Headers(self._fields),
+            self._head.target.decode("latin-1"),
+            Headers(self._head.fields),
             body,
             self,
             remote=self._remote,
@@ -220,7 +214,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _wanted(self) -> None:
         """Let a body come that somebody waits for."""
-        if b"expect" in self._fields and self._fields[b"expect"].lower() == b"100-continue":
+        if self._head.asks_first and self._parser.get_http_version() != "1.0":
             self._transport.write(CONTINUE)
         self._regulate()
 
