@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import cast
 
 import httptools
@@ -57,11 +58,10 @@ class Connection(asyncio.BufferedProtocol):
         self._room = asyncio.Event()  # to write
         self._room.set()
         self._idle_since = self._loop.time()
-        self._unread_bytes = (
-            0  # that the parser made nothing of yet, less what one read brought with other things
-        )
+        self._unread_bytes = 0  # that the parser made nothing of yet
         self._head = Head()
         self._body: Body | None = None  # of the request that is being read, once its head is whole
+        self._offers = False  # that request wants another protocol, and its body was not begun
 
     # What asyncio calls
 
@@ -90,13 +90,9 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._unread_bytes += nbytes
         try:
-            self._parser.feed_data(READ_BUFFER[:nbytes])
+            self._parse(READ_BUFFER[:nbytes])
             if self._unread_bytes > HEADER_MAX_BYTES:
                 raise ValueError("a header is too long")
-        except (
-            httptools.HttpParserUpgrade
-        ):  # which nobody here does: answered like any other, as the last one
-            self._is_last = True
         except (httptools.HttpParserError, ValueError) as exc:
             self._refuse(exc)
 
@@ -125,6 +121,7 @@ class Connection(asyncio.BufferedProtocol):
         self._head.check_framing(version)
         if len(self._waiting) >= WAITING_MAX:
             raise ValueError("too many requests at once")
+        self._offers = self._parser.should_upgrade()
         self._body = body = Body(self._wanted)
         request = Request(
             self._parser.get_method().decode("ascii"),
@@ -133,7 +130,7 @@ class Connection(asyncio.BufferedProtocol):
             body,
             self,
             remote=self._remote,
-            keep_alive=version == "1.1" and self._parser.should_keep_alive(),
+            keep_alive=version == "1.1" and self._parser.should_keep_alive() and not self._offers,
             is_http_1_0=version == "1.0",
         )
         self._waiting.append(request)
@@ -151,7 +148,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_message_complete(self) -> None:
         self._unread_bytes = 0
-        if self._body is not None:
+        if self._body is not None and not (self._offers and self._head.has_body):
             self._body.end()
 
     # What requests call
@@ -184,6 +181,26 @@ class Connection(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Close at once, in the middle of an answer."""
         self._transport.abort()
+
+    def _parse(self, data: memoryview) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            self._decline(data[exc.args[0] :])
+
+    def _decline(self, rest: memoryview) -> None:
+        """Stay with HTTP/1.1, as the last request: the parser takes all behind a head for the other protocol.
+
+        Java's client offers HTTP/2 with each request, and sends its body all the same.
+        """
+        if not self._head.has_body:
+            self._is_last = True
+            return
+        self._offers = False
+        reads_on = SimpleNamespace(on_body=self.on_body, on_message_complete=self.on_message_complete)
+        self._parser = httptools.HttpRequestParser(reads_on)
+        self._parser.feed_data(self._head.without_offer())
+        self._parser.feed_data(rest)
 
     async def _answer_all(self) -> None:
         try:

@@ -63,3 +63,9 @@ class Head:
     def asks_first(self) -> bool:
         """Return whether the body comes when it is asked for."""
         return self.fields.get(b"expect", b"").strip().lower() == b"100-continue"
+
+    def without_offer(self) -> bytes:
+        """Return a head that announces the same body, and nothing else."""
+        length = self.fields.get(b"content-length")
+        framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: " + length
+        return b"POST / HTTP/1.1\r\nConnection: close\r\n%b\r\n\r\n" % framing

@@ -147,6 +147,40 @@ async def test_a_client_that_wants_another_protocol_is_answered_and_left(echo: A
     assert b"\r\nConnection: close\r\n" in answer
 
 
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+IN_CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n5\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (
+    CHAT[:5],
+    len(CHAT) - 5,
+    CHAT[5:],
+)
+
+
+@pytest.mark.parametrize("rest", [b"Content-Length: %d\r\n\r\n" % len(CHAT) + CHAT, IN_CHUNKS])
+@pytest.mark.parametrize("by_bytes", [False, True])
+async def test_the_body_of_a_client_that_offers_another_protocol_is_read(
+    echo: Any, rest: bytes, by_bytes: bool
+) -> None:
+    sent = HEAD + OFFER + rest + (b"" if by_bytes else ALIVE)
+    step = 1 if by_bytes else len(sent)
+    async with dial(echo) as (reader, writer):
+        for at in range(0, len(sent), step):
+            writer.write(sent[at : at + step])
+            await asyncio.sleep(0)
+        answer = await reader.read()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"[echo-1] hi" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+async def test_a_broken_body_behind_an_offer_is_refused(echo: Any) -> None:
+    answer = await raw(echo.url, HEAD + OFFER + b"Transfer-Encoding: chunked\r\n\r\nx\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"expected the encoding that its headers announce" in answer
+
+
 # What isn't
 
 

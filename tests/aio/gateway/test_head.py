@@ -84,3 +84,15 @@ def test_a_client_may_ask_before_it_sends(head: Head, value: bytes, asks: bool) 
 
     assert head.asks_first is asks
     assert not head.has_body
+
+
+@pytest.mark.parametrize(("name", "value"), [(b"Content-Length", b"7"), (b"Transfer-Encoding", b"chunked")])
+def test_a_head_can_be_told_again_without_its_offer(head: Head, name: bytes, value: bytes) -> None:
+    head.add_field(b"Upgrade", b"h2c")
+    head.add_field(name, value)
+
+    told = head.without_offer()
+
+    assert b"\r\n%b: %b\r\n" % (name, value) in told
+    assert told.endswith(b"\r\n\r\n")
+    assert b"Upgrade" not in told
