@@ -41,6 +41,14 @@ class Attempt:
     target: str
 
 
+class Known(BasePermission):
+    """Opens to every token that counts."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Return whether there is one."""
+        return isinstance(request.auth, Token)
+
+
 class View(APIView):
     """JSON in and out, for tokens; what each method is, its `@operation` says."""
 
@@ -68,9 +76,9 @@ class View(APIView):
         return answer
 
     def get_permissions(self) -> list[BasePermission]:
-        """Return who may; a method that isn't there is refused as such, whoever asks."""
+        """Return who may; that a method isn't there is told to every token."""
         if self.operation is None:
-            return []
+            return [Known()]
         return [NeedsDrain() if self.operation.right is Right.DRAIN else Needs()]
 
     @property
@@ -120,8 +128,11 @@ class NoSuchRoute(View):
     """Answers every address below the API that isn't one, to whoever asks."""
 
     authentication_classes = []
-    permission_classes = []
     schema = None
+
+    def get_permissions(self) -> list[BasePermission]:
+        """Return nobody who stands at the door."""
+        return []
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse."""

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from tests.e2e.calls import call
 from tests.e2e.enrolment import Enrolment
-from tests.e2e.harness import Mesh, Mock, Node, until
+from tests.e2e.harness import Dashboard, Mesh, Mock, Node, until
 
 PAGE_ROWS = 500
 ANSWER_SECONDS = 30.0
@@ -28,12 +28,19 @@ class Answer(NamedTuple):
 
 
 class Room:
-    """A dashboard of its own with the enrolled; it isn't started, and has no nodes yet."""
+    """A dashboard with the enrolled, its own if none is given; it isn't started, and has no nodes yet."""
 
-    def __init__(self, mesh: Mesh, enrolment: Enrolment, *, like: Path) -> None:
+    def __init__(
+        self,
+        mesh: Mesh,
+        enrolment: Enrolment,
+        *,
+        like: Path | None = None,
+        dashboard: Dashboard | None = None,
+    ) -> None:
         self.mesh = mesh
         self.enrolment = enrolment
-        self.dashboard = mesh.dashboard(like=like)
+        self.dashboard = dashboard or mesh.dashboard(like=like)
 
     def pair(self, *, extra: str = "") -> tuple[Node, Node, Mock, Mock]:
         """Start everything: node-a with provider alpha, node-b with beta, peers of each other."""
