@@ -35,7 +35,8 @@ class Gateway:
         """Listen, and return the URL; port 0 takes a free one. Raises OSError."""
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._connection, host, port, backlog=BACKLOG)
-        return f"http://{host}:{self._listener.sockets[0].getsockname()[1]}"
+        name = f"[{host}]" if ":" in host else host
+        return f"http://{name}:{self._listener.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         """Stop listening and cut off what is still being answered; stopping again does nothing."""

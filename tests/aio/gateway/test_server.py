@@ -28,6 +28,17 @@ async def test_stopping_cuts_off_what_is_still_answered_and_may_be_repeated(
     await wait_until(lambda: mock.calls.aborts == 1)
 
 
+async def test_an_address_of_ipv6_is_reached_by_the_url_that_is_told(
+    node: Any, http: aiohttp.ClientSession
+) -> None:
+    await node.gateway.stop()
+
+    url = await node.gateway.start("::1", 0)
+
+    async with http.get(f"{url}/healthz") as answer:
+        assert answer.status == 200
+
+
 async def test_a_port_that_is_taken_is_an_error(node: Any, start_node: Any) -> None:
     other = await start_node("node-b")
     await other.gateway.stop()
