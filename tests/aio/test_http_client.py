@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from random import Random
 
 import pytest
 from cryptography import x509
@@ -224,6 +225,39 @@ async def test_closing_closes_everything_and_may_be_repeated(client: HttpClient)
         used.release()
 
     assert client.idle == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whenever_calls_are_given_up_no_place_is_lost_and_no_answer_is_anothers(seed: int) -> None:
+    random = Random(seed)
+    client = HttpClient({}, connect_seconds=5.0, connections_max=3)
+
+    async def path_back(writer: asyncio.StreamWriter) -> None:
+        said = far.heads[-1].split(" ")[1].encode()
+        for piece in (http_answer(said)[:20], http_answer(said)[20:]):
+            writer.write(piece)
+            await asyncio.sleep(0)
+
+    async def ask(url: str) -> None:
+        answer = await client.request(random.choice(["GET", "POST"]), url)
+        assert url.endswith((await body_of(answer)).decode())
+
+    far = Far(path_back)
+    async with far.serve() as url:
+        asked = [asyncio.create_task(ask(f"{url}/{number}")) for number in range(40)]
+        while not all(each.done() for each in asked):
+            random.choice(asked).cancel()
+            for _ in range(random.randrange(12)):
+                await asyncio.sleep(0)
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+        async with asyncio.timeout(10.0):
+            answers = [await client.request("GET", f"{url}/last") for _ in range(3)]
+        for each in answers:
+            assert await body_of(each) == b"/last"
+
+    assert all(end is None or isinstance(end, asyncio.CancelledError) for end in ends)
+    await client.close()
+    await wait_until(lambda: not client._open)
 
 
 # TLS
