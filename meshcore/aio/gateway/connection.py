@@ -60,7 +60,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_paused = False
         self._room = asyncio.Event()  # to write
         self._room.set()
-        self._idle_since = self._loop.time()
+        self.idle_since = self._loop.time()
         self._unread_bytes = 0  # that the parser made nothing of yet
         self._head = Head()
         self._body: Body | None = None  # of the request that is being read, once its head is whole
@@ -218,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         finally:
             self._task = None
-            self._idle_since = self._loop.time()
+            self.idle_since = self._loop.time()
             if self._transport.is_closing():
                 self._connections.discard(self)
 
@@ -273,7 +273,7 @@ class Connection(asyncio.BufferedProtocol):
     def _look_after(self) -> None:
         """Close a connection that was idle for too long."""
         now = self._loop.time()
-        idle_until = (self._idle_since if self._task is None else now) + KEEPALIVE_SECONDS
+        idle_until = (self.idle_since if self._task is None else now) + KEEPALIVE_SECONDS
         if idle_until > now:
             self._timer = self._loop.call_at(idle_until, self._look_after)
         else:
