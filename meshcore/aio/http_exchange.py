@@ -266,7 +266,7 @@ class Connection(asyncio.BufferedProtocol):
     # What the parser calls
 
     def on_message_begin(self) -> None:
-        self._fields, self._fields_left = {}, HEADERS_MAX
+        self._fields = {}
         self._is_reusable = False  # what begins behind a whole answer is nothing that was asked for
         if self._answer is None:
             self.close()
