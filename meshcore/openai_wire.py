@@ -215,11 +215,22 @@ def parse_chunk(data: bytes, *, more: bool = False) -> Chunk:
         raise FrameError(f"chunk: {exc}") from exc
     if event.error is not None:
         raise CallError(Code.INTERNAL_ERROR, f"the provider reported: {error_message(event.error)}")
-    usage = None if event.usage is None else usage_of({"usage": event.usage})
     choices = event.choices or []
+    if event.usage is None and len(choices) == 1 and (text := _only_text(choices[0])):
+        return Chunk(data, ChunkKind.CONTENT, text, "", None, more)
+    usage = None if event.usage is None else usage_of({"usage": event.usage})
     text, finish_reason, seen, beyond_text = _read_choices(choices)
     kind = seen or (ChunkKind.USAGE if usage else ChunkKind.OTHER)
     return Chunk(data, kind, text, finish_reason, usage, more, beyond_text or len(choices) > 1)
+
+
+def _only_text(choice: _Choice) -> str:
+    """Return a choice's text when there is nothing else in it, as in nearly all chunks; "" otherwise."""
+    delta = choice.delta
+    if delta is None or len(delta) != 1 or choice.finish_reason:
+        return ""
+    text = delta.get("content")
+    return text if isinstance(text, str) else ""
 
 
 def _read_choices(choices: list[_Choice]) -> tuple[str, str, ChunkKind | None, bool]:
@@ -272,13 +283,16 @@ class StreamReader:
             raise FrameError("stream: expected [DONE] or a finish_reason before its end")
 
     def _chunks(self, payloads: list[bytes]) -> Iterator[Chunk]:
-        last = len(payloads) - 1
-        for place, data in enumerate(payloads):
-            if self.done:
-                return
-            if data == DONE:
-                self.done = True
-                return
-            chunk = parse_chunk(data, more=place < last)
-            self._finished = self._finished or bool(chunk.finish_reason)
+        if self.done:
+            return
+        is_end = DONE in payloads
+        if is_end:
+            del payloads[payloads.index(DONE) :]
+        left = len(payloads) - (not is_end)
+        for data in payloads:
+            chunk = parse_chunk(data, more=left > 0)
+            left -= 1
+            if chunk.finish_reason:
+                self._finished = True
             yield chunk
+        self.done = is_end

@@ -6,7 +6,7 @@ One thing is kinder than the standard: `close` still gives out an event whose em
 servers exist that end with `data: [DONE]` and hang up.
 """
 
-import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -14,7 +14,6 @@ from meshcore.errors import FrameError
 
 EVENT_MAX_BYTES = 1 << 20  # a chat chunk has about 300 bytes, one with tool arguments a few thousand
 _BOM = b"\xef\xbb\xbf"
-_PLAIN_EVENT = re.compile(rb"data: ([^\r\n]+)\n\n")
 
 
 class SseEvent(msgspec.Struct, frozen=True):
@@ -41,15 +40,31 @@ class EventDecoder:
 
         Raises FrameError when an event exceeds the bound; the decoder is of no use afterwards.
         """
+        if (plain := self.feed_plain(data)) is not None:
+            return [SseEvent(each) for each in plain]
         if self._after_cr and data:
             data = data.removeprefix(b"\n")
             self._after_cr = False
         events: list[SseEvent] = []
-        if self._is_between_events():
-            data = self._take_plain(data, events)
         for line in data.splitlines(keepends=True):
             self._take(line, events)
         return events
+
+    def feed_plain(self, data: bytes) -> list[bytes] | None:
+        """Take the next bytes if they are whole events of one line of data each, and return the data of each.
+
+        Nearly all are: a server that streams tokens sends nothing else. None, and nothing was taken, for any
+        other bytes.
+        """
+        if self._tail or self._data or self._name or self._after_cr or len(data) > self._max_bytes:
+            return None
+        if not data.startswith(b"data: ") or not data.endswith(b"\n\n") or b"\r" in data:
+            return None
+        found = data[6:-2].split(b"\n\ndata: ")
+        if data.count(b"\n") != 2 * len(found) or b"" in found:
+            return None
+        self._at_start = False
+        return found
 
     def close(self) -> list[SseEvent]:
         """Take the end of the bytes and return what was unfinished, as at most one event."""
@@ -58,22 +73,6 @@ class EventDecoder:
             self._take(b"\n", events)
         self._dispatch(events)
         return events
-
-    def _is_between_events(self) -> bool:
-        return not (self._tail or self._data or self._name)
-
-    def _take_plain(self, data: bytes, events: list[SseEvent]) -> bytes:
-        """Take the events at the begin of `data` that are one line of data each; return what follows them.
-
-        Nearly all are: a server that streams tokens sends nothing else.
-        """
-        at = 0
-        while (match := _PLAIN_EVENT.match(data, at)) is not None and match.end() - at <= self._max_bytes:
-            events.append(SseEvent(match[1]))
-            at = match.end()
-        if at:
-            self._at_start = False
-        return data[at:]
 
     def _take(self, piece: bytes, events: list[SseEvent]) -> None:
         line = piece.rstrip(b"\r\n")
@@ -121,7 +120,8 @@ class SseDecoder:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes and return the data of each event that they finish; FrameError at the bound."""
-        return [event.data for event in self._events.feed(data)]
+        plain = self._events.feed_plain(data)
+        return [event.data for event in self._events.feed(data)] if plain is None else plain
 
     def close(self) -> list[bytes]:
         """Take the end of the bytes and return the data of the event that was unfinished, if any."""
@@ -134,3 +134,11 @@ def encode(data: bytes, name: str = "") -> bytes:
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(data.splitlines())
     return head + b"data: " + data + b"\n\n"
+
+
+def encode_all(datas: Sequence[bytes]) -> bytes:
+    """Return events without names, one behind the other."""
+    events = b"data: " + b"\n\ndata: ".join(datas) + b"\n\n"
+    if b"\r" in events or events.count(b"\n") != 2 * len(datas):
+        return b"".join(map(encode, datas))
+    return events

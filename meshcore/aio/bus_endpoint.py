@@ -82,7 +82,7 @@ class BusEndpoint:
             return _error(400, CallError(Code.BAD_REQUEST, str(exc)))
         if request.stream:
             events = _events(self._bus.handle_stream(request, local_only=True))
-            return Answer(content_type=EVENT_STREAM, headers={"Cache-Control": "no-store"}, events=events)
+            return Answer(content_type=EVENT_STREAM, events=events)
         return Answer(body=encode_result(await self._bus.handle_call(request, local_only=True)))
 
     def _unauthorized(self, error: CallError) -> Answer:
@@ -99,8 +99,12 @@ async def _events(stream: BusStream) -> AsyncGenerator[bytes, None]:
     async with stream:
         yield ACCEPTED
         try:
-            async for chunk in stream:
-                yield sse.encode(chunk.data)
+            while chunks := await stream.read():
+                events = sse.encode_all([chunk.data for chunk in chunks])
+                if stream.is_over:
+                    yield events + done_event()
+                    return
+                yield events
         except CallError as exc:
             yield error_event(exc)
         else:

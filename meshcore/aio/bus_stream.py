@@ -69,9 +69,16 @@ class BusStream:
         self._committed: _Committed | None = None
         self._held: deque[Chunk] = deque()  # came before the first content, and that itself
         self._complete = False  # the end, or the finish reason, was seen
+        self._is_at_end = False  # no chunk is left upstream
         self._follows = False  # the next chunk came with the last one: there is no wait to be bounded
+        self._ahead: Exception | None = None  # what happened behind the chunks that are held
         self._begun = Begun() if continues else None
         self._seam: Seam | None = None  # set as soon as others go on with what was begun
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether the last chunk was read, as far as it is known without reading on."""
+        return not self._held and (self._committed is None or self._is_at_end)
 
     @property
     def attempts(self) -> int:
@@ -113,10 +120,33 @@ class BusStream:
             self._begun.saw(chunk)
         return chunk
 
+    async def read(self) -> list[Chunk]:
+        """Return the next chunk and those that came with it, [] at the end; else like iterating."""
+        if not self._started:
+            await self.start()
+        while not self._held:
+            if self._committed is None:
+                return []
+            try:
+                await self._read(*self._committed)
+            except StopAsyncIteration:
+                return []
+        if self._follows and self._committed is not None:
+            await self._hold_what_follows(self._committed.chunks)
+        chunks = list(self._held)
+        self._held.clear()
+        if self._begun is not None:
+            for chunk in chunks:
+                self._begun.saw(chunk)
+        return chunks
+
     async def _read(self, lease: Lease, chunks: AsyncIterator[Chunk]) -> None:
         """Hold the next chunk, or let somebody else go on; raises StopAsyncIteration at the end."""
         in_time = None if self._follows else self._limits.within(self._journey.deadline - self._clock())
         try:
+            if self._ahead is not None:
+                ahead, self._ahead = self._ahead, None
+                raise ahead
             if in_time is None:  # nothing is waited for, and a limit costs as much as a chunk
                 chunk = await anext(chunks)
             else:
@@ -136,6 +166,16 @@ class BusStream:
                 self._settle(lease, late)
                 raise self._journey.broken(late) from exc
             await self._recover(lease, exc)
+
+    async def _hold_what_follows(self, chunks: AsyncIterator[Chunk]) -> None:
+        """Hold the chunks that came with the last one; what happens behind them is for the next reading."""
+        while self._follows:
+            try:
+                self._held.append(self._seen(await anext(chunks)))
+            except StopAsyncIteration as exc:
+                self._ahead, self._follows, self._complete, self._is_at_end = exc, False, True, True
+            except Exception as exc:
+                self._ahead, self._follows = exc, False
 
     async def __aenter__(self) -> Self:
         return self

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
-
+from meshcore.aio.http_client import HttpClient
+from meshcore.aio.http_exchange import HttpAnswer, HttpError, TooLarge
 from meshcore.bus_wire import (
     ANSWER_MAX_BYTES,
     CALL_PATH,
@@ -33,8 +33,7 @@ CONNECTIONS_MAX = 1000  # open at once to all peers; more calls wait within thei
 SKEWS_MAX = 1000  # peers whose clock offset is remembered; beyond it all are learned again
 ERROR_BODY_MAX_BYTES = 1 << 16
 
-# A host name that no DNS could hold is a UnicodeError, of the codec.
-_EXCHANGE_FAILURES = (aiohttp.ClientError, TimeoutError, OSError, UnicodeError)
+_EXCHANGE_FAILURES = (HttpError, TimeoutError)
 
 
 class HttpTransport:
@@ -62,7 +61,7 @@ class HttpTransport:
         self._connect_seconds = connect_seconds
         self._first_byte_seconds = first_byte_seconds
         self._skew_ms: dict[str, int] = {}  # node id -> its clock minus ours
-        self._session: aiohttp.ClientSession | None = None
+        self._http: HttpClient | None = None
 
     async def call(self, peer: PeerRecord, request: RouteRequest) -> dict[str, Any]:
         """Return the peer's result, an error result included."""
@@ -83,21 +82,22 @@ class HttpTransport:
         async with self._exchange(
             peer, "POST", CALL_PATH, body, answer_within_seconds=self._first_byte_seconds
         ) as response:
-            if response.content_type != "text/event-stream":
+            if not response.headers.get("Content-Type").startswith("text/event-stream"):
                 raise _refusal(peer, await _result(peer, response, ERROR_BODY_MAX_BYTES))
             decoder = EventDecoder()
-            async for data in response.content.iter_any():
-                for event in decoder.feed(data):
+            while data := await response.read_any():
+                events = decoder.feed(data)
+                for left, event in zip(range(len(events) - 1, -1, -1), events, strict=True):
                     if event.name == DONE_EVENT:
                         return
-                    yield _chunk(peer, event)
+                    yield _chunk(peer, event, more=left > 0)
         raise ExchangeError(Code.PARTITION, f"the stream from {peer.node_id_full} was cut off")
 
     async def close(self) -> None:
         """Close the pooled connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        http, self._http = self._http, None
+        if http is not None:
+            await http.close()
 
     def _encode(self, request: RouteRequest) -> bytes:
         return encode_call(request, now=self._clock())
@@ -111,7 +111,7 @@ class HttpTransport:
         body: bytes,
         *,
         answer_within_seconds: float | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AsyncIterator[HttpAnswer]:
         """Give the peer's answer; a 401 for a clock that is off is tried once more with the peer's time."""
         try:
             async with asyncio.timeout(answer_within_seconds):
@@ -122,8 +122,10 @@ class HttpTransport:
                 if response.status == 401:
                     response.release()
                     raise ExchangeError(Code.PARTITION, f"{peer.node_id_full} refuses our signature")
-            async with response:
+            try:
                 yield response
+            finally:
+                response.release()
         except _EXCHANGE_FAILURES as exc:
             late = isinstance(exc, TimeoutError)
             what = "didn't answer in time" if late else f"can't be reached ({type(exc).__name__})"
@@ -135,7 +137,7 @@ class HttpTransport:
                 Code.INTERNAL_ERROR, f"{peer.node_id_full} sent what can't be read: {exc}"
             ) from exc
 
-    async def _send(self, peer: PeerRecord, method: str, path: str, body: bytes) -> aiohttp.ClientResponse:
+    async def _send(self, peer: PeerRecord, method: str, path: str, body: bytes) -> HttpAnswer:
         headers = sign(
             self._secret,
             at_ms=epoch_ms(self._utcnow()) + self._skew_ms.get(peer.node_id_full, 0),
@@ -145,25 +147,20 @@ class HttpTransport:
             target=peer.node_id_full,
             body=body,
         )
-        headers["Content-Type"] = "application/json"
-        url = _base_url(peer) + path
-        return await self._open_session().request(
-            method, url, data=body, headers=headers, allow_redirects=False
-        )
+        return await self._pool().request(method, _base_url(peer) + path, body, headers)
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
+    def _pool(self) -> HttpClient:
+        if self._http is None:
+            self._http = HttpClient(
+                {"Content-Type": "application/json"},
+                connect_seconds=self._connect_seconds,
+                connections_max=CONNECTIONS_MAX,
             )
-        return self._session
+        return self._http
 
-    def _learn_skew(self, peer: PeerRecord, response: aiohttp.ClientResponse) -> bool:
+    def _learn_skew(self, peer: PeerRecord, response: HttpAnswer) -> bool:
         """Return whether the refusal told the peer's time, which is remembered as an offset."""
-        told = response.headers.get(TIME_HEADER, "")
+        told = response.headers.get(TIME_HEADER)
         if not (told.isascii() and told.isdigit()):
             return False
         if len(self._skew_ms) >= SKEWS_MAX:
@@ -178,16 +175,16 @@ def _base_url(peer: PeerRecord) -> str:
     return peer.endpoints[0].rstrip("/")
 
 
-async def _read(peer: PeerRecord, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    data = bytearray()
-    async for piece in response.content.iter_any():
-        data += piece
-        if len(data) > max_bytes:
-            raise CallError(Code.INTERNAL_ERROR, f"{peer.node_id_full} answered more than {max_bytes} bytes")
-    return bytes(data)
+async def _read(peer: PeerRecord, response: HttpAnswer, max_bytes: int) -> bytes:
+    try:
+        return await response.read(max_bytes)
+    except TooLarge as exc:
+        raise CallError(
+            Code.INTERNAL_ERROR, f"{peer.node_id_full} answered more than {max_bytes} bytes"
+        ) from exc
 
 
-async def _result(peer: PeerRecord, response: aiohttp.ClientResponse, max_bytes: int) -> dict[str, Any]:
+async def _result(peer: PeerRecord, response: HttpAnswer, max_bytes: int) -> dict[str, Any]:
     """Return the object that the peer answered; what is no bus answer at all is no answer of a peer."""
     data = await _read(peer, response, max_bytes)
     if response.status == 200:
@@ -207,7 +204,7 @@ def _refusal(peer: PeerRecord, result: dict[str, Any]) -> CallError:
     )
 
 
-def _chunk(peer: PeerRecord, event: SseEvent) -> Chunk:
+def _chunk(peer: PeerRecord, event: SseEvent, *, more: bool) -> Chunk:
     if event.name == ERROR_EVENT:
         raise _refusal(peer, decode_result(event.data))
-    return parse_chunk(event.data)
+    return parse_chunk(event.data, more=more)

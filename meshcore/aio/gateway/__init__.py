@@ -1,4 +1,4 @@
-"""The node's HTTP endpoint. Only this package knows aiohttp's server.
+"""The node's HTTP endpoint. Only this package knows that it is HTTP that a node listens to.
 
 server.py           listens, puts the routes together
 connection.py       bounds of a connection, and the refusal of what is no HTTP

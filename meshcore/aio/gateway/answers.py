@@ -3,30 +3,92 @@
 import logging
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from email.utils import format_datetime
+from http import HTTPStatus
 
 import msgspec
-from aiohttp import web
 
-from meshcore.aio.gateway.requests import ForeignHost, Unauthorized
+from meshcore.aio.gateway.message import Request
+from meshcore.clock import UtcNow
 from meshcore.errors import CallError, http_status
 from meshcore.openai_errors import call_error_body, error_body, retry_after_seconds
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Headers = dict[str, str]
+JSON = "application/json"
+Headers = Mapping[str, str]
 
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
 logger = logging.getLogger(__name__)
 
 
-def json_answer(body: object, *, status: int = 200, headers: Headers | None = None) -> web.Response:
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """A whole answer."""
+
+    body: bytes
+    status: int = 200
+    headers: Headers = {}
+    content_type: str = JSON
+
+    def header_lines(self) -> str:
+        """Return its header fields as they are sent."""
+        own = f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
+        return own + header_lines(self.headers)
+
+
+Handler = Callable[[Request], Awaitable[Answer | None]]
+"""Returns the answer, or None when it was streamed."""
+
+
+class Refused(Exception):
+    """A request never became a call; the attributes are what its client is told."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        headers: Headers | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.answer = refusal(status, code, message, param=param, headers=headers)
+
+
+class Dateline:
+    """The header line that says when an answer was made (RFC 9110 §6.6.1), written once a second."""
+
+    def __init__(self, utcnow: UtcNow) -> None:
+        self._utcnow = utcnow
+        self._second = -1
+        self._line = ""
+
+    def __call__(self) -> str:
+        now = self._utcnow()
+        second = int(now.timestamp())
+        if second != self._second:
+            self._second, self._line = second, f"Date: {format_datetime(now, usegmt=True)}\r\n"
+        return self._line
+
+
+def status_line(status: int) -> str:
+    """Return the first line of an answer."""
+    return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+
+
+def header_lines(headers: Headers) -> str:
+    """Return header fields as they are sent; their values must be printable."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+
+
+def json_answer(body: object, *, status: int = 200, headers: Headers | None = None) -> Answer:
     """Return `body` as JSON."""
-    data = msgspec.json.encode(body)
-    return web.Response(body=data, status=status, headers=headers, content_type="application/json")
+    return Answer(msgspec.json.encode(body), status, headers or {})
 
 
-def error_answer(error: CallError, headers: Headers | None = None) -> web.Response:
+def error_answer(error: CallError, headers: Headers | None = None) -> Answer:
     """Return a failed call in OpenAI's shape, with Retry-After where waiting helps."""
     wait = retry_after_seconds(error)
     if wait is not None:
@@ -36,12 +98,12 @@ def error_answer(error: CallError, headers: Headers | None = None) -> web.Respon
 
 def refusal(
     status: int, code: str, message: str, *, param: str | None = None, headers: Headers | None = None
-) -> web.Response:
+) -> Answer:
     """Return a request's refusal in OpenAI's shape; for what never became a call."""
     return json_answer(error_body(code, message, status=status, param=param), status=status, headers=headers)
 
 
-def mesh_headers(*, trace_id: str, routed_via: str, model: str = "", attempts: int = 0) -> Headers:
+def mesh_headers(*, trace_id: str, routed_via: str, model: str = "", attempts: int = 0) -> dict[str, str]:
     """Return the headers that say where an answer came from; foreign names are made printable."""
     headers = {"X-Mesh-Trace-Id": trace_id, "X-Mesh-Routed-Via": _printable(routed_via)}
     if model:
@@ -52,27 +114,25 @@ def mesh_headers(*, trace_id: str, routed_via: str, model: str = "", attempts: i
 
 def _printable(text: str) -> str:
     """Header values are lines of ASCII; a name with a line break in it would begin a header of its own."""
-    return _NOT_PRINTABLE.sub("?", text)
+    return text if text.isascii() and text.isprintable() else _NOT_PRINTABLE.sub("?", text)
 
 
-@web.middleware
-async def openai_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every error in OpenAI's shape, whoever made it; a stranger learns nothing of our own faults."""
+async def answer_to(request: Request, handler: Handler) -> Answer | None:
+    """Return what `handler` answers, every error in OpenAI's shape, whoever made it; a stranger learns
+    nothing of our own faults.
+
+    ConnectionError when the client is gone, or when an answer that began can't be ended.
+    """
     try:
         return await handler(request)
-    except Unauthorized as exc:
-        return refusal(401, "invalid_api_key", exc.message, headers={"WWW-Authenticate": "Bearer"})
-    except ForeignHost as exc:
-        return refusal(403, "foreign_host", exc.message, param="Host")
+    except Refused as exc:
+        return exc.answer
     except CallError as exc:
         return error_answer(exc)
     except ConnectionError:
         raise  # the client is gone: there is nobody to answer
-    except web.HTTPException as exc:
-        headers = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else None
-        code = exc.reason.lower().replace(" ", "_")
-        message = f"{request.method} {request.path}: {exc.reason.lower()}"
-        return refusal(exc.status, code, message, headers=headers)
-    except Exception:
+    except Exception as exc:
         logger.exception("a request failed", extra={"method": request.method, "path": request.path})
+        if request.begun:
+            raise ConnectionResetError("the rest of the answer is missing") from exc
         return refusal(500, "internal_error", "internal error")

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
-
 from meshcore.aio.bus import CapabilityBus
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.forced import forcible
 from meshcore.aio.gateway.admission import Admission
-from meshcore.aio.gateway.answers import Handler, error_answer, json_answer, mesh_headers, refusal
+from meshcore.aio.gateway.answers import Answer, Handler, error_answer, json_answer, mesh_headers, refusal
+from meshcore.aio.gateway.message import Request as HttpRequest
 from meshcore.aio.gateway.requests import caller_of, read_body, require_json
+from meshcore.aio.gateway.routes import Route
 from meshcore.aio.gateway.streams import answer_stream
 from meshcore.api_keys import ApiKeys
 from meshcore.bus_wire import error_of
@@ -67,19 +67,19 @@ class ClientRoutes:
         self._clock = clock
         self._utcnow = utcnow
 
-    def routes(self) -> Iterable[web.RouteDef]:
+    def routes(self) -> Iterable[Route]:
         """Return the routes."""
         for operation, path in ROUTES.items():
-            yield web.post(path, self._serving(operation))
-        yield web.get("/v1/models", self._list_models)
-        yield web.get("/v1/models/{model:.+}", self._show_model)
+            yield Route("POST", path, self._serving(operation))
+        yield Route("GET", "/v1/models", self._list_models)
+        yield Route("GET", "/v1/models/{model+}", self._show_model)
 
     def _serving(self, operation: Operation) -> Handler:
-        async def serve(http: web.Request) -> web.StreamResponse:
+        async def serve(http: HttpRequest) -> Answer | None:
             caller = caller_of(http, self._api_keys)
             require_json(http)
             request = parse_request(operation, await read_body(http, self._limits.max_body_bytes))
-            context = trace_context(http.headers.get(HEADER, ""), self._random)
+            context = trace_context(http.headers.get(HEADER), self._random)
             kind = WorkKind.STREAM if request.stream else WorkKind.CALL
             with (
                 self._admission.admitted(kind, context.trace_id) as (work, edge),
@@ -105,7 +105,7 @@ class ClientRoutes:
             "draining": edge,
         }
 
-    async def _whole(self, request: Request, call: dict[str, Any]) -> web.StreamResponse:
+    async def _whole(self, request: Request, call: dict[str, Any]) -> Answer:
         result = await self._bus.call(**call)
         error = error_of(result)
         headers = mesh_headers(
@@ -120,7 +120,7 @@ class ClientRoutes:
         answer = answer_of(request.operation, result, trace_id=result["_trace_id"], created=created)
         return json_answer(answer, headers=headers)
 
-    async def _stream(self, http: web.Request, call: dict[str, Any], work: Work) -> web.StreamResponse:
+    async def _stream(self, http: HttpRequest, call: dict[str, Any], work: Work) -> Answer | None:
         async with self._bus.stream(**call) as stream:
             try:
                 await stream.start()
@@ -135,16 +135,17 @@ class ClientRoutes:
                 model=stream.model,
                 attempts=stream.attempts,
             )
-            return await answer_stream(http, stream, headers, work, self._bus.node_id_full)
+            await answer_stream(http, stream, headers, work, self._bus.node_id_full)
+        return None
 
-    async def _list_models(self, http: web.Request) -> web.Response:
+    async def _list_models(self, http: HttpRequest) -> Answer:
         caller_of(http, self._api_keys)
         cards = [_card(model, node) for model, node in self._models().items()]
         return json_answer({"object": "list", "data": cards})
 
-    async def _show_model(self, http: web.Request) -> web.Response:
+    async def _show_model(self, http: HttpRequest) -> Answer:
         caller_of(http, self._api_keys)
-        model, models = http.match_info["model"], self._models()
+        model, models = http.parts["model"], self._models()
         if model not in models:
             return refusal(404, "not_found", f"model: nobody serves {model!r} now", param="model")
         return json_answer(_card(model, models[model]))

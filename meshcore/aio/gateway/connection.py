@@ -1,57 +1,285 @@
-"""One client's connection, and the bounds of what is read from it before anybody looks at a request."""
+"""One client's connection: HTTP/1.1 by the parser of Node.js (llhttp), and the bounds of what is read.
+
+         a head is whole                   all is answered
+IDLE ──────────────────────► ANSWERING ──────────────────────► IDLE
+ │ silent for 75 s, no HTTP      │ the client is gone: its handler is cancelled
+ ▼                               ▼
+LINGERING ───── 2 s ─────────► CLOSED
+
+Requests of one connection are answered one after the other; while one waits behind another, nothing more is
+read.
+"""
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Callable
 
-from aiohttp import web
+import httptools
 
-from meshcore.aio.gateway.answers import refusal
+from meshcore.aio.gateway.answers import Answer, Dateline, Handler, answer_to, refusal, status_line
+from meshcore.aio.gateway.message import Body, Request
+from meshcore.aio.http_fields import READ_BUFFER, Fields, Headers
 
 HEADER_MAX_BYTES = 16 << 10  # of one header or the request line; a longer one is answered 400
 HEADERS_MAX = 100
+WAITING_MAX = 16  # requests sent before the one in front was answered; more is answered 400
 KEEPALIVE_SECONDS = 75.0  # an idle connection is closed, also one that never sent a whole request
+CLIENT_SECONDS = 60.0  # a client that takes nothing for so long is hung up on
 LINGER_SECONDS = 2.0  # a client whose body was refused may still read why
 EXPECTED = (
     "expected an HTTP/1.1 request with "
     f"at most {HEADERS_MAX} headers, each of at most {HEADER_MAX_BYTES} bytes"
 )
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 logger = logging.getLogger(__name__)
 
 
-class Connection(web.RequestHandler):
-    """Refuses in OpenAI's shape what is no HTTP; the library would show the bytes to client and log.
+class Connection(asyncio.BufferedProtocol):
+    """Hands requests to `handler` and sends what it answers.
 
-    They may be a key in a header that is a little too long.
+    It is in `connections` from its begin until nothing of it is left. What the parser can't read is refused
+    in OpenAI's shape; its bytes are shown neither to the client nor to the log, for they may be a key in a
+    header that is a little too long.
     """
 
-    def __init__(self, server: web.Server, *, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(
-            server,
-            loop=loop,
-            access_log=None,  # type: ignore[arg-type]  # None writes none
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            lingering_time=LINGER_SECONDS,
-            max_line_size=HEADER_MAX_BYTES,
-            max_field_size=HEADER_MAX_BYTES,
-            max_headers=HEADERS_MAX,
+    def __init__(self, handler: Handler, dateline: Dateline, connections: "set[Connection]") -> None:
+        self._handler = handler
+        self._dateline = dateline
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._waiting: deque[Request] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._is_last = False  # nothing that still comes is read
+        self._is_paused = False
+        self._room = asyncio.Event()  # to write
+        self._room.set()
+        self._idle_since = self._loop.time()
+        self._unread_bytes = (
+            0  # that the parser made nothing of yet, less what one read brought with other things
         )
+        self._fields: Fields = {}
+        self._target = b""
+        self._body: Body | None = None  # of the request that is being read, once its head is whole
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Return the answer to what never reached a route, and close the connection behind it."""
-        if request.writer.output_size > 0:
-            raise ConnectionResetError("an answer was sent already")  # the connection is all that can end
-        if status >= 500:
-            logger.error("a connection failed", exc_info=exc)
-            answer = refusal(status, "internal_error", "internal error")
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is what a server makes
+        self._transport = transport
+        address = transport.get_extra_info("peername")
+        self._remote: str | None = address[0] if isinstance(address, tuple) else None
+        self._connections.add(self)
+        self._timer = self._loop.call_later(KEEPALIVE_SECONDS, self._look_after)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._is_last = True
+        if self._body is not None:
+            self._body.fail()
+        if self._task is None:
+            self._connections.discard(self)
         else:
-            logger.info("refused what is no HTTP request: %s", type(exc).__name__)
-            answer = refusal(status, "bad_request", EXPECTED)
-        answer.force_close()
-        return answer
+            self._task.cancel()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return READ_BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._is_last:
+            return
+        self._unread_bytes += nbytes
+        try:
+            self._parser.feed_data(READ_BUFFER[:nbytes])
+            if self._unread_bytes > HEADER_MAX_BYTES:
+                raise ValueError("a header is too long")
+        except (
+            httptools.HttpParserUpgrade
+        ):  # which nobody here does: answered like any other, as the last one
+            self._is_last = True
+        except (httptools.HttpParserError, ValueError) as exc:
+            self._refuse(exc)
+
+    def pause_writing(self) -> None:
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        self._room.set()
+
+    # What the parser calls; what it is raised reaches `buffer_updated`
+
+    def on_message_begin(self) -> None:
+        self._fields, self._target, self._body = {}, b"", None
+
+    def on_url(self, part: bytes) -> None:
+        self._target += part
+        if len(self._target) > HEADER_MAX_BYTES:
+            raise ValueError("the request line is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._unread_bytes = 0
+        if self._body is not None:
+            return  # behind a body: nobody here knows what to do with it
+        if len(name) + len(value) > HEADER_MAX_BYTES or len(self._fields) >= HEADERS_MAX:
+            raise ValueError("a header too long or too many")
+        self._fields.setdefault(name.lower(), value)
+
+    def on_headers_complete(self) -> None:
+        self._unread_bytes = 0
+        version = self._parser.get_http_version()
+        if version not in ("1.1", "1.0") or len(self._waiting) >= WAITING_MAX:
+            raise ValueError(f"HTTP/{version}")
+        self._body = body = Body(self._wanted)
+        request = Request(
+            self._parser.get_method().decode("ascii"),
+            self._target.decode("latin-1"),
+            Headers(self._fields),
+            body,
+            self,
+            remote=self._remote,
+            keep_alive=version == "1.1" and self._parser.should_keep_alive(),
+            is_http_1_0=version == "1.0",
+        )
+        self._waiting.append(request)
+        if self._task is None:
+            self._task = self._loop.create_task(self._answer_all())
+        else:
+            self._regulate()
+
+    def on_body(self, data: bytes) -> None:
+        self._unread_bytes = 0
+        if self._body is not None:
+            self._body.feed(data)
+            if self._body.is_ahead:
+                self._regulate()
+
+    def on_message_complete(self) -> None:
+        self._unread_bytes = 0
+        if self._body is not None:
+            self._body.end()
+
+    # What requests call
+
+    def head(self, request: Request, status: int, lines: str) -> bytes:
+        request.begun = True
+        end = "\r\n" if self._goes_on(request) else "Connection: close\r\n\r\n"
+        return f"{status_line(status)}{self._dateline()}{lines}{end}".encode("latin-1")
+
+    async def write(self, data: bytes, *, patience_seconds: float | None = None) -> None:
+        if self._transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        self._transport.write(data)
+        if not self._room.is_set():
+            await self._have_room(CLIENT_SECONDS if patience_seconds is None else patience_seconds)
+
+    # What the server calls
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """What answers requests now."""
+        return self._task
+
+    def finish(self) -> None:
+        """Close, behind the answer that is being given."""
+        self._is_last = True
+        if self._task is None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once, in the middle of an answer."""
+        self._transport.abort()
+
+    async def _answer_all(self) -> None:
+        try:
+            while self._waiting:
+                request = self._waiting.popleft()
+                self._regulate()
+                await self._answer(request)
+                if not self._goes_on(request):
+                    self._hang_up()
+                    break
+        except ConnectionError:
+            self._transport.abort()
+        finally:
+            self._task = None
+            self._idle_since = self._loop.time()
+            if self._transport.is_closing():
+                self._connections.discard(self)
+
+    async def _answer(self, request: Request) -> None:
+        answer = await answer_to(request, self._handler)
+        if answer is not None:
+            head = self.head(request, answer.status, answer.header_lines())
+            await self.write(head if request.method == "HEAD" else head + answer.body)
+
+    def _goes_on(self, request: Request) -> bool:
+        may_follow = bool(self._waiting) or not self._is_last
+        return may_follow and request.keep_alive and request.body.complete
+
+    def _wanted(self) -> None:
+        """Let a body come that somebody waits for."""
+        if b"expect" in self._fields and self._fields[b"expect"].lower() == b"100-continue":
+            self._transport.write(CONTINUE)
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Read on, unless what was read waits."""
+        too_much = bool(self._waiting) or (self._body is not None and self._body.is_ahead)
+        if too_much is not self._is_paused:
+            self._is_paused = too_much
+            (self._transport.pause_reading if too_much else self._transport.resume_reading)()
+
+    def _refuse(self, exc: Exception) -> None:
+        """End at what is no HTTP; what came before it is answered."""
+        if self._body is not None:
+            self._body.fail()
+        self._is_last = True
+        if self._task is not None:
+            return
+        logger.info("refused what is no HTTP request: %s", type(exc).__name__)
+        answer: Answer = refusal(400, "bad_request", EXPECTED)
+        lines = f"{status_line(400)}{self._dateline()}{answer.header_lines()}Connection: close\r\n\r\n"
+        self._transport.write(lines.encode() + answer.body)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close behind what was written; a client that still sends may read that before."""
+        self._is_last = True
+        self._timer.cancel()
+        if self._body is not None and self._body.complete:
+            self._transport.close()
+            self._timer = self._loop.call_later(CLIENT_SECONDS, self._transport.abort)
+            return
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._timer = self._loop.call_later(LINGER_SECONDS, self._transport.abort)
+
+    def _look_after(self) -> None:
+        """Close a connection that was idle for too long."""
+        now = self._loop.time()
+        idle_until = (self._idle_since if self._task is None else now) + KEEPALIVE_SECONDS
+        if idle_until > now:
+            self._timer = self._loop.call_at(idle_until, self._look_after)
+        else:
+            self._transport.close()
+
+    async def _have_room(self, seconds: float) -> None:
+        """Wait until there is room to write; ConnectionResetError when the client takes nothing at all."""
+        left = self._transport.get_write_buffer_size
+        before = left()
+        while not self._room.is_set():
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._room.wait()
+            except TimeoutError:
+                if left() < before:
+                    before = left()
+                    continue
+                logger.info("hung up on a client that took nothing for %.0f s", seconds)
+                self._transport.abort()
+                raise ConnectionResetError("the client took nothing") from None
+
+
+Connect = Callable[[], Connection]

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-from aiohttp import web
-
 from meshcore.aio.bus import CapabilityBus
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.exposition import CONTENT_TYPE, NodeMetrics
-from meshcore.aio.gateway.answers import json_answer
+from meshcore.aio.gateway.answers import Answer, json_answer
+from meshcore.aio.gateway.message import Request
 from meshcore.aio.gateway.requests import caller_of, is_asked_locally
+from meshcore.aio.gateway.routes import Route
 from meshcore.api_keys import ApiKeys
 from meshcore.breaker_terms import BreakerState
 from meshcore.clock import UtcNow
@@ -38,29 +38,29 @@ class OperatorRoutes:
         self._api_keys = api_keys
         self._utcnow = utcnow
 
-    def routes(self) -> Iterable[web.RouteDef]:
+    def routes(self) -> Iterable[Route]:
         """Return the routes."""
-        yield web.get("/healthz", self._alive)
-        yield web.get("/readyz", self._ready)
-        yield web.get("/metrics", self._show_metrics)
-        yield web.get("/v1/health", self._show_health)
-        yield web.get("/v1/aliases", self._show_aliases)
+        yield Route("GET", "/healthz", self._alive)
+        yield Route("GET", "/readyz", self._ready)
+        yield Route("GET", "/metrics", self._show_metrics)
+        yield Route("GET", "/v1/health", self._show_health)
+        yield Route("GET", "/v1/aliases", self._show_aliases)
 
-    async def _alive(self, _: web.Request) -> web.Response:
+    async def _alive(self, _: Request) -> Answer:
         return json_answer({"status": "ok"})
 
-    async def _ready(self, _: web.Request) -> web.Response:
+    async def _ready(self, _: Request) -> Answer:
         if self._controller.accepts():
             return json_answer({"status": "ready"})
         state = self._controller.readout().state
         return json_answer({"status": state}, status=503, headers={"Retry-After": READY_RETRY_SECONDS})
 
-    async def _show_metrics(self, http: web.Request) -> web.Response:
+    async def _show_metrics(self, http: Request) -> Answer:
         if not (is_loopback(http.remote) and is_asked_locally(http)):
             caller_of(http, self._api_keys)
-        return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+        return Answer(self._metrics.text(), content_type=CONTENT_TYPE)
 
-    async def _show_health(self, http: web.Request) -> web.Response:
+    async def _show_health(self, http: Request) -> Answer:
         caller_of(http, self._api_keys)
         reports = self._bus.health.reports()
         own = {entry.breaker_key for entry in self._bus.registry.all_local()}
@@ -75,7 +75,7 @@ class OperatorRoutes:
             }
         )
 
-    async def _show_aliases(self, http: web.Request) -> web.Response:
+    async def _show_aliases(self, http: Request) -> Answer:
         caller_of(http, self._api_keys)
         book = self._bus.aliases
         aliases = [{"name": name, "chain": list(map(str, chain))} for name, chain in book.chains().items()]

@@ -4,13 +4,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from itertools import count
 
-from aiohttp import web
-
-from meshcore.aio.bus_endpoint import Answer, BusEndpoint
+from meshcore.aio.bus_endpoint import Answer as BusAnswer
+from meshcore.aio.bus_endpoint import BusEndpoint
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.forced import forcible
+from meshcore.aio.gateway.answers import Answer
+from meshcore.aio.gateway.message import Request
 from meshcore.aio.gateway.requests import read_body
-from meshcore.aio.gateway.streams import FORCED_SECONDS, begin_stream, send
+from meshcore.aio.gateway.routes import Route
+from meshcore.aio.gateway.streams import FORCED_SECONDS, EventStream
 from meshcore.bus_wire import CALL_PATH, MANIFEST_PATH, encode_result, error_event
 from meshcore.drain import Work, WorkKind
 from meshcore.errors import DrainForced
@@ -29,35 +31,37 @@ class PeerRoutes:
         self._max_body_bytes = 2 * max_body_bytes + BODY_OVERHEAD_BYTES
         self._numbers = count(1)
 
-    def routes(self) -> Iterable[web.RouteDef]:
+    def routes(self) -> Iterable[Route]:
         """Return the routes."""
-        yield web.post(CALL_PATH, self._call)
-        yield web.get(MANIFEST_PATH, self._manifest)
+        yield Route("POST", CALL_PATH, self._call)
+        yield Route("GET", MANIFEST_PATH, self._manifest)
 
-    async def _manifest(self, http: web.Request) -> web.StreamResponse:
+    async def _manifest(self, http: Request) -> Answer:
         return _whole(await self._endpoint.handle(http.method, http.path, http.headers, b""))
 
-    async def _call(self, http: web.Request) -> web.StreamResponse:
+    async def _call(self, http: Request) -> Answer | None:
         body = await read_body(http, self._max_body_bytes)
         with self._counted() as work:
             try:
                 with forcible(work, self._node_id):
                     answer = await self._endpoint.handle(http.method, http.path, http.headers, body)
             except DrainForced as exc:
-                return _whole(Answer(body=encode_result(exc.as_result())))
+                return _whole(BusAnswer(body=encode_result(exc.as_result())))
             if answer.events is None:
                 return _whole(answer)
             if work is not None:
                 work.kind = WorkKind.STREAM
-            response = await begin_stream(http, {"Content-Type": answer.content_type, **answer.headers})
+            stream = EventStream(http, answer.headers)
             try:
                 with forcible(work, self._node_id):
                     async with aclosing(answer.events) as events:
                         async for event in events:
-                            await send(http, response, event)
+                            await stream.send(event)
             except DrainForced as exc:
-                await send(http, response, error_event(exc), seconds=FORCED_SECONDS)
-        return response
+                await stream.send(error_event(exc), last=True, patience_seconds=FORCED_SECONDS)
+            else:
+                await stream.send(b"", last=True)
+        return None
 
     @contextmanager
     def _counted(self) -> Iterator[Work | None]:
@@ -72,6 +76,5 @@ class PeerRoutes:
                 work.close()
 
 
-def _whole(answer: Answer) -> web.Response:
-    headers = {"Content-Type": answer.content_type, **answer.headers}
-    return web.Response(body=answer.body, status=answer.status, headers=headers)
+def _whole(answer: BusAnswer) -> Answer:
+    return Answer(answer.body, answer.status, answer.headers, answer.content_type)

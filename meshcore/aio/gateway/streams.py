@@ -1,84 +1,64 @@
 """Event streams to clients and peers; a client's ends with [DONE] or with one error event."""
 
-import asyncio
-import logging
-
 import msgspec
-from aiohttp import web
 
 from meshcore.aio.bus_stream import BusStream
 from meshcore.aio.forced import forcible
-from meshcore.aio.gateway.answers import Headers
+from meshcore.aio.gateway.answers import Headers, header_lines
+from meshcore.aio.gateway.message import Request
 from meshcore.drain import Work
 from meshcore.errors import CallError
 from meshcore.openai_errors import call_error_body
 from meshcore.openai_wire import DONE_EVENT
-from meshcore.sse import encode
+from meshcore.sse import encode, encode_all
 
-CLIENT_SECONDS = 60.0  # a client that takes nothing for so long is hung up on
-FORCED_SECONDS = 1.0  # the same where a drain doesn't wait any longer
-
-logger = logging.getLogger(__name__)
+END_OF_CHUNKS = b"0\r\n\r\n"
+FORCED_SECONDS = 1.0  # for a client that takes nothing, where a drain doesn't wait any longer
 
 
-class _ReadyStream(web.StreamResponse):
-    """A stream whose first events are there: its head goes out with them, in one system call."""
+class EventStream:
+    """An answer that goes out as it comes; its head goes with its first events, in one system call."""
 
-    _send_headers_immediately = False
+    def __init__(self, request: Request, headers: Headers) -> None:
+        self._request = request
+        self._is_chunked = not request.is_http_1_0  # else the end of the connection is that of the stream
+        coding = "Transfer-Encoding: chunked\r\n" if self._is_chunked else ""
+        lines = (
+            f"Content-Type: text/event-stream\r\nCache-Control: no-store\r\n{coding}{header_lines(headers)}"
+        )
+        self._head = request.channel.head(request, 200, lines)
 
+    async def send(self, events: bytes, *, last: bool = False, patience_seconds: float | None = None) -> None:
+        """Send events, with the end of the stream behind the last ones.
 
-async def begin_stream(
-    request: web.Request, headers: Headers, kind: type[web.StreamResponse] = web.StreamResponse
-) -> web.StreamResponse:
-    """Send the head of an event stream."""
-    response = kind(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", **headers})
-    await response.prepare(request)
-    return response
+        ConnectionError when the client is gone, or is hung up on because it takes nothing.
+        """
+        data, self._head = self._head, b""
+        if not self._is_chunked:
+            data += events
+        elif events:
+            data += b"%x\r\n%b\r\n" % (len(events), events)
+        if last and self._is_chunked:
+            data += END_OF_CHUNKS
+        await self._request.channel.write(data, patience_seconds=patience_seconds)
 
 
 async def answer_stream(
-    request: web.Request, stream: BusStream, headers: Headers, work: Work, node_id: str
-) -> web.StreamResponse:
+    request: Request, stream: BusStream, headers: Headers, work: Work, node_id: str
+) -> None:
     """Send a committed stream to its client, each chunk's data exactly as its provider sent it."""
-    response = await begin_stream(request, headers, _ReadyStream)
-    waiting: list[
-        bytes
-    ] = []  # chunks that came together are sent together: a system call costs more than a chunk
-    seconds = CLIENT_SECONDS
+    answer = EventStream(request, headers)
+    events, seconds = b"", None
     try:
         with forcible(work, node_id):
-            async for chunk in stream:
-                waiting.append(encode(chunk.data))
-                if not chunk.more:
-                    events = b"".join(waiting)
-                    waiting.clear()  # before: a send that a drain ends has been written all the same
-                    await send(request, response, events)
-        waiting.append(DONE_EVENT)
+            while chunks := await stream.read():
+                events = encode_all([chunk.data for chunk in chunks])
+                if stream.is_over:
+                    break
+                sent, events = events, b""  # a send that a drain ends has been written all the same
+                await answer.send(sent)
+        events += DONE_EVENT
     except CallError as exc:
-        seconds = FORCED_SECONDS if work.forced else CLIENT_SECONDS
-        waiting.append(encode(msgspec.json.encode(call_error_body(exc))))
-    await send(request, response, b"".join(waiting), last=True, seconds=seconds)
-    return response
-
-
-async def send(
-    request: web.Request,
-    response: web.StreamResponse,
-    events: bytes,
-    *,
-    last: bool = False,
-    seconds: float = CLIENT_SECONDS,
-) -> None:
-    """Send events, with the end of the stream behind the last ones.
-
-    ConnectionError when the client is gone, or is hung up on because it takes nothing.
-    """
-    write = response.write_eof if last else response.write
-    try:
-        async with asyncio.timeout(seconds):
-            await write(events)
-    except TimeoutError:
-        logger.info("hung up on a client that took nothing for %.0f s", seconds)
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionResetError("the client took nothing") from None
+        seconds = FORCED_SECONDS if work.forced else None
+        events += encode(msgspec.json.encode(call_error_body(exc)))
+    await answer.send(events, last=True, patience_seconds=seconds)

@@ -1,18 +1,24 @@
 """Any upstream that speaks the OpenAI wire over HTTP: Ollama, vLLM, llama.cpp, a hosted one, another node.
 
-The HTTP library's errors end here and become codes. Connections are pooled; one whose answer was not read to
-its end is closed, at once, and never reused.
+What goes wrong with HTTP ends here and becomes codes. Connections are pooled; one whose answer was not read
+to its end is closed, at once, and never reused.
 """
 
 import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
 from typing import Any
 
-import aiohttp
-
+from meshcore.aio.http_client import HttpClient
+from meshcore.aio.http_exchange import (
+    Broken,
+    HttpAnswer,
+    HttpError,
+    NotConnected,
+    NotTrusted,
+    TooLarge,
+)
 from meshcore.capability import CallInfo, CapabilityDescriptor
 from meshcore.clock import Clock, UtcNow
 from meshcore.config_sections import Continuation, ProviderSection
@@ -27,8 +33,8 @@ ERROR_MAX_BYTES = 64 << 10  # of an error's body; only its message is read
 MODELS_SECONDS = 5.0  # for the first list of models, while the node starts
 REUSE_SECONDS = 0.05  # behind [DONE], for the end of the body that lets the connection be used again
 
-BORDER = (TimeoutError, aiohttp.ClientError, FrameError)
-"""What may come out of the library, and out of the parsers of what it read."""
+BORDER = (TimeoutError, HttpError, FrameError)
+"""What may come out of an exchange, and out of the parsers of what was read."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +53,7 @@ class OpenAiProvider:
         self._models = section.models
         self._clock = clock
         self._utcnow = utcnow
-        self._http: aiohttp.ClientSession | None = None
+        self._http: HttpClient | None = None
 
     def descriptors(self) -> list[CapabilityDescriptor]:
         """Return every operation with the models that are known; none before an upstream's list was read."""
@@ -74,13 +80,8 @@ class OpenAiProvider:
 
     async def start(self) -> None:
         """Open the pool, and ask for the models unless they are configured; a failure of that is logged."""
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # the bus bounds the calls in flight
-            cookie_jar=aiohttp.DummyCookieJar(),  # one client's cookies are no other's business
-            timeout=aiohttp.ClientTimeout(sock_connect=self._section.connect_seconds),
-            headers=self._headers,
-            auto_decompress=True,
-        )
+        # The bus bounds the calls in flight, and so the connections.
+        self._http = HttpClient(self._headers, connect_seconds=self._section.connect_seconds)
         if self._section.models:
             return
         try:
@@ -98,15 +99,15 @@ class OpenAiProvider:
     async def probe(self) -> bool:
         """Return whether it answers below 500 when asked for its models; CallError when out of reach."""
         try:
-            response = await self._pool().get(f"{self._base_url}/models", allow_redirects=False)
+            answer = await self._pool().request("GET", f"{self._base_url}/models")
             try:
-                if response.status == 200 and not self._section.models:
-                    self._learn(models_of(await _read(response, ANSWER_MAX_BYTES)))
+                if answer.status == 200 and not self._section.models:
+                    self._learn(models_of(await answer.read(ANSWER_MAX_BYTES)))
             finally:
-                response.release()
+                answer.release()
         except BORDER as exc:
             raise self._failure(exc) from exc
-        return response.status < 500
+        return answer.status < 500
 
     async def call(self, capability: str, body: dict[str, Any], call: CallInfo) -> dict[str, Any]:
         """Return the upstream's whole answer as a bus result; whoever calls bounds how long that may take."""
@@ -114,11 +115,11 @@ class OpenAiProvider:
         model = self._model(call)
         data = upstream_request(operation, body, model, stream=False)
         try:
-            response = await self._post(operation, data, call)
+            answer = await self._post(operation, data, call)
             try:
-                raw = await _read(response, ANSWER_MAX_BYTES)
+                raw = await answer.read(ANSWER_MAX_BYTES)
             finally:
-                response.release()
+                answer.release()
             result = result_of(operation, raw)
         except BORDER as exc:
             raise self._failure(exc) from exc
@@ -134,37 +135,37 @@ class OpenAiProvider:
         reader = StreamReader()
         try:
             async with asyncio.timeout_at(patience.until):
-                response = await self._post(operation, data, call)
+                answer = await self._post(operation, data, call)
             try:
                 while not reader.done:
                     async with asyncio.timeout_at(patience.until):
-                        data = await response.content.readany()
+                        data = await answer.read_any()
                     for chunk in reader.feed(data) if data else reader.close():
                         yield chunk
                         patience.saw(chunk)
                     if not data:
                         break
-                await _reach_end(response)
             finally:
-                response.release()
+                # Behind [DONE] the end of the body is due now, so that the connection can be used again.
+                answer.release(rest_within_seconds=REUSE_SECONDS if reader.done else 0.0)
         except BORDER as exc:
             raise self._failure(exc) from exc
 
-    async def _post(self, operation: Operation, data: bytes, call: CallInfo) -> aiohttp.ClientResponse:
+    async def _post(self, operation: Operation, data: bytes, call: CallInfo) -> HttpAnswer:
         """Return an answer with status 200, its body unread; raises CallError for any other status."""
         headers = {"traceparent": call.traceparent} if call.traceparent else None
         url = self._base_url + UPSTREAM_PATH[operation]
-        response = await self._pool().post(url, data=data, headers=headers, allow_redirects=False)
-        if response.status == 200:
-            return response
+        answer = await self._pool().request("POST", url, data, headers)
+        if answer.status == 200:
+            return answer
         try:
-            body = await _read(response, ERROR_MAX_BYTES)
+            body = await answer.read(ERROR_MAX_BYTES)
         finally:
-            response.release()
-        retry_after = response.headers.get("Retry-After", "")
-        raise upstream_error(response.status, body, retry_after, now=self._utcnow())
+            answer.release()
+        retry_after = answer.headers.get("Retry-After")
+        raise upstream_error(answer.status, body, retry_after, now=self._utcnow())
 
-    def _pool(self) -> aiohttp.ClientSession:
+    def _pool(self) -> HttpClient:
         if self._http is None:
             raise CallError(Code.UNAVAILABLE, f"provider {self.name} is not started")
         return self._http
@@ -180,20 +181,26 @@ class OpenAiProvider:
             self.on_change()
 
     def _failure(self, exc: Exception) -> CallError:
-        """Return what an error of a library means; its own words stay in the cause."""
-        if isinstance(exc, TimeoutError):
-            return CallError(Code.TIMEOUT, f"provider {self.name} gave no answer in time")
-        if isinstance(exc, FrameError):
-            return CallError(Code.INTERNAL_ERROR, f"provider {self.name} sent what is no answer: {exc}")
-        if isinstance(exc, aiohttp.ClientSSLError):
-            return CallError(Code.UNAVAILABLE, f"provider {self.name} can't be trusted: TLS failed")
-        if isinstance(exc, aiohttp.ClientConnectorError):
-            # The library's text names the upstream's address, which is none of the client's business.
-            reason = os.strerror(exc.errno) if exc.errno else "no connection"
-            return CallError(Code.UNAVAILABLE, f"provider {self.name} can't be reached: {reason}")
-        if isinstance(exc, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError):
-            return CallError(Code.UNAVAILABLE, f"provider {self.name} broke the connection")
-        return CallError(Code.INTERNAL_ERROR, f"provider {self.name} doesn't speak HTTP as expected")
+        """Return what an error means; the words of the system stay in the cause."""
+        match exc:
+            case TimeoutError():
+                return CallError(Code.TIMEOUT, f"provider {self.name} gave no answer in time")
+            case FrameError():
+                return CallError(Code.INTERNAL_ERROR, f"provider {self.name} sent what is no answer: {exc}")
+            case TooLarge():
+                what = f"answer: expected at most {ANSWER_MAX_BYTES} bytes"
+                return CallError(Code.INTERNAL_ERROR, f"provider {self.name} sent what is no answer: {what}")
+            case NotTrusted():
+                return CallError(Code.UNAVAILABLE, f"provider {self.name} can't be trusted: TLS failed")
+            case NotConnected(__cause__=cause):
+                # The system's text names the upstream's address, which is none of the client's business.
+                errno = cause.errno if isinstance(cause, OSError) else None
+                reason = os.strerror(errno) if errno else "no connection"
+                return CallError(Code.UNAVAILABLE, f"provider {self.name} can't be reached: {reason}")
+            case Broken():
+                return CallError(Code.UNAVAILABLE, f"provider {self.name} broke the connection")
+            case _:
+                return CallError(Code.INTERNAL_ERROR, f"provider {self.name} doesn't speak HTTP as expected")
 
 
 class _Patience:
@@ -212,26 +219,6 @@ class _Patience:
         self._begun = self._begun or chunk.kind in COMMITTING
         if self._begun and not chunk.more:
             self.until = min(self._now() + self._between_seconds, self._end)
-
-
-async def _reach_end(response: aiohttp.ClientResponse) -> None:
-    """Let the body end, which is due now, so that the connection can be used again."""
-    if response.content.is_eof():
-        return
-    with suppress(TimeoutError):
-        async with asyncio.timeout(REUSE_SECONDS):
-            while await response.content.readany():
-                pass
-
-
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """Return the whole body; raises FrameError when it has more than `max_bytes`."""
-    body = bytearray()
-    async for part in response.content.iter_any():
-        body += part
-        if len(body) > max_bytes:
-            raise FrameError(f"answer: expected at most {max_bytes} bytes")
-    return bytes(body)
 
 
 def _operation(capability: str) -> Operation:

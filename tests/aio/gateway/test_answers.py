@@ -1,24 +1,34 @@
 """Answers in OpenAI's shape."""
 
 import json
-import logging
-from typing import NoReturn
+from datetime import timedelta
+from typing import Any, NoReturn
 
-import aiohttp
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from meshcore.aio.gateway.answers import error_answer, json_answer, mesh_headers, openai_errors, refusal
+from meshcore.aio.gateway.answers import (
+    Answer,
+    Dateline,
+    Refused,
+    answer_to,
+    error_answer,
+    json_answer,
+    mesh_headers,
+    refusal,
+    status_line,
+)
+from meshcore.aio.gateway.message import Request
 from meshcore.errors import CallError, Code
+from meshcore.testing import ManualClock
+from tests.aio.gateway.wire import request_for
 
 
 def test_json_is_utf8_with_its_status_and_headers() -> None:
     answer = json_answer({"ü": 1}, status=201, headers={"X-A": "b"})
 
     assert answer.body == '{"ü":1}'.encode()
-    assert (answer.status, answer.headers["X-A"]) == (201, "b")
-    assert answer.content_type == "application/json"
+    assert answer.status == 201
+    assert answer.header_lines() == "Content-Type: application/json\r\nContent-Length: 8\r\nX-A: b\r\n"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +53,6 @@ def test_a_failed_call_has_its_status_and_whole_seconds_to_wait(
 def test_a_refusal_names_its_param() -> None:
     answer = refusal(404, "not_found", "no", param="model")
 
-    assert isinstance(answer.body, bytes)
     assert json.loads(answer.body)["error"] == {
         "message": "no",
         "type": "not_found_error",
@@ -67,37 +76,71 @@ def test_without_a_model_none_is_named() -> None:
     assert "X-Mesh-Model" not in mesh_headers(trace_id="t", routed_via="local")
 
 
-async def fail(_: web.Request) -> NoReturn:
-    raise RuntimeError("the password is swordfish")
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [(200, "HTTP/1.1 200 OK\r\n"), (404, "HTTP/1.1 404 Not Found\r\n"), (499, "HTTP/1.1 499 \r\n")],
+)
+def test_an_answer_begins_with_its_status(status: int, line: str) -> None:
+    assert status_line(status) == line
 
 
-async def refuse(_: web.Request) -> NoReturn:
-    raise CallError(Code.NOT_IMPLEMENTED, "not yet")
+def test_an_answer_says_when_it_was_made() -> None:
+    clock = ManualClock()
+    dateline = Dateline(clock.utcnow)
+
+    first = dateline()
+    clock.advance(1.0)
+    second = dateline()
+
+    said = f"{clock.utcnow() - timedelta(seconds=1):Date: %a, %d %b %Y %H:%M:%S GMT}\r\n"
+    assert first == said
+    assert second != first
+
+
+# Errors
+
+
+@pytest.fixture
+def request_() -> Request:
+    return request_for("/path")
+
+
+def raising(error: BaseException) -> Any:
+    async def handler(_: Request) -> NoReturn:
+        raise error
+
+    return handler
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status", "code"),
+    ("error", "status", "code"),
     [
-        ("GET", "/nowhere", 404, "not_found"),
-        ("DELETE", "/refuse", 405, "method_not_allowed"),
-        ("GET", "/refuse", 501, "not_implemented"),
-        ("GET", "/fail", 500, "internal_error"),
+        (Refused(405, "method_not_allowed", "no", headers={"Allow": "GET"}), 405, "method_not_allowed"),
+        (CallError(Code.NOT_IMPLEMENTED, "not yet"), 501, "not_implemented"),
+        (RuntimeError("the password is swordfish"), 500, "internal_error"),
     ],
 )
 async def test_every_error_is_answered_in_openais_shape(
-    method: str, path: str, status: int, code: str, caplog: pytest.LogCaptureFixture
+    request_: Request, error: Exception, status: int, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = web.Application(middlewares=[openai_errors])
-    app.add_routes([web.get("/refuse", refuse), web.get("/fail", fail)])
+    answer = await answer_to(request_, raising(error))
 
-    async with TestServer(app) as server, aiohttp.ClientSession() as http:
-        answer = await http.request(method, server.make_url(path))
-        body = await answer.json()
+    assert isinstance(answer, Answer)
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (status, code)
+    assert answer.headers == ({"Allow": "GET"} if status == 405 else {})
+    assert b"swordfish" not in answer.body
+    logged = [record.message for record in caplog.records]
+    assert logged == (["a request failed"] if status == 500 else [])
+    assert ("swordfish" in caplog.text) is (status == 500)
 
-    assert (answer.status, body["error"]["code"]) == (status, code)
-    assert "swordfish" not in str(body)
-    assert ("swordfish" in caplog.text) is (path == "/fail")
-    assert answer.headers.get("Allow") == ("GET,HEAD" if status == 405 else None)
-    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == [
-        record for record in caplog.records if record.message == "a request failed"
-    ]
+
+async def test_nobody_is_answered_who_is_gone(request_: Request) -> None:
+    with pytest.raises(BrokenPipeError):
+        await answer_to(request_, raising(BrokenPipeError()))
+
+
+async def test_an_answer_that_began_and_can_not_be_ended_breaks_its_connection(request_: Request) -> None:
+    request_.begun = True
+
+    with pytest.raises(ConnectionResetError):
+        await answer_to(request_, raising(RuntimeError()))

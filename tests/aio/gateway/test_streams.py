@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from meshcore.aio.gateway import streams
+from meshcore.aio.gateway import connection
+from meshcore.aio.providers import EchoProvider
 from meshcore.aio.testing import STREAM_HEAD, ByteServer, wait_until
 from meshcore.sse import encode
+from tests.aio.gateway.wire import raw
 
 
 async def test_a_client_that_takes_nothing_is_hung_up_on_and_its_upstream_with_it(
@@ -21,7 +23,7 @@ async def test_a_client_that_takes_nothing_is_hung_up_on_and_its_upstream_with_i
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(streams, "CLIENT_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "CLIENT_SECONDS", 0.2)
     chunk = encode(msgspec.json.encode({"choices": [{"delta": {"content": "x" * 100_000}}]}))
     server = ByteServer(STREAM_HEAD, *[chunk] * 1000)
     node = await start_node("node-a", await start_provider(await stack.enter_async_context(server.serve())))
@@ -36,3 +38,18 @@ async def test_a_client_that_takes_nothing_is_hung_up_on_and_its_upstream_with_i
     assert [trace.code for trace in node.traces] == ["cancelled"]
     assert node.bus.health.permits_out == 0
     writer.transport.abort()
+
+
+async def test_an_old_client_gets_its_stream_without_chunks_and_to_the_end_of_the_connection(
+    start_node: Any,
+) -> None:
+    node = await start_node("node-a", EchoProvider("echo"))
+    body = b'{"model":"echo-1","messages":[{"role":"user","content":"hi"}],"stream":true}'
+    head = b"POST /v1/chat/completions HTTP/1.0\r\nContent-Type: application/json\r\n"
+
+    answer = await raw(node.url, head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    head, _, events = answer.partition(b"\r\n\r\n")
+    assert b"Transfer-Encoding" not in head
+    assert events.startswith(b"data: {")
+    assert events.endswith(b"\n\ndata: [DONE]\n\n")

@@ -1,9 +1,12 @@
-"""Bytes to a node and back, without any client between."""
+"""Bytes to a node and back without any client between, and requests without any connection."""
 
 import asyncio
 from typing import Any
 
 import msgspec
+
+from meshcore.aio.gateway.message import Body, Request
+from meshcore.aio.http_fields import Headers
 
 
 async def raw(url: str, request: bytes) -> bytes:
@@ -24,3 +27,26 @@ def error_in(answer: bytes) -> dict[str, Any]:
     error: dict[str, Any] = msgspec.json.decode(body)["error"]
     assert set(error) == {"message", "type", "param", "code"}
     return error
+
+
+class Nobody:
+    """A channel that nothing is sent through."""
+
+    def head(self, request: Request, status: int, lines: str) -> bytes:
+        raise NotImplementedError
+
+    async def write(self, data: bytes, *, patience_seconds: float | None = None) -> None:
+        raise NotImplementedError
+
+
+def request_for(target: str, method: str = "GET", headers: Headers | None = None) -> Request:
+    return Request(
+        method,
+        target,
+        headers or Headers({}),
+        Body(lambda: None),
+        Nobody(),
+        remote=None,
+        keep_alive=True,
+        is_http_1_0=False,
+    )

@@ -10,8 +10,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from meshcore.aio.mock_ai import MockAi
 from meshcore.aio.providers import openai_http
@@ -219,7 +217,8 @@ async def test_a_port_where_nobody_listens_is_unavailable() -> None:
 
     assert caught.value.code is Code.UNAVAILABLE
     assert caught.value.message == "provider alpha can't be reached: Connection refused"
-    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__ is not None
+    assert isinstance(caught.value.__cause__.__cause__, ConnectionRefusedError)
 
 
 async def test_an_upstream_that_accepts_no_connection_times_out_by_itself() -> None:
@@ -433,27 +432,6 @@ async def test_a_connection_is_used_again_after_whole_answers_and_streams(monkey
 
     assert mock.calls.calls == 6
     assert len(opened) == 1
-
-
-async def test_a_stream_whose_body_ends_a_moment_after_its_last_event_leaves_a_connection_to_use() -> None:
-    ports: set[int] = set()
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        assert request.transport is not None
-        ports.add(request.transport.get_extra_info("peername")[1])
-        response = web.StreamResponse()
-        await response.prepare(request)
-        await response.write(HELLO + DONE)
-        await asyncio.sleep(0.01)
-        return response
-
-    app = web.Application()
-    app.add_routes([web.post("/v1/chat/completions", answer)])
-    async with TestServer(app) as server, provider_for(str(server.make_url("")).rstrip("/")) as provider:
-        for _ in range(3):
-            assert len([chunk async for chunk in provider.stream("llm.chat", chat(), info())]) == 1
-
-    assert len(ports) == 1
 
 
 async def test_configured_models_are_offered_with_every_operation() -> None:

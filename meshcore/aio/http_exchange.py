@@ -1,0 +1,313 @@
+"""One exchange with an HTTP/1.1 server, by the parser of Node.js (llhttp): a request out, an answer in.
+
+An answer belongs to one task, which reads and then releases it. A connection whose answer was not read to its
+end is closed, at once, and never used again.
+"""
+
+import asyncio
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import httptools
+
+from meshcore.aio.http_fields import READ_BUFFER, Fields, Headers
+
+HEAD_MAX_BYTES = 64 << 10  # of one header of an answer
+HEADERS_MAX = 256
+AHEAD_MAX_BYTES = 64 << 10  # of a body that nobody has read yet; then its server has to wait
+WITHOUT_BODY = frozenset({204, 304})
+
+
+class HttpError(Exception):
+    """An exchange failed; what the system said of it is the cause."""
+
+
+class NotConnected(HttpError):
+    """No connection could be had."""
+
+
+class NotTrusted(HttpError):
+    """A connection could be had, and no trust in who is at its end."""
+
+
+class Broken(HttpError):
+    """The connection broke before the answer's end."""
+
+
+class NotHttp(HttpError):
+    """What came is no answer of HTTP/1.1."""
+
+
+class TooLarge(HttpError):
+    """An answer has more bytes than its reader takes."""
+
+
+class Origin(NamedTuple):
+    """Where connections lead."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+class Pool(Protocol):
+    """What a connection needs to know of where it belongs."""
+
+    def opened(self, connection: "Connection") -> None:
+        """Know of a connection."""
+
+    def lost(self, connection: "Connection") -> None:
+        """Forget a connection."""
+
+    def give_back(self, connection: "Connection", *, reusable: bool) -> None:
+        """Take a connection that its answer needs no longer."""
+
+
+class HttpAnswer:
+    """An answer whose head came."""
+
+    __slots__ = ("_connection", "_ended", "_error", "_pieces", "_size", "_waiter", "headers", "status")
+
+    def __init__(self, connection: "Connection") -> None:
+        self.status = 0
+        self.headers = Headers({})
+        self._connection: Connection | None = connection
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._error: HttpError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def at_end(self) -> bool:
+        """Return whether the whole body was read."""
+        return self._ended and not self._pieces
+
+    async def read_any(self) -> bytes:
+        """Return what came of the body since the last time, b"" at its end; raises HttpError."""
+        while not self._pieces:
+            if self._ended:
+                return b""
+            if self._error is not None:
+                raise self._error
+            await self._news()
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        if self._connection is not None:
+            self._connection.read_on()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Return the whole body; raises HttpError, TooLarge when it has more than `max_bytes`."""
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await self.read_any():
+            size += len(piece)
+            if size > max_bytes:
+                raise TooLarge
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def release(self, *, rest_within_seconds: float = 0.0) -> None:
+        """Give the connection back; again does nothing.
+
+        It is closed when the body's end wasn't reached, unless that comes within `rest_within_seconds`.
+        """
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._ended or self._error is not None or not rest_within_seconds:
+            connection.release(is_whole=self._ended)
+        else:
+            connection.release_later(rest_within_seconds)
+
+    # What the connection calls
+
+    async def head(self) -> None:
+        """Return when the head came; raises HttpError."""
+        while not self.status:
+            if self._error is not None:
+                raise self._error
+            await self._news()
+
+    def begin(self, status: int, headers: Headers) -> None:
+        """Take the head."""
+        self.status, self.headers = status, headers
+        self._wake()
+
+    def feed(self, pieces: list[bytes]) -> bool:
+        """Take the next bytes of the body; return whether too much waits to be read."""
+        self._pieces += pieces
+        self._size += sum(map(len, pieces))
+        self._wake()
+        return self._size > AHEAD_MAX_BYTES
+
+    def end(self) -> None:
+        """Take the end of the body."""
+        self._ended = True
+        self._wake()
+
+    def fail(self, error: HttpError) -> None:
+        """Take the news that there will be no end."""
+        self._error = error
+        self._wake()
+
+    async def _news(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection; `_answer` is there while one is awaited or read."""
+
+    def __init__(self, pool: Pool, origin: Origin) -> None:
+        self.origin = origin
+        self.idle_since = 0.0
+        self._pool = pool
+        self._answer: HttpAnswer | None = None
+        self._fields: Fields = {}
+        self._unread_bytes = 0  # that the parser made nothing of yet
+        self._pieces: list[bytes] = []  # of the body, from one reading
+        self.on_body = self._pieces.append  # for the parser, which calls it for each chunk
+        self._ends_with_connection = False
+        self._is_done = False  # the answer is whole
+        self._is_reusable = False
+        self._is_paused = False
+        self._rest: asyncio.TimerHandle | None = None  # set while the end of an answer is waited for
+        self._parser = httptools.HttpResponseParser(self)  # looks up what it shall call
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether requests may be sent."""
+        return not self._transport.is_closing()
+
+    async def exchange(self, request: bytes) -> HttpAnswer:
+        """Send a request and return its answer."""
+        answer = self._answer = HttpAnswer(self)
+        self._is_done = self._is_reusable = False
+        self._transport.write(request)
+        try:
+            await answer.head()
+        except BaseException:
+            answer.release()
+            raise
+        return answer
+
+    def read_on(self) -> None:
+        """Let more come, if it was told to wait."""
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def release(self, *, is_whole: bool) -> None:
+        """End an exchange."""
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        self._answer = None
+        self._pool.give_back(self, reusable=is_whole and self._is_reusable and self.is_open)
+
+    def release_later(self, seconds: float) -> None:
+        """End an exchange at the end of its answer, which nobody reads, or when that doesn't come in time."""
+        self._rest = asyncio.get_running_loop().call_later(seconds, partial(self.release, is_whole=False))
+        self.read_on()
+
+    def close(self) -> None:
+        """Close the connection, whatever is on its way."""
+        self._transport.abort()
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is what a client makes
+        self._transport = transport
+        self._pool.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.lost(self)
+        answer = self._answer
+        if answer is None or self._is_done:
+            return
+        if self._rest is not None:
+            self.release(is_whole=False)
+            return
+        if exc is None and self._ends_with_connection:
+            answer.end()
+        else:
+            error = Broken()
+            error.__cause__ = exc
+            answer.fail(error)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return READ_BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._answer is None:  # nobody asked
+            self.close()
+            return
+        self._unread_bytes += nbytes
+        try:
+            self._parser.feed_data(READ_BUFFER[:nbytes])
+            if self._pieces:
+                self._take_pieces()
+            if self._unread_bytes > HEAD_MAX_BYTES:
+                raise ValueError("a header is too long")
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError) as exc:
+            self._is_reusable = False
+            self._take_pieces()
+            if self._answer is None or self._rest is not None:
+                self.close()
+            elif not self._is_done:
+                error = NotHttp()
+                error.__cause__ = exc
+                self._answer.fail(error)
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        self._fields = {}
+        self._is_reusable = False  # what begins behind a whole answer is nothing that was asked for
+        if self._answer is None:
+            self.close()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._unread_bytes = 0
+        if len(self._fields) >= HEADERS_MAX:
+            raise ValueError("too many headers")
+        self._fields.setdefault(name.lower(), value)
+
+    def on_headers_complete(self) -> None:
+        self._unread_bytes = 0
+        status = self._parser.get_status_code()
+        if status < 200 or self._answer is None or self._is_done:
+            return
+        fields = self._fields
+        if fields.get(b"content-encoding", b"identity") != b"identity":
+            raise ValueError("packed, which wasn't asked for")
+        is_bounded = b"content-length" in fields or b"transfer-encoding" in fields
+        self._ends_with_connection = not is_bounded and status not in WITHOUT_BODY
+        self._answer.begin(status, Headers(fields))
+
+    def on_message_complete(self) -> None:
+        self._unread_bytes = 0
+        if self._answer is None or self._is_done or self._parser.get_status_code() < 200:
+            return
+        self._take_pieces()
+        self._is_done = True
+        self._is_reusable = self._parser.should_keep_alive()
+        self._answer.end()
+        if self._rest is not None:
+            self.release(is_whole=True)
+
+    def _take_pieces(self) -> None:
+        """Hand on what one reading brought of the body, unless it belongs to nothing that was asked for."""
+        pieces = self._pieces
+        self._unread_bytes = 0
+        answer = None if self._is_done or self._rest is not None else self._answer
+        if answer is not None and answer.feed(pieces) and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+        pieces.clear()
