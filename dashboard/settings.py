@@ -152,7 +152,17 @@ LOGGING = {
 }
 
 REST_FRAMEWORK = {
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "dashboard.api.openapi.Documented",
     "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,  # ?format= is a parameter that nobody knows, like any other
 }
-SPECTACULAR_SETTINGS = {"TITLE": "Meshboard", "VERSION": "1", "SERVE_INCLUDE_SCHEMA": False}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Meshboard",
+    "VERSION": "1",
+    "DESCRIPTION": "The control room of a mesh of LLM gateway nodes. docs/api.md tells how to begin.",
+    "OAS_VERSION": "3.1.0",  # may name the scopes of a bearer token with each operation
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "POSTPROCESSING_HOOKS": [],  # enums stay where they are used, under no names that somebody must make up
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "SERVERS": [{"url": "/", "description": "this dashboard"}],
+}

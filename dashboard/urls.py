@@ -1,8 +1,11 @@
 """The dashboard's addresses."""
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from dashboard.api import docs
+from dashboard.api.base import NoSuchRoute
+from dashboard.services.rights import Right
 from dashboard.web import access_acts
 from dashboard.web.access import access_page
 from dashboard.web.access_steps import Act
@@ -10,6 +13,7 @@ from dashboard.web.audit import audit_list
 from dashboard.web.control import drain, undrain
 from dashboard.web.drains import drain_record, drains_list
 from dashboard.web.fleet import fleet
+from dashboard.web.guard import page
 from dashboard.web.live import live_cells
 from dashboard.web.login import Login, Logout, OwnPassword
 from dashboard.web.node import node
@@ -49,7 +53,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("live/cells", live_cells, name="live-cells"),
     path("login/", Login.as_view(), name="login"),
     path("logout/", Logout.as_view(), name="logout"),
+    path("api/docs/", page(Right.READ)(docs.page), name="api-docs"),
+    path("api/docs/openapi.json", page(Right.READ)(docs.schema), name="api-docs-schema"),
     path("password/", OwnPassword.as_view(), name="password"),
     path("api/v1/", include("dashboard.api.urls")),
+    re_path("^api(?:/|$)", NoSuchRoute.as_view()),
     path("admin/", admin.site.urls),
 ]

@@ -8,7 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
 from django.http import Http404
 from django.utils.encoding import escape_uri_path
-from rest_framework import exceptions
+from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 
 from dashboard.api import refused
@@ -20,15 +20,54 @@ RETRY = {"Retry-After": "5"}  # seconds; beside every 503
 
 
 class Problem(exceptions.APIException):
-    """An answer that says no. `field` names what in the request it is about, `headers` go with the answer."""
+    """An answer that says no.
+
+    `field` names what in the request it is about, `headers` and the members `more` go with the answer.
+    """
 
     def __init__(
-        self, status: HTTPStatus, detail: str, *, field: str = "", headers: dict[str, str] | None = None
+        self,
+        status: HTTPStatus,
+        detail: str,
+        *,
+        field: str = "",
+        headers: dict[str, str] | None = None,
+        more: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status_code = status.value
         self.field = field
         self.headers = headers or {}
+        self.more = more or {}
+
+
+class FieldErrorSerializer(serializers.Serializer[Any]):
+    """What is wrong, and where: a key of the body, a parameter, or a header."""
+
+    field = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class BlockerSerializer(serializers.Serializer[Any]):
+    """Why a guard refuses a drain; `subject` is the capability or the nodes that it is about."""
+
+    kind = serializers.CharField()
+    subject = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """An error (RFC 9457); `detail` is for people, `errors` for programs."""
+
+    type = serializers.CharField(help_text="about:blank: the status says what kind it is.")
+    title = serializers.CharField(help_text="The status in words.")
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    instance = serializers.CharField(help_text="The path that was asked.")
+    # A serializer's own `errors` stays as it is: declared fields are kept elsewhere.
+    errors = FieldErrorSerializer(many=True, required=False)  # type: ignore[assignment]
+    blockers = BlockerSerializer(many=True, required=False, help_text="With 409 of a drain.")
+    current_generation = serializers.IntegerField(required=False, help_text="With 412.")
 
 
 def answer(exc: Exception, context: dict[str, Any]) -> Response:
@@ -46,8 +85,10 @@ def answer(exc: Exception, context: dict[str, Any]) -> Response:
         "detail": _sentence(problem.detail),
         "instance": escape_uri_path(context["request"].path),
     }
-    if isinstance(problem, Problem) and problem.field:
-        body["errors"] = [{"field": problem.field, "detail": body["detail"]}]
+    if isinstance(problem, Problem):
+        body |= problem.more
+        if problem.field:
+            body["errors"] = [{"field": problem.field, "detail": body["detail"]}]
     return Response(body, status=status.value, headers=_headers(problem), content_type=MEDIA_TYPE)
 
 

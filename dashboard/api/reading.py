@@ -1,61 +1,118 @@
-"""What a list is asked for: filters that are known, a cursor, a bounded number of rows."""
+"""What an address's query asks for: parameters that are known, a cursor, a bounded number of rows."""
 
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+from rest_framework import serializers
 from rest_framework.request import Request
 
+from dashboard.api import cursors
+from dashboard.api.body import is_line
+from dashboard.api.cursors import BadCursor, Place
+from dashboard.api.operation import LIMIT_DEFAULT, LIMIT_MAX, Filter, Operation
 from dashboard.api.problems import Problem
-from dashboard.selectors.keyset import Cursor
+from dashboard.selectors.keyset import Cursor, Page
 
-LIMIT_DEFAULT = 50
-LIMIT_MAX = 500
-KEY_MAX = 2**63 - 1
-DIGITS = re.compile(r"[0-9]{1,19}")
-VALUE_MAX_CHARACTERS = 250
+T = TypeVar("T")
+Serializer = type[serializers.BaseSerializer[Any]]
+
+KEY_DIGITS_MAX = 19
+SHOWN_CHARACTERS = 80
 
 
 class Query:
-    """The query of a list's address. Raises Problem 400 for a parameter that is unknown or out of bounds."""
+    """The query of an operation's address.
 
-    def __init__(self, request: Request, *, filters: Iterable[str]) -> None:
+    Raises Problem 400 for a parameter that is unknown, there twice or out of bounds: an unknown one that was
+    ignored could have meant "only try", or "only this node".
+    """
+
+    def __init__(self, request: Request, operation: Operation) -> None:
         self._path = request.path
-        self._given = {key: request.query_params[key] for key in request.query_params}
-        known = [*filters, "cursor", "limit"]
-        for key, value in self._given.items():
+        self._operation = operation
+        self._given: dict[str, str] = {}
+        known = [each.name for each in operation.filters] + (["cursor", "limit"] if operation.cursor else [])
+        for key, values in request.query_params.lists():
             if key not in known:
-                raise _refused(key, f"Unknown parameter {key[:80]!r}; allowed are {', '.join(known)}.")
-            if len(value) > VALUE_MAX_CHARACTERS or "\x00" in value:
-                raise _refused(key, f"{key} is longer than {VALUE_MAX_CHARACTERS} characters, or has a NUL.")
-        self.limit = self._number("limit", LIMIT_DEFAULT, LIMIT_MAX)
-        before = self._number("cursor", 0, KEY_MAX)
-        self.cursor = Cursor(before=before or None)
+                allowed = ", ".join(known) or "none"
+                raise _refused(key, f"Unknown parameter {_shown(key)}; allowed are {allowed}.")
+            if len(values) > 1:
+                raise _refused(key, f"{key} is there {len(values)} times; expected it once.")
+            self._given[key] = values[0]
+            if not is_line(values[0]):
+                raise _refused(key, f"{key}: line breaks and control characters are not allowed.")
+        for each in operation.filters:
+            self._check(each)
+        self.limit = self._limit()
+        self.place = self._place()
 
-    def filter(self, name: str) -> str:
-        """Return what a filter asks for, "" for anything."""
+    def __getitem__(self, name: str) -> str:
+        """Return what a parameter asks for, "" for anything."""
         return self._given.get(name, "")
 
-    def page(self, results: Any, *, older: int | None) -> dict[str, Any]:
-        """Return a page as it is sent; `next` is the address of the page behind it."""
-        address = f"{self._path}?{urlencode({**self._given, 'cursor': older})}" if older is not None else None
-        return {"results": results, "next": address}
+    @property
+    def cursor(self) -> Cursor:
+        """Where the page begins in a list that is paged by one number."""
+        return Cursor(before=int(self.place[0]) if self.place else None)
 
-    def _number(self, key: str, default: int, at_most: int) -> int:
-        text = self._given.get(key, "")
-        if not text:
-            return default
-        if not is_key(text) or not 1 <= int(text) <= at_most:
-            raise _refused(key, f"{key} is {text[:80]!r}; expected a number from 1 to {at_most}.")
+    def keyset_page(self, page: Page[Any], row: Serializer) -> dict[str, Any]:
+        """Return a page of a list that is paged by one number, as it is sent."""
+        end = page.older if page.older is not None else page.searched_to
+        return self._page(row(page.rows, many=True).data, end=None if end is None else (end,))
+
+    def sliced(self, found: Sequence[T], row: Serializer, *, key: Callable[[T], Place]) -> dict[str, Any]:
+        """Return the beginning of `found`, the rows behind the cursor, as a page; `key` is a row's place."""
+        rows = found[: self.limit]
+        more = len(found) > len(rows)
+        return self._page(row(rows, many=True).data, end=key(rows[-1]) if more else None)
+
+    def _page(self, results: Any, *, end: Place | None) -> dict[str, Any]:
+        if end is None:
+            return {"results": results, "next": None}
+        cursor = cursors.encode(self._operation.name, end)
+        return {"results": results, "next": f"{self._path}?{urlencode({**self._given, 'cursor': cursor})}"}
+
+    def _check(self, wanted: Filter) -> None:
+        name, value = wanted.name, self[wanted.name]
+        if wanted.required and name not in self._given:
+            raise _refused(name, f"The parameter {name} is missing.")
+        if name in self._given and not value and not wanted.may_be_empty:
+            raise _refused(name, f"{name} is empty; leave it out for anything.")
+        if len(value) > wanted.at_most:
+            raise _refused(name, f"{name} has {len(value)} characters; at most {wanted.at_most} can be.")
+        if value and wanted.choices and value not in wanted.choices:
+            choices = ", ".join(wanted.choices)
+            raise _refused(name, f"{name} is {_shown(value)}; expected one of {choices}.")
+
+    def _place(self) -> Place:
+        if "cursor" not in self._given:
+            return ()
+        try:
+            return cursors.decode(self["cursor"], self._operation.name, self._operation.cursor)
+        except BadCursor as exc:
+            said = "cursor is none of this list; take the whole address from `next` of the page before."
+            raise _refused("cursor", said) from exc
+
+    def _limit(self) -> int:
+        if "limit" not in self._given:
+            return LIMIT_DEFAULT
+        text = self["limit"]
+        if not is_key(text) or not 1 <= int(text) <= LIMIT_MAX:
+            raise _refused("limit", f"limit is {_shown(text)}; expected a number from 1 to {LIMIT_MAX}.")
         return int(text)
 
 
 def is_key(text: str) -> bool:
     """Return whether `text` is a number that a key can be."""
-    return bool(DIGITS.fullmatch(text)) and int(text) <= KEY_MAX
+    digits = text.isascii() and text.isdigit() and len(text) <= KEY_DIGITS_MAX
+    return digits and int(text) <= cursors.KEY_MAX
+
+
+def _shown(text: str) -> str:
+    return repr(text[:SHOWN_CHARACTERS])
 
 
 def _refused(field: str, detail: str) -> Problem:
-    return Problem(HTTPStatus.BAD_REQUEST, detail, field=field[:80])
+    return Problem(HTTPStatus.BAD_REQUEST, detail, field=field[:SHOWN_CHARACTERS])

@@ -1,27 +1,20 @@
-"""The OpenAPI document, for whoever may read."""
+"""`/api/v1/schema`: the OpenAPI document, for whoever may read."""
 
-from typing import Any
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.views import SpectacularJSONAPIView
-
-from dashboard.api.authentication import BearerAuthentication
 from dashboard.api.base import View
+from dashboard.api.openapi import document
+from dashboard.api.operation import operation
 
 
-class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """How the document names our authentication."""
-
-    target_class = BearerAuthentication
-    name = "token"
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
-        """Return the scheme."""
-        return {"type": "http", "scheme": "bearer", "bearerFormat": "msh_…"}
-
-
-class Schema(View, SpectacularJSONAPIView):
+class Schema(View):
     """The document itself."""
 
-    renderer_classes = SpectacularJSONAPIView.renderer_classes
+    @operation("schema_read", answers={200: OpenApiResponse(OpenApiTypes.OBJECT, "This document.")})
+    def get(self, request: Request) -> Response:
+        """Return this document."""
+        self.query(request)
+        return Response(document())

@@ -17,11 +17,14 @@ from twisted.web.http import HTTPChannel, _GenericHTTPChannelProtocol
 
 from dashboard.serving.limits import Limits
 
+PROBLEM = "application/problem+json"
+BROKEN = "the request line, a header or the framing of the body can't be read, or the head is too long"
+
 
 class BoundedRequest(WebRequest):
     """A request that counts its body."""
 
-    content: Any  # Twisted's file for the body
+    content: Any = None  # Twisted's file for the body
 
     def __init__(self, channel: "BoundedChannel", queued: object = False) -> None:
         # Django parses forms; Twisted would do it once more, for nobody.
@@ -41,8 +44,6 @@ class BoundedRequest(WebRequest):
             return
         self._body_bytes += len(data)
         if self._body_bytes > self.channel.limits.body_bytes:
-            self.content.close()
-            self.content = None
             self.channel.refuse_body()
         else:
             super().handleContentChunk(data)
@@ -54,6 +55,13 @@ class BoundedRequest(WebRequest):
         if self.transport is None:
             channel.factory.channels.discard(channel)
         return processing
+
+    def basic_error(self, status: int, status_text: bytes, body: str) -> None:
+        """Answer what the server itself refuses, or fails at, in the format of the API's errors."""
+        content = _document(HTTPStatus(status), body)
+        headers = [(b"Content-Type", PROBLEM.encode()), (b"Content-Length", str(len(content)).encode())]
+        self.handle_reply({"type": "http.response.start", "status": status, "headers": headers})
+        self.handle_reply({"type": "http.response.body", "body": content})
 
 
 class BoundedChannel(HTTPChannel):
@@ -105,6 +113,15 @@ class BoundedChannel(HTTPChannel):
         detail = f"the body of a request may have at most {self.limits.body_bytes} bytes"
         self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """Answer that what came can't be read; Twisted would say no more than the status."""
+        if not self.refused:
+            self.refuse(HTTPStatus.BAD_REQUEST, BROKEN)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Answer that a line of the head is too long; Twisted would close without a word."""
+        self._respondToBadRequestAndDisconnect()
+
     def _time_is_up(self) -> None:
         self._deadline = None
         detail = f"the whole request must arrive within {self.limits.request_seconds:g} seconds"
@@ -117,10 +134,18 @@ class BoundedChannel(HTTPChannel):
         """
         self.refused = True
         self._stop_deadline()
+        self._drop_body()
         self.setTimeout(None)
         self.transport.write(_problem(status, detail))
         self.transport.loseWriteConnection()
         self._deadline = self.callLater(self.limits.linger_seconds, self._stop_lingering)
+
+    def _drop_body(self) -> None:
+        """Close the file for what came of the body: nobody will read it."""
+        request = self.requests[-1] if self.requests else None
+        if request is not None and request.content is not None:
+            request.content.close()
+            request.content = None
 
     def _stop_lingering(self) -> None:
         self._deadline = None
@@ -145,14 +170,19 @@ class BoundedChannel(HTTPChannel):
 
 
 def _problem(status: HTTPStatus, detail: str) -> bytes:
-    """Return a whole response, in the format of the API's errors (RFC 9457)."""
-    problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
-    body = json.dumps(problem).encode()
+    """Return a whole response."""
+    body = _document(status, detail)
     head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/problem+json\r\n"
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {PROBLEM}\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body
+
+
+def _document(status: HTTPStatus, detail: str) -> bytes:
+    """Return an error in the format of the API's errors (RFC 9457)."""
+    problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+    return json.dumps(problem).encode()
 
 
 class BoundedFactory(HTTPFactory):

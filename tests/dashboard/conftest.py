@@ -100,11 +100,17 @@ class Caller:
         return self._client.get(f"/api/v1/{path}", headers={**self._headers, **headers})
 
     def send(
-        self, path: str, body: bytes = b"", media_type: str = "application/json", method: str = "POST"
+        self,
+        path: str,
+        body: bytes = b"",
+        media_type: str = "application/json",
+        method: str = "POST",
+        headers: dict[str, str] | None = None,
     ) -> Any:
         """Send `body`."""
+        all_headers = {**self._headers, **(headers or {})}
         return self._client.generic(
-            method, f"/api/v1/{path}", data=body, content_type=media_type, headers=self._headers
+            method, f"/api/v1/{path}", data=body, content_type=media_type, headers=all_headers
         )
 
 

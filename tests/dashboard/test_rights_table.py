@@ -20,7 +20,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from dashboard import asgi, runtime
 from dashboard.api.base import NoSuchRoute
-from dashboard.models import Node, NodeLink, Scope, Trace
+from dashboard.models import Drain, DrainStatus, Node, NodeLink, Scope, Trace
 from dashboard.services import nodes, tokens
 from dashboard.services.actor import SYSTEM
 from meshcore.clock import utcnow
@@ -82,6 +82,15 @@ ROWS = (
     page("POST", "nodes/<str:name>/drain/", "/nodes/node-a/drain/", OPERATES, ok=302, reason="update"),
     page("POST", "nodes/<str:name>/undrain/", "/nodes/node-a/undrain/", OPERATES, ok=302),
     page("GET", "providers/", "/providers/", READS),
+    page(
+        *("POST", "providers/override/", "/providers/override/", OPERATES),
+        ok=302,
+        key="groq",
+        action="reset",
+        reason="it lies",
+    ),
+    page("GET", "drains/", "/drains/", READS),
+    page("GET", "drains/<str:ident>/", "/drains/{drain}/", READS),
     page("GET", "traces/", "/traces/", READS),
     page("GET", "traces/<str:ident>/", "/traces/{trace}/", READS),
     page("GET", "audit/", "/audit/", READS_AUDIT),
@@ -140,6 +149,7 @@ SOCKET_ROWS: dict[str, Expected] = {  # the code with which it is closed, or "op
     "/link/v1": dict.fromkeys(WHO, 4401) | dict.fromkeys(NODES, "open"),
     "/live?page=fleet": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=providers": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
+    "/live?page=drains": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=traces": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=node:node-a": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=audit": dict.fromkeys(WHO, 4401)
@@ -180,6 +190,7 @@ def callers(db: None) -> Callers:
     token, _ = tokens.issue(name="to be revoked", scopes=[Scope.READ], actor=SYSTEM)
     things = {
         "trace": str(_trace(own).pk),
+        "drain": str(_drain(other).pk),
         "person": str(person("bob", "viewer").pk),
         "prefix": token.prefix,
     }
@@ -191,6 +202,12 @@ def _trace(node: Node) -> Trace:
     return Trace.objects.create(
         id=1, trace_id="t1", node=node, started_at=now, received_at=now, outcome="ok", duration_ms=1
     )
+
+
+def _drain(node: Node) -> Drain:
+    now = utcnow()
+    ended = {"status": DrainStatus.CANCELLED.value, "started_at": now, "ended_at": now}
+    return Drain.objects.create(node=node, first_generation=1, generation=1, by_kind="user", **ended)
 
 
 def _somebody(who: str) -> User:

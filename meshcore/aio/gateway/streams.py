@@ -48,7 +48,8 @@ async def answer_stream(
 ) -> None:
     """Send a committed stream to its client, each chunk's data exactly as its provider sent it."""
     answer = EventStream(request, headers)
-    events, seconds = b"", None
+    events = b""
+    seconds: float | None = None
     try:
         with forcible(work, node_id):
             while chunks := await stream.read():

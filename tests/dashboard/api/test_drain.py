@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dashboard.api.drain_body import BODY_MAX_BYTES
+from dashboard.api.body import BODY_MAX_BYTES
 from dashboard.models import AuditEntry, DesiredState, Drain, Node, Scope, Token
 from dashboard.services import drain
 from dashboard.services.actor import SYSTEM
@@ -263,10 +263,138 @@ def test_reading_needs_read(node: Node, caller: Make) -> None:
     assert caller(Scope.NODES_DRAIN).get(PATH).status_code == 403
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("method", ["PATCH", "OPTIONS", "TRACE", "BREW"])
 def test_other_methods_are_405(method: str, node: Node, caller: Make) -> None:
     answer = caller(Scope.NODES_DRAIN, Scope.READ).send(PATH, b"", method=method)
 
     assert answer.status_code == 405
     assert answer["Content-Type"] == "application/problem+json"
-    assert "POST" in answer["Allow"]
+    assert answer["Allow"] == "GET, HEAD, POST, PUT, DELETE"
+
+
+def send(api: Any, method: str, body: bytes = b"", query: str = "", **headers: str) -> Any:
+    """Send an order to node-a."""
+    return api.send(f"{PATH}{query}", body, method=method, headers=headers)
+
+
+def test_put_drains_and_put_again_changes_what_it_names(online: Node, caller: Make) -> None:
+    api = caller(Scope.NODES_DRAIN)
+
+    first = send(api, "PUT", b'{"reason": "update", "deadline_seconds": 60}')
+    again = send(api, "PUT", b'{"force": true}')
+
+    assert (first.status_code, first["ETag"], again["ETag"]) == (202, '"1"', '"2"')
+    assert again.json()["drain"]["reason"] == "update"
+    assert (again.json()["drain"]["force"], again.json()["changed"]) == (True, True)
+    assert Drain.objects.count() == 1
+
+
+def test_put_without_a_body_drains_with_the_defaults(node: Node, caller: Make) -> None:
+    assert send(caller(Scope.NODES_DRAIN), "PUT").status_code == 202
+    assert generation() == 1
+
+
+def test_put_means_drain_and_nothing_else(node: Node, caller: Make) -> None:
+    answer = send(caller(Scope.NODES_DRAIN), "PUT", b'{"action": "cancel"}')
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == "action"
+    assert generation() == 0
+
+
+def test_delete_gives_the_node_back_with_a_reason(online: Node, caller: Make) -> None:
+    api = caller(Scope.NODES_DRAIN)
+    send(api, "PUT")
+
+    answer = send(api, "DELETE", query="?reason=rolled%20out")
+
+    told = answer.json()
+    assert (answer.status_code, answer["ETag"]) == (202, '"2"')
+    assert (told["action"], told["was_draining"], told["drain"]) == ("cancel", True, None)
+    assert AuditEntry.objects.get(action="undrain").reason == "rolled out"
+
+
+def test_delete_of_nothing_is_200(node: Node, caller: Make) -> None:
+    answer = send(caller(Scope.NODES_DRAIN), "DELETE")
+
+    assert (answer.status_code, answer.json()["was_draining"]) == (200, False)
+
+
+def test_delete_with_a_body_is_refused_and_gives_nothing_back(node: Node, caller: Make) -> None:
+    api = caller(Scope.NODES_DRAIN)
+    send(api, "PUT")
+
+    answer = send(api, "DELETE", b'{"reason": "done"}')
+
+    assert answer.status_code == 400
+    assert generation() == 1
+    assert actions() == [("drain", "done"), ("undrain", "refused")]
+
+
+ORDERS = [("PUT", b"{}", "drain"), ("POST", b'{"action": "cancel"}', "undrain"), ("DELETE", b"", "undrain")]
+
+
+@pytest.mark.parametrize(("method", "body", "action"), ORDERS)
+def test_an_order_at_another_generation_is_412_audited_and_changes_nothing(
+    method: str, body: bytes, action: str, node: Node, caller: Make
+) -> None:
+    api = caller(Scope.NODES_DRAIN)
+    send(api, "PUT", b'{"reason": "update"}')
+
+    answer = send(api, method, body, **{"If-Match": '"0"'})
+
+    told = answer.json()
+    assert (answer.status_code, answer["ETag"], told["current_generation"]) == (412, '"1"', 1)
+    assert actions() == [("drain", "done"), (action, "refused")]
+    assert generation() == 1
+
+
+@pytest.mark.parametrize(("method", "body", "action"), ORDERS)
+@pytest.mark.parametrize("said", ['"1"', "*", '"7", "1"'])
+def test_an_order_at_the_present_generation_is_carried_out(
+    said: str, method: str, body: bytes, action: str, node: Node, caller: Make
+) -> None:
+    api = caller(Scope.NODES_DRAIN)
+    send(api, "PUT", b'{"reason": "update"}')
+
+    assert send(api, method, body, **{"If-Match": said}).status_code == 202
+    assert actions()[-1] == (action, "done")
+
+
+def test_a_precondition_that_cant_be_read_is_400_audited_and_changes_nothing(
+    node: Node, caller: Make
+) -> None:
+    answer = send(caller(Scope.NODES_DRAIN), "PUT", b"{}", **{"If-Match": "1"})
+
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "If-Match")
+    assert generation() == 0
+    assert actions() == [("drain", "refused")]
+
+
+def test_a_parameter_that_nobody_knows_drains_nothing(node: Node, caller: Make) -> None:
+    answer = send(caller(Scope.NODES_DRAIN), "PUT", query="?only_try=true")
+
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "only_try")
+    assert generation() == 0
+
+
+def test_guards_refuse_with_their_blockers_unless_overridden(online: Node, caller: Make) -> None:
+    give_chat(online)
+    api = caller(Scope.NODES_DRAIN)
+
+    refused = send(api, "PUT", b'{"reason": "update"}')
+    done = send(api, "PUT", b'{"reason": "update", "override_guards": true}')
+
+    [blocker] = refused.json()["blockers"]
+    assert (refused.status_code, refused.json()["title"]) == (409, "Conflict")
+    assert (blocker["kind"], blocker["subject"]) == ("last_provider", "llm.chat")
+    assert blocker["detail"] in refused.json()["detail"]
+    assert refused.json()["errors"][0]["field"] == "override_guards"
+    assert (done.status_code, generation()) == (202, 1)
+    assert actions() == [("drain", "refused"), ("drain", "done")]
+
+
+def give_chat(node: Node) -> None:
+    """Let a node have the one provider of llm.chat."""
+    offer = {"name": "llm.chat", "version": "1.0", "provider": "ollama", "params": {"models": ["llama3"]}}
+    Node.objects.filter(pk=node.pk).update(manifest={"node_id": "node-a", "capabilities": [offer]})

@@ -33,13 +33,20 @@ def token(served: Served) -> str:
 
 
 def post(served: Served, token: str, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
-    """Send `body`: bytes with a Content-Length, an iterator chunked."""
+    """Send `body` with POST."""
+    return send(served, token, "POST", PATH, body, **headers)
+
+
+def send(
+    served: Served, token: str, method: str, path: str, body: Any, **headers: str
+) -> tuple[int, dict[str, Any]]:
+    """Send `body`: bytes with a Content-Length, an iterator chunked, None with neither."""
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
     chunked = isinstance(body, Iterator)
     all_headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", **headers}
     if chunked:
         all_headers["Transfer-Encoding"] = "chunked"
-    connection.request("POST", PATH, body=body, headers=all_headers, encode_chunked=chunked)
+    connection.request(method, path, body=body, headers=all_headers, encode_chunked=chunked)
     response = connection.getresponse()
     answer = response.status, json.loads(response.read())
     connection.close()
@@ -91,3 +98,61 @@ def test_a_wrong_token_is_401_over_the_wire(served: Served) -> None:
     status, told = post(served, "msh_aaaaaaaa_" + "a" * 43, b"")
 
     assert (status, told["detail"]) == (401, "The token is unknown.")
+
+
+def test_put_is_read_with_a_length_and_chunked(served: Served, token: str) -> None:
+    for number, body in enumerate((b'{"reason": "0"}', iter([b'{"rea', b'son": "1"}']))):
+        status, told = send(served, token, "PUT", PATH, body)
+
+        assert (status, told["drain"]["reason"]) == (202, str(number))
+    post(served, token, b'{"action": "cancel"}')
+
+
+def test_put_without_a_body_drains(served: Served, token: str) -> None:
+    for body in (None, b"", iter([])):
+        assert send(served, token, "PUT", PATH, body)[1]["changed"] is True
+        post(served, token, b'{"action": "cancel"}')
+
+
+def test_chunked_nonsense_by_put_is_refused_and_drains_nothing(served: Served, token: str) -> None:
+    for pieces in ([b"[", b"]"], [b'{"action": "cancel"}'], [b'{"reason": 7', b"}"]):
+        assert send(served, token, "PUT", PATH, iter(pieces))[0] == 400
+    assert send(served, token, "PUT", PATH, iter([b" " * 40_000, b" " * 40_000]))[0] == 413
+
+    assert post(served, token, b'{"action": "cancel"}')[1]["was_draining"] is False
+
+
+def test_delete_gives_back_and_takes_no_body_however_it_comes(served: Served, token: str) -> None:
+    send(served, token, "PUT", PATH, b"{}")
+
+    for body in (b'{"reason": "x"}', iter([b"{}"])):
+        assert send(served, token, "DELETE", PATH, body)[0] == 400
+    status, told = send(served, token, "DELETE", f"{PATH}?reason=done", None)
+
+    assert (status, told["was_draining"]) == (202, True)
+    for body in (b"", iter([])):
+        assert send(served, token, "DELETE", PATH, body)[0] == 200
+
+
+def test_a_precondition_comes_over_the_wire(served: Served, token: str) -> None:
+    generation = post(served, token, b'{"action": "cancel"}')[1]["generation"]
+
+    late = send(served, token, "PUT", PATH, b"{}", **{"If-Match": f'"{generation + 7}"'})
+    right = send(served, token, "PUT", PATH, b"{}", **{"If-Match": f'"{generation}"'})
+
+    assert (late[0], late[1]["current_generation"], right[0]) == (412, generation, 202)
+    post(served, token, b'{"action": "cancel"}')
+
+
+@pytest.mark.parametrize(
+    "request_line", [b"nonsense", b"GET /api/v1/nodes", b"PUT /api/v1/nodes/\xff/drain HTTP/1.1"]
+)
+def test_a_request_line_that_is_none_is_400_as_a_problem(served: Served, request_line: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as client:
+        client.sendall(request_line + b"\r\nHost: 127.0.0.1\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in head
+    assert json.loads(body)["title"] == "Bad Request"

@@ -22,7 +22,7 @@ Make = Callable[..., Any]
 def test_the_framework_s_own_errors_are_told_alike(
     raised: Exception, status: int, title: str, caller: Make
 ) -> None:
-    with patch("dashboard.api.reads.nodes.gather", side_effect=raised):
+    with patch("dashboard.api.nodes.selector.gather", side_effect=raised):
         answer = caller(Scope.READ).get("nodes")
 
     told = answer.json()
@@ -32,7 +32,7 @@ def test_the_framework_s_own_errors_are_told_alike(
 
 
 def test_a_database_that_is_locked_for_too_long_is_503(caller: Make) -> None:
-    with patch("dashboard.api.reads.nodes.gather", side_effect=OperationalError("database is locked")):
+    with patch("dashboard.api.nodes.selector.gather", side_effect=OperationalError("database is locked")):
         answer = caller(Scope.READ).get("nodes")
 
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
@@ -42,7 +42,7 @@ def test_what_nobody_expected_is_500_without_details_and_in_the_log(
     caller: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
-        patch("dashboard.api.reads.nodes.gather", side_effect=RuntimeError("secret inside")),
+        patch("dashboard.api.nodes.selector.gather", side_effect=RuntimeError("secret inside")),
         caplog.at_level(logging.ERROR),
     ):
         answer = caller(Scope.READ).get("nodes")

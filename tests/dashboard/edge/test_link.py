@@ -12,6 +12,7 @@ from channels.testing import WebsocketCommunicator
 from dashboard import runtime
 from dashboard.edge import link, standing
 from dashboard.edge.link import LinkConsumer
+from dashboard.edge.refusal_log import RefusalLog
 from dashboard.models import AuditEntry, Node, NodeLink, Scope, Token
 from dashboard.runtime import Runtime
 from dashboard.services import audit_refusals, nodes, tokens
@@ -178,6 +179,29 @@ async def test_a_revoked_token_ends_the_socket_at_once(rt: Runtime, secret: str)
         await rt.in_control(tokens.revoke, token=token, actor=SYSTEM)
 
         assert (await wire.closed())[0] == CloseCode.UNAUTHORIZED
+
+
+async def test_a_node_that_is_forgotten_loses_its_link_at_once(rt: Runtime, secret: str) -> None:
+    async with connected(bearer(secret)) as wire:
+        await wire.say(framing.encode(HELLO).decode())
+        await wire.hear()
+
+        node = await rt.in_control(Node.objects.get)
+        await rt.in_control(nodes.forget, node=node, actor=SYSTEM, reason="sold", even_connected=True)
+
+        assert (await wire.closed())[0] == CloseCode.UNAUTHORIZED
+
+
+async def test_strangers_who_come_and_come_again_leave_a_few_lines(
+    rt: Runtime, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "refusals", RefusalLog(link.logger, lines=3))
+
+    for _ in range(10):
+        async with connected(bearer("msh_aaaaaaaa_" + "x" * 43)) as wire:
+            await wire.closed()
+
+    assert len([line for line in caplog.messages if "is refused" in line]) == 3
 
 
 async def test_a_token_is_checked_again_now_and_then_and_stays(

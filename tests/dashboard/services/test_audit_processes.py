@@ -16,7 +16,7 @@ import pytest
 
 from tests.dashboard.served import ROOT, Served, environment, manage, serving
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.sqlite, pytest.mark.e2e, pytest.mark.timeout(300)]
 
 WRITERS, ENTRIES = 8, 25
 SETUP = """

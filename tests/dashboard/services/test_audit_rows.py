@@ -17,7 +17,7 @@ from dashboard.services.audit import Fault
 from dashboard.services.audit_rows import ENDS, KEPT, NULL, PostgreSQL, Row, Sqlite
 from tests.dashboard.services.trail import ALICE, write
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite]  # tests/engines has PostgreSQL
 
 ENTRIES = 3
 

@@ -106,6 +106,14 @@ def test_a_drain_that_a_node_heard_of_together_with_an_override_is_sent_and_ackn
     assert AuditEntry.objects.filter(action=Action.DESIRED_EFFECT.value).count() == 2
 
 
+def test_an_order_to_a_node_that_never_drained_is_no_step(node: Node, now: datetime) -> None:
+    override(node, now)
+
+    drain.record_sent(node=node, generation=1, now=now)
+
+    assert not DrainStep.objects.exists()
+
+
 def test_the_same_report_twice_counts_once(node: Node, now: datetime) -> None:
     drain.request(node=node, actor=SYSTEM, now=now)
 

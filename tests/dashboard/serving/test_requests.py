@@ -1,5 +1,6 @@
 """Requests are judged while they arrive: too large, too slow, too many."""
 
+import json
 from typing import Any
 
 import pytest
@@ -161,6 +162,32 @@ def test_a_client_that_leaves_after_a_refusal_is_forgotten(client: Client, clock
     client.leave()
 
     assert clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        pytest.param(b"hello\r\n\r\n", id="no request line"),
+        pytest.param(b"GET /%s HTTP/1.1\r\n" % (b"x" * 17_000), id="a head that is too long"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ten\r\n\r\n", id="no length"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", id="two lengths"
+        ),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", id="no chunk"
+        ),
+        pytest.param(b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", id="no address"),
+        pytest.param(b"GET /?\xff HTTP/1.1\r\nHost: a\r\n\r\n", id="no query"),
+    ],
+)
+def test_what_cant_be_read_is_400_as_a_problem(client: Client, far_side: FarSide, nonsense: bytes) -> None:
+    client.send(nonsense)
+
+    head, _, body = client.answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"application/problem+json" in head
+    assert json.loads(body)["status"] == 400
+    assert far_side.bodies == []
 
 
 @pytest.mark.parametrize(

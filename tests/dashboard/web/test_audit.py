@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -11,13 +10,13 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from dashboard.models import AuditEntry, ControlHead, Node
+from dashboard.models import Action, AuditEntry, ControlHead, Node
 from dashboard.selectors import keyset
-from dashboard.services import audit_refusals, audit_rotate, drain, drain_steps
+from dashboard.services import audit_refusals, audit_rotate, drain
 from dashboard.services.actor import SYSTEM, of_user
 from dashboard.web import audit as web_audit
 from meshcore.frames import DrainStepItem
-from tests.dashboard.services.trail import forge
+from tests.dashboard.services.trail import forge, write
 from tests.dashboard.web import factory
 from tests.dashboard.web.conftest import HTMX, NOW
 
@@ -164,9 +163,7 @@ def test_refusals_that_were_counted_say_how_often(operator: Client) -> None:
 
 def test_a_cause_that_went_into_a_file_is_no_link(operator: Client, drained: Node, tmp_path: Path) -> None:
     audit_rotate.rotate(path=tmp_path / "1.jsonl", actor=SYSTEM, now=NOW)
-    item = DrainStepItem(seq=2, at=NOW, generation=1, step="drained")
-    with patch.object(drain_steps, "_cause_of_drain", return_value=1):
-        drain.record_node_step(node=drained, item=item, received_at=NOW)
+    write(NOW, action=Action.DRAIN_EFFECT, cause_n=1)
 
     page = read(operator, "/audit/")
 
