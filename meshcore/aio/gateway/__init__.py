@@ -3,6 +3,9 @@
 server.py           listens, puts the routes together
 connection.py       bounds of a connection, and the refusal of what is no HTTP
 client_routes.py    the OpenAI wire for clients
+detached.py         the same, executed as runs
+run_routes.py       runs: make, look, watch, cancel
+run_proxy.py        runs that stand in a peer's log
 peer_routes.py      the bus for other nodes
 operator_routes.py  health, readiness, metrics
 admission.py        the gate in front of every call, and the count of what is behind it

@@ -8,6 +8,7 @@ from meshcore.aio.gateway.connection import Connection
 from meshcore.aio.gateway.operator_routes import OperatorRoutes
 from meshcore.aio.gateway.peer_routes import PeerRoutes
 from meshcore.aio.gateway.routes import Routes
+from meshcore.aio.gateway.run_routes import RunRoutes
 from meshcore.clock import UtcNow, utcnow
 
 BACKLOG = 1024  # connections that wait to be accepted: all of `max_streams` may come in one burst
@@ -22,10 +23,13 @@ class Gateway:
         clients: ClientRoutes,
         peers: PeerRoutes,
         operators: OperatorRoutes,
+        runs: RunRoutes | None = None,
         *,
         utcnow: UtcNow = utcnow,
     ) -> None:
-        self._routes = Routes([*clients.routes(), *peers.routes(), *operators.routes()])
+        self._routes = Routes(
+            [*clients.routes(), *peers.routes(), *operators.routes(), *(runs.routes() if runs else ())]
+        )
         self._dateline = Dateline(utcnow)
         self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
