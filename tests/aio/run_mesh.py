@@ -150,7 +150,7 @@ async def state_of(log: RunLog, run_id: str) -> RunState:
 async def until(look: Callable[[], Awaitable[Any]], what: str) -> Any:
     """Look until there is something, and return it."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (seen := await look()):
+        while not (seen := await look()):  # noqa: ASYNC110 - what is looked at is no event
             await asyncio.sleep(0.01)
     assert seen, what
     return seen
