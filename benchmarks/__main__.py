@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import breaker, bus, gateway, runs
+from benchmarks import breaker, bus, drain, gateway, runs
 from benchmarks.rounds import Contestant, run
 from benchmarks.servers import ServerFailed
 from benchmarks.table import Goal, render
@@ -30,6 +30,7 @@ BENCHES = {
     "gateway-stream": Bench(gateway.UNIT, partial(gateway.contestants, stream=True), gateway.GOALS[True]),
     "bus": Bench(bus.UNIT, bus.contestants, bus.GOALS),
     "breaker": Bench(breaker.UNIT, breaker.contestants, breaker.GOALS),
+    "drain": Bench(drain.UNIT, drain.contestants, drain.GOALS),
     "runs": Bench(runs.UNIT, runs.contestants, runs.GOALS),
 }
 

@@ -156,5 +156,6 @@ def _turn(server: Server, target: Target, seconds: float) -> Sample:
         seconds=tally.seconds,
         cpu_seconds=server.cpu_seconds() - before,
         errors=tally.errors,
+        p50_ms=tally.p50_ms,
         p99_ms=tally.p99_ms,
     )

@@ -7,6 +7,7 @@ purpose: what it spends on a request is taken from the same two cores as what it
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -39,6 +40,7 @@ class Tally(msgspec.Struct, kw_only=True):
     count: int = 0
     errors: int = 0
     seconds: float = 0.0
+    p50_ms: float | None = None
     p99_ms: float | None = None
 
 
@@ -99,8 +101,7 @@ class Crowd:
         await self._over.wait()
         self.tally.seconds = time.perf_counter() - begin
         if self._latencies:
-            self._latencies.sort()
-            self.tally.p99_ms = self._latencies[int(len(self._latencies) * 0.99)] * 1000
+            self.tally.p50_ms, self.tally.p99_ms = in_ms(self._latencies)
         return self.tally
 
     def is_over(self) -> bool:
@@ -121,6 +122,12 @@ class Crowd:
             self.tally.errors += 1
         if not self._left:
             self._over.set()
+
+
+def in_ms(latencies: Sequence[float]) -> tuple[float, float]:
+    """Return what half and 99 of 100 stay within, of at least one number of seconds."""
+    ordered = sorted(latencies)
+    return ordered[len(ordered) // 2] * 1000, ordered[int(len(ordered) * 0.99)] * 1000
 
 
 def is_whole(answer: bytearray) -> bool:

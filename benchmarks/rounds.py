@@ -1,6 +1,6 @@
 """Interleaved rounds: everybody is measured in turn, again and again: a busy minute hits all alike."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
@@ -22,6 +22,7 @@ class Sample:
     seconds: float
     cpu_seconds: float
     errors: int = 0
+    p50_ms: float | None = None
     p99_ms: float | None = None
 
     @property
@@ -54,6 +55,7 @@ class Result:
     rate: float = 0.0
     cpu_us: float = 0.0
     errors: int = 0
+    p50_ms: float | None = None
     p99_ms: float | None = None
     failure: str = ""
 
@@ -74,12 +76,17 @@ def _result(contestant: Contestant, samples: Mapping[str, Sequence[Sample]]) -> 
     turns = samples.get(contestant.name, ())
     if not turns:
         return Result(name=contestant.name, role=contestant.role, failure=contestant.failure)
-    p99s = [turn.p99_ms for turn in turns if turn.p99_ms is not None]
     return Result(
         name=contestant.name,
         role=contestant.role,
         rate=median(turn.rate for turn in turns),
         cpu_us=median(turn.cpu_us for turn in turns),
         errors=sum(turn.errors for turn in turns),
-        p99_ms=median(p99s) if p99s else None,
+        p50_ms=_median(turn.p50_ms for turn in turns),
+        p99_ms=_median(turn.p99_ms for turn in turns),
     )
+
+
+def _median(figures: Iterable[float | None]) -> float | None:
+    known = [each for each in figures if each is not None]
+    return median(known) if known else None

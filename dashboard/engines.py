@@ -25,6 +25,9 @@ POSTGRESQL = "django.db.backends.postgresql"
 
 CONNECT_SECONDS = 5
 SILENT_SECONDS = 20  # then the network is asked whether the server is still there
+RECONNECT_SECONDS = (
+    2.0  # the pool tries that long, then when somebody asks: after an outage nobody waits for it
+)
 CONNECTION_WAIT_SECONDS = 5.0  # for a connection of the pool; then the request is a 500, and nothing piles up
 LOCK_SECONDS = 5  # as on SQLite; every lock here is held for milliseconds
 STATEMENT_SECONDS = 30  # the slowest page takes 0.1; `migrate` on a large database wants 0: none
@@ -154,6 +157,7 @@ def _postgresql(url: Url) -> dict[str, Any]:
         "min_size": 1,
         "max_size": chosen.pop("pool_max", POOL_MAX),
         "timeout": CONNECTION_WAIT_SECONDS,
+        "reconnect_timeout": RECONNECT_SECONDS,
     }
     return {
         "ENGINE": POSTGRESQL,

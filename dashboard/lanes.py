@@ -9,7 +9,6 @@ from contextlib import suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from django.db import Error as DatabaseError
 from django.db import connections
 
 logger = logging.getLogger(__name__)
@@ -60,9 +59,10 @@ class Lane:
 def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
         return function(*args, **kwargs)
-    except DatabaseError:
-        connections.close_all()  # it may be broken; the next call opens a new one
-        raise
+    finally:
+        for connection in connections.all(initialized_only=True):
+            if connection.errors_occurred:  # it may be broken, whatever the function made of the error
+                connection.close()  # the next call opens a new one
 
 
 def _leave(barrier: threading.Barrier) -> None:

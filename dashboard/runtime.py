@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from channels.layers import get_channel_layer
+from django.db import Error as DatabaseError
 
 from dashboard import hints
 from dashboard.lanes import Lane
@@ -219,6 +220,8 @@ async def _survive(what: str, step: Awaitable[object]) -> None:
     """Take one step of an endless loop; a fault is logged and the next step comes as usual."""
     try:
         await step
+    except DatabaseError as exc:  # no traceback, as it comes again every second while the database is away
+        logger.error("%s failed: %s: %s", what, type(exc).__name__, exc)
     except Exception:
         logger.exception("%s failed", what)
 

@@ -148,6 +148,10 @@ LOGGING = {
         "daphne": {"level": "WARNING"},
         "twisted": {"level": "ERROR"},  # below that it tells of every client that left without a goodbye
         "axes": {"level": "WARNING"},
+        "channels_redis": {
+            "level": "CRITICAL"
+        },  # a traceback a second while Redis is away; dashboard.hints says it
+        "psycopg.pool": {"level": "ERROR"},  # the same of PostgreSQL; who needs it says it
     },
 }
 

@@ -216,7 +216,7 @@ def parse_chunk(data: bytes, *, more: bool = False) -> Chunk:
     if event.error is not None:
         raise CallError(Code.INTERNAL_ERROR, f"the provider reported: {error_message(event.error)}")
     choices = event.choices or []
-    if event.usage is None and len(choices) == 1 and (text := _only_text(choices[0])):
+    if len(choices) == 1 and event.usage is None and (text := _only_text(choices[0])):
         return Chunk(data, ChunkKind.CONTENT, text, "", None, more)
     usage = None if event.usage is None else usage_of({"usage": event.usage})
     text, finish_reason, seen, beyond_text = _read_choices(choices)

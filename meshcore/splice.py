@@ -10,7 +10,7 @@ announces once more who speaks.
     Seam         makes its chunks part of the answer that began
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -53,16 +53,23 @@ class Begun:
 
     def saw(self, chunk: Chunk) -> None:
         """Take a chunk that goes to the client."""
+        self.saw_all((chunk,))
+
+    def saw_all(self, chunks: Sequence[Chunk]) -> None:
+        """Take chunks that go to the client."""
         if self.first is None:
-            self.first = chunk.data
-        if chunk.kind is ChunkKind.CONTENT:
-            self.chunks += 1
-            self.beyond_text = self.beyond_text or chunk.beyond_text
-            self._keep(chunk.text)
-        if chunk.finish_reason:
-            self.finished = True
-        if chunk.usage is not None:
-            self._tokens = chunk.usage.completion_tokens or 0
+            self.first = chunks[0].data
+        texts = []
+        for chunk in chunks:
+            if chunk.kind is ChunkKind.CONTENT:
+                texts.append(chunk.text)
+                self.beyond_text = self.beyond_text or chunk.beyond_text
+            if chunk.finish_reason:
+                self.finished = True
+            if chunk.usage is not None:
+                self._tokens = chunk.usage.completion_tokens or 0
+        self.chunks += len(texts)
+        self._keep("".join(texts))
 
     @property
     def text(self) -> str:

@@ -11,7 +11,6 @@ counted once, like an item. A line begins with its CRC; what a killed process le
 
 import enum
 import zlib
-from dataclasses import dataclass
 
 import msgspec
 
@@ -36,8 +35,7 @@ class Rank(enum.IntEnum):
     KEPT = 3  # drain steps, run ends
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """An item in the spool; `body` is its JSON as it is sent."""
 
     seq: int
@@ -56,8 +54,7 @@ class Record:
         return self.seq
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(msgspec.Struct, frozen=True):
     """Numbers from `first` to `last` of which nothing is left but counts."""
 
     first: int

@@ -210,6 +210,8 @@ def _port(text: str) -> int:
 def run(options: argparse.Namespace, stop: StopRequest) -> None:
     """Do what the command line says. Raises what main() turns into a sentence."""
     if options.check:
+        for engine in ("DATABASE_URL", "CHANNEL_LAYER_URL"):  # a state of its own, whatever else there is
+            os.environ.pop(engine, None)
         with tempfile.TemporaryDirectory(prefix="meshboard-") as scratch:
             check(Meshboard(Path(scratch) / "var", _choose_port(options.port), stop, quiet=True))
         return

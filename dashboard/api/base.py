@@ -25,6 +25,7 @@ from dashboard.models import NODE_NAME, Action, Node, Token
 from dashboard.selectors.observed import fresh
 from dashboard.services import actor, audit
 from dashboard.services.actor import Actor
+from dashboard.services.drain import ON_RECORD
 from dashboard.services.rights import Right
 from meshcore.clock import utcnow
 
@@ -38,6 +39,14 @@ class Attempt:
 
     action: Action
     target: str
+
+
+class Known(BasePermission):
+    """Opens to every token that counts."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Return whether there is one."""
+        return isinstance(request.auth, Token)
 
 
 class View(APIView):
@@ -67,9 +76,9 @@ class View(APIView):
         return answer
 
     def get_permissions(self) -> list[BasePermission]:
-        """Return who may; a method that isn't there is refused as such, whoever asks."""
+        """Return who may; that a method isn't there is told to every token."""
         if self.operation is None:
-            return []
+            return [Known()]
         return [NeedsDrain() if self.operation.right is Right.DRAIN else Needs()]
 
     @property
@@ -101,7 +110,7 @@ class View(APIView):
             yield attempt
         except (Problem, *refusals.KINDS) as exc:
             problem = exc if isinstance(exc, Problem) else refusals.as_problem(exc)
-            if problem.status_code in AUDITED and not isinstance(exc, refusals.AUDITED):
+            if problem.status_code in AUDITED and not isinstance(exc, ON_RECORD):
                 self._audit_refusal(request, attempt, str(problem.detail))
             raise problem from exc
 
@@ -119,8 +128,11 @@ class NoSuchRoute(View):
     """Answers every address below the API that isn't one, to whoever asks."""
 
     authentication_classes = []
-    permission_classes = []
     schema = None
+
+    def get_permissions(self) -> list[BasePermission]:
+        """Return nobody who stands at the door."""
+        return []
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse."""

@@ -10,6 +10,7 @@ from dashboard.api import orders
 from dashboard.api.base import View
 from dashboard.api.body import LINE, SECONDS, TEXT, Key, Shape, choice, no_body, raw_json
 from dashboard.api.operation import REASON, Filter, operation, page_of
+from dashboard.api.reading import older_of
 from dashboard.api.serializers import BreakerSerializer
 from dashboard.models import Action as Audited
 from dashboard.models import Node
@@ -119,7 +120,7 @@ class Breakers(View):
             node=query["node"], key=query["key"], provider=query["provider"], state=query["state"]
         )
         page = breaker_pages.breakers(wanted=wanted, cursor=query.cursor, rows=query.limit)
-        return Response(query.keyset_page(page, NodeBreakerSerializer))
+        return Response(query.numbered(page.rows, NodeBreakerSerializer, older=older_of(page)))
 
 
 class Overrides(View):

@@ -19,7 +19,7 @@ from dashboard.api.preconditions import condition, etag
 from dashboard.api.reading import Query
 from dashboard.api.serializers import DrainStateSerializer, DrainWishSerializer, OrderSerializer
 from dashboard.models import Action, Node
-from dashboard.selectors import drains
+from dashboard.selectors import drain_record
 from dashboard.selectors.observed import Observed, desired_of, observed
 from dashboard.services import audit, drain
 from dashboard.services.actor import Actor
@@ -60,9 +60,10 @@ class DrainView(View):
     def get(self, request: Request, name: str) -> Response:
         """Return what is asked of the node, how far it is, and the steps of its last drain."""
         self.query(request)
-        node = node_named(name)
-        state = {"node": node, "desired": desired_of(node), "observed": observed(node=node, now=utcnow())}
-        last = next(iter(drains.last_of(node=node)), None)
+        node, now = node_named(name), utcnow()
+        state = {"node": node, "desired": desired_of(node), "observed": observed(node=node, now=now)}
+        newest = node.drains.order_by("-id").values_list("pk", flat=True).first()
+        last = None if newest is None else drain_record.read(pk=newest, now=now)
         return _answer(node, DrainStateSerializer({**state, "last": last}).data, HTTPStatus.OK)
 
     @operation(

@@ -1,39 +1,43 @@
 """`/api/v1/nodes`: who is in the mesh, how each is, and who comes in."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from dashboard.api.base import View
-from dashboard.api.body import LINE, Key, Shape, raw_json
-from dashboard.api.operation import Link, operation, page_of
+from dashboard.api.base import View, is_node_name, node_named
+from dashboard.api.body import LINE, Key, Shape, no_body, raw_json
+from dashboard.api.operation import REASON, Filter, Link, operation, page_of
 from dashboard.api.problems import Problem
 from dashboard.api.serializers import NodeDetailSerializer, NodeSerializer
-from dashboard.models import Action, Node
+from dashboard.models import Action
 from dashboard.selectors import nodes as selector
 from dashboard.selectors.observed import fresh
 from dashboard.services import audit, nodes
-from dashboard.services.nodes import InvalidNode
+from dashboard.services.nodes import Enrolled, InvalidNode, Place
 from dashboard.services.rights import Right
 from meshcore.clock import utcnow
 
 UNREAD = audit.node_target("?")  # the target of a refusal whose body named none
-TARGET_MAX_CHARACTERS = 100
 NAME = {"pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"}
 BODY = Shape(
     keys={
         "id": Key(LINE, "Its name in the mesh, for ever.", required=True, bounds=NAME),
         "community": Key(LINE, "Nodes call only nodes of their own; `default` if none.", bounds=NAME),
+        "listen": Key(LINE, f"HOST:PORT where it will answer; {nodes.LISTEN} if none."),
+        "upstream": Key(LINE, f"The OpenAI-compatible URL behind it; {nodes.UPSTREAM} if none."),
     },
-    example={"id": "laptop"},
+    example={"id": "laptop", "upstream": "http://127.0.0.1:11434/v1"},
 )
-LISTEN = "127.0.0.1:8120"
-UPSTREAM = "http://127.0.0.1:11434/v1"  # both for whoever starts the node to change, as with add_node
+EVEN_CONNECTED = Filter(
+    name="even_connected", says="Also when it is connected, which ends its link.", choices=("true", "false")
+)
 
 
 class NewNodeSerializer(serializers.Serializer[Any]):
@@ -41,7 +45,9 @@ class NewNodeSerializer(serializers.Serializer[Any]):
 
     id = serializers.CharField(source="node.name")
     community = serializers.CharField(source="node.community")
-    token = serializers.CharField(help_text="With it the node dials in; as NODE_TOKEN in its environment.")
+    token = serializers.CharField(
+        source="secret", help_text="With it the node dials in; as NODE_TOKEN in its environment."
+    )
     configuration = serializers.CharField(help_text="Its node.toml, to start with and to change.")
 
 
@@ -71,6 +77,7 @@ class Nodes(View):
                 "read": Link(to="node_read", parameters=IT),
                 "drain": Link(to="drain_put", parameters=IT),
                 "aliases": Link(to="node_aliases_put", parameters=IT),
+                "forget": Link(to="node_forget", parameters=IT),
             }
         },
     )
@@ -79,20 +86,23 @@ class Nodes(View):
         with self.attempt(request, Action.NODE_ADD, UNREAD) as attempt:
             self.query(request)
             wanted = BODY.read(raw_json(request))
-            attempt.target = audit.node_target(wanted["id"][:TARGET_MAX_CHARACTERS])
-            node, secret = self._add(request, wanted["id"], wanted.get("community", "default"))
-        configuration = nodes.configuration(
-            node=node, dashboard_url=settings.MESH_URL.origin, listen=LISTEN, upstream=UPSTREAM
-        )
-        told = NewNodeSerializer({"node": node, "token": secret, "configuration": configuration}).data
-        where = reverse("api:node", args=[node.name])
+            attempt.target = audit.node_target(wanted["id"]) if is_node_name(wanted["id"]) else UNREAD
+            enrolled = self._enrol(request, wanted)
+        where = reverse("api:node", args=[enrolled.node.name])
+        told = NewNodeSerializer(enrolled).data
         return Response(told, status=HTTPStatus.CREATED, headers={"Location": where})
 
-    def _add(self, request: Request, name: str, community: str) -> tuple[Node, str]:
+    def _enrol(self, request: Request, wanted: Mapping[str, str]) -> Enrolled:
+        place = Place(
+            dashboard_url=settings.MESH_URL.origin,
+            listen=wanted.get("listen", nodes.LISTEN),
+            upstream=wanted.get("upstream", nodes.UPSTREAM),
+        )
+        community = wanted.get("community", "default")
         try:
-            return nodes.add(name=name, community=community, actor=self.actor(request))
+            return nodes.enrol(name=wanted["id"], community=community, place=place, actor=self.actor(request))
         except InvalidNode as exc:
-            if fresh(name=name) is None:
+            if not is_node_name(wanted["id"]) or fresh(name=wanted["id"]) is None:
                 raise
             raise Problem(HTTPStatus.CONFLICT, str(exc), field="id") from exc
 
@@ -112,3 +122,24 @@ class OneNode(View):
         if node is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"There is no node {name[:80]!r}.")
         return Response(NodeDetailSerializer(node).data)
+
+    @operation(
+        "node_forget",
+        answers={204: OpenApiResponse(None, "It is forgotten.")},
+        right=Right.ADMIN,
+        filters=(REASON, EVEN_CONNECTED),
+        refuses={HTTPStatus.CONFLICT: "It is connected; stop it first, or say `even_connected`."},
+    )
+    def delete(self, request: Request, name: str) -> Response:
+        """Take the node out of the mesh: its tokens end, its traces, drains and audit stay."""
+        node = node_named(name)
+        with self.attempt(request, Action.NODE_FORGET, audit.node_target(name)):
+            query = self.query(request)
+            no_body(request)
+            nodes.forget(
+                node=node,
+                actor=self.actor(request),
+                reason=query["reason"],
+                even_connected=query["even_connected"] == "true",
+            )
+        return Response(status=HTTPStatus.NO_CONTENT)

@@ -6,6 +6,7 @@ Said once, beside the method: the views read it to check a request, the schema t
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -47,7 +48,7 @@ IF_MATCHED = {HTTPStatus.PRECONDITION_FAILED: "The desired state is at another g
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """A parameter of an address's query: text, or one of `choices`.
+    """A parameter of an address's query: text, one of `choices`, or a moment.
 
     Only with `may_be_empty` it may be: an empty `node` may be a script's mistake, and must not mean all.
     """
@@ -58,9 +59,12 @@ class Filter:
     required: bool = False
     at_most: int = VALUE_MAX_CHARACTERS
     may_be_empty: bool = False
+    moment: bool = False
 
     def documented(self) -> OpenApiParameter:
         """Return it for the schema."""
+        if self.moment:
+            return OpenApiParameter(self.name, datetime, description=self.says)
         bounded: dict[str, Any] = {"type": "string", "maxLength": self.at_most, "pattern": ONE_LINE}
         if not self.may_be_empty:
             bounded["minLength"] = 1

@@ -12,6 +12,7 @@ from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 
 from dashboard.api import refused
+from meshcore.guards import BlockerKind
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +50,10 @@ class FieldErrorSerializer(serializers.Serializer[Any]):
 
 
 class BlockerSerializer(serializers.Serializer[Any]):
-    """Why a guard refuses a drain; `subject` is the capability or the nodes that it is about."""
+    """Why guards stand against a drain; `subject` is the capability or the nodes that it is about."""
 
-    kind = serializers.CharField()
-    subject = serializers.CharField()
+    kind = serializers.ChoiceField(choices=list(BlockerKind))
+    subject = serializers.CharField(allow_blank=True)
     detail = serializers.CharField()
 
 

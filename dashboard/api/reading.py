@@ -1,6 +1,7 @@
 """What an address's query asks for: parameters that are known, a cursor, a bounded number of rows."""
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -52,15 +53,30 @@ class Query:
         """Return what a parameter asks for, "" for anything."""
         return self._given.get(name, "")
 
+    def moment(self, name: str) -> datetime | None:
+        """Return the moment that a parameter asks for, None for any. Raises Problem 400."""
+        if not self[name]:
+            return None
+        try:
+            found = datetime.fromisoformat(self[name])
+            at = None if found.tzinfo is None else found.astimezone(UTC)
+        except (ValueError, OverflowError):
+            at = None
+        if at is None:
+            said = (
+                f"{name} is {_shown(self[name])}; expected a time with its offset, as 2026-01-31T12:00:00Z."
+            )
+            raise _refused(name, said)
+        return at
+
     @property
     def cursor(self) -> Cursor:
         """Where the page begins in a list that is paged by one number."""
         return Cursor(before=int(self.place[0]) if self.place else None)
 
-    def keyset_page(self, page: Page[Any], row: Serializer) -> dict[str, Any]:
-        """Return a page of a list that is paged by one number, as it is sent."""
-        end = page.older if page.older is not None else page.searched_to
-        return self._page(row(page.rows, many=True).data, end=None if end is None else (end,))
+    def numbered(self, rows: Sequence[Any], row: Serializer, *, older: int | None) -> dict[str, Any]:
+        """Return a page of a list that is paged by one number; `older`: what follows is below it."""
+        return self._page(row(rows, many=True).data, end=None if older is None else (older,))
 
     def sliced(self, found: Sequence[T], row: Serializer, *, key: Callable[[T], Place]) -> dict[str, Any]:
         """Return the beginning of `found`, the rows behind the cursor, as a page; `key` is a row's place."""
@@ -102,6 +118,11 @@ class Query:
         if not is_key(text) or not 1 <= int(text) <= LIMIT_MAX:
             raise _refused("limit", f"limit is {_shown(text)}; expected a number from 1 to {LIMIT_MAX}.")
         return int(text)
+
+
+def older_of(page: Page[Any]) -> int | None:
+    """Return below which number a list goes on, also where a search gave up; None at its end."""
+    return page.older if page.older is not None else page.searched_to
 
 
 def is_key(text: str) -> bool:

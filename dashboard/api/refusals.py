@@ -10,17 +10,16 @@ from dashboard.api.preconditions import mismatch
 from dashboard.api.problems import Problem
 from dashboard.services.aliases import InvalidAliases
 from dashboard.services.desired import GenerationMismatch
-from dashboard.services.drain import GuardsRefused
+from dashboard.services.drain import ON_RECORD, GuardsRefused
 from dashboard.services.drain_wish import InvalidWish
-from dashboard.services.nodes import InvalidNode
+from dashboard.services.nodes import InvalidNode, NodeConnected
 from dashboard.services.outbox import InvalidCancel
 from dashboard.services.overrides import InvalidOverride
 from dashboard.services.tokens import InvalidToken
 
 NAMING = (BodyError, InvalidWish, InvalidOverride, InvalidCancel)  # their `field`
 PLAIN = (InvalidAliases, InvalidNode, InvalidToken)
-AUDITED = (GuardsRefused, GenerationMismatch)  # are in the audit trail when a service raises them
-KINDS = (*NAMING, *PLAIN, *AUDITED)
+KINDS = (*NAMING, *PLAIN, *ON_RECORD, NodeConnected)
 
 
 def as_problem(exc: Exception) -> Problem:
@@ -29,6 +28,8 @@ def as_problem(exc: Exception) -> Problem:
         return guarded(exc)
     if isinstance(exc, GenerationMismatch):
         return mismatch(exc.current)
+    if isinstance(exc, NodeConnected):
+        return Problem(HTTPStatus.CONFLICT, f"{exc}.", field="even_connected")
     field = exc.field if isinstance(exc, NAMING) else ""
     return Problem(HTTPStatus.BAD_REQUEST, str(exc), field=field)
 

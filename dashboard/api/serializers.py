@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from dashboard.models import Drain, DrainStep, ProviderHealth
+from dashboard.api.problems import BlockerSerializer
+from dashboard.models import ActorKind, DrainStatus, ProviderHealth, StepSource
+from dashboard.selectors.drain_list import Standing
+from dashboard.selectors.drain_record import DrainRecord, StepSeen
 from dashboard.selectors.observed import Observed
 from dashboard.selectors.presence import Composite
 from meshcore.breaker import BreakerState
@@ -35,36 +39,67 @@ class OrderSerializer(serializers.Serializer[Any]):
     )
 
 
-class StepSerializer(serializers.ModelSerializer[DrainStep]):
+class StepSerializer(serializers.Serializer[Any]):
     """A step of a drain, `at` by the clock of whoever saw it."""
 
-    class Meta:
-        model = DrainStep
-        fields = ["step", "source", "at", "received_at", "generation", "in_flight", "edge", "detail"]
+    step = serializers.CharField()
+    # A field's own `source` stays as it is: declared fields are kept elsewhere.
+    source = serializers.SerializerMethodField()  # type: ignore[assignment]
+    at = serializers.DateTimeField()
+    received_at = serializers.DateTimeField(source="heard_at")
+    after_seconds = serializers.FloatField(help_text="From the request on.")
+    generation = serializers.IntegerField()
+    in_flight = serializers.IntegerField(allow_null=True)
+    edge = serializers.IntegerField(allow_null=True)
+    detail = serializers.CharField(allow_blank=True)
+
+    @extend_schema_field(serializers.ChoiceField(choices=list(StepSource)))
+    def get_source(self, step: StepSeen) -> str:
+        """Return who saw it."""
+        return (StepSource.DASHBOARD if step.here else StepSource.NODE).value
 
 
-class DrainSerializer(serializers.ModelSerializer[Drain]):
-    """One drain of one node, from the request to its end."""
+class DrainSerializer(serializers.Serializer[Any]):
+    """One drain of one node, from the request to its end; what is null the node has not told."""
 
-    id = serializers.CharField()
-    node = serializers.CharField(source="node.name")
-    by = serializers.CharField(source="by_name")
+    id = serializers.CharField(source="drain.id")
+    node = serializers.CharField(source="drain.node.name")
+    status = serializers.ChoiceField(source="drain.status", choices=list(DrainStatus))
+    standing = serializers.ChoiceField(choices=list(Standing), help_text="The one word for it.")
+    by = serializers.CharField(source="drain.by_name")
+    by_kind = serializers.ChoiceField(source="drain.by_kind", choices=list(ActorKind))
+    reason = serializers.CharField(source="drain.reason", allow_blank=True)
+    started_at = serializers.DateTimeField(source="drain.started_at")
+    ended_at = serializers.DateTimeField(source="drain.ended_at", allow_null=True)
+    deadline_at = serializers.DateTimeField(source="drain.deadline_at", allow_null=True)
+    expires_at = serializers.DateTimeField(source="drain.expires_at", allow_null=True)
+    force = serializers.BooleanField(source="drain.force")
+    sticky = serializers.BooleanField(source="drain.sticky")
+    meta = serializers.DictField(source="drain.meta")
+    override_guards = serializers.BooleanField(source="drain.override_guards")
+    blockers = BlockerSerializer(source="drain.blockers", many=True)
+    first_generation = serializers.IntegerField(source="drain.first_generation")
+    generation = serializers.IntegerField(source="drain.generation")
+    in_flight_at_start = serializers.IntegerField(source="at_start", allow_null=True)
+    in_flight = serializers.IntegerField(source="left", allow_null=True)
+    drained_seconds = serializers.FloatField(allow_null=True, help_text="From the request on.")
+    safe_to_stop_seconds = serializers.FloatField(source="safe_seconds", allow_null=True)
+    lasted_seconds = serializers.FloatField(allow_null=True, help_text="Null while it goes on.")
+    deadline_exceeded = serializers.BooleanField(source="exceeded")
+    forced = serializers.BooleanField()
 
-    class Meta:
-        model = Drain
-        fields = [
-            *("id", "node", "status", "by", "by_kind", "reason", "started_at", "ended_at", "deadline_at"),
-            *("force", "sticky", "expires_at", "meta", "first_generation", "generation"),
-        ]
 
-
-class LastDrainSerializer(DrainSerializer):
-    """A drain with its steps."""
+class DrainRecordSerializer(DrainSerializer):
+    """A drain with its newest steps from both sides; `steps_left_out` counts the older ones."""
 
     steps = StepSerializer(many=True)
+    steps_left_out = serializers.IntegerField()
 
-    class Meta(DrainSerializer.Meta):
-        fields = [*DrainSerializer.Meta.fields, "steps"]
+    def to_representation(self, instance: DrainRecord) -> dict[str, Any]:
+        """Write the drain and its steps as one."""
+        drain = DrainSerializer(instance.row).data
+        steps = StepSerializer(instance.steps, many=True).data
+        return {**drain, "steps": steps, "steps_left_out": instance.more}
 
 
 class DrainStateSerializer(OrderSerializer):
@@ -79,7 +114,7 @@ class DrainStateSerializer(OrderSerializer):
     edge = serializers.IntegerField(source="node.edge")
     safe_to_stop = serializers.BooleanField(source="node.safe_to_stop")
     last_heard_at = serializers.DateTimeField(source="node.last_heard_at", allow_null=True)
-    last = LastDrainSerializer(allow_null=True)
+    last = DrainRecordSerializer(allow_null=True)
 
 
 class NodeSerializer(serializers.Serializer[Any]):

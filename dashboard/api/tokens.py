@@ -15,9 +15,11 @@ from dashboard.api.operation import REASON, Link, operation, page_of
 from dashboard.api.orders import node_in
 from dashboard.api.problems import Problem
 from dashboard.models import Action, Scope, Token
-from dashboard.selectors import token_pages
+from dashboard.selectors import access
+from dashboard.selectors.access import TokenState, TokenTold
 from dashboard.services import tokens
 from dashboard.services.rights import Right
+from meshcore.clock import utcnow
 
 PREFIX = re.compile(rf"[a-z0-9]{{{tokens.PREFIX_CHARACTERS}}}")
 NEW = "token:new"  # the target of a refusal: there is no token to name
@@ -48,19 +50,24 @@ BODY = Shape(
 )
 
 
-class TokenSerializer(serializers.ModelSerializer[Token]):
+class TokenSerializer(serializers.Serializer[TokenTold]):
     """A token, without its secret; its `prefix` is what addresses and the audit call it."""
 
-    scopes = serializers.ListField(child=serializers.ChoiceField(choices=list(Scope)))
-    networks = serializers.ListField(child=serializers.CharField())
-    node = serializers.CharField(source="node.name", allow_null=True, default=None)
+    prefix = serializers.CharField(source="token.prefix")
+    name = serializers.CharField(source="token.name")
+    state = serializers.ChoiceField(choices=list(TokenState))
+    scopes = serializers.ListField(source="token.scopes", child=serializers.ChoiceField(choices=list(Scope)))
+    node = serializers.SerializerMethodField(help_text="With nodes:push: the one that it is for.")
+    networks = serializers.ListField(source="token.networks", child=serializers.CharField())
+    created_at = serializers.DateTimeField(source="token.created_at")
+    created_by = serializers.CharField(source="token.created_by")
+    expires_at = serializers.DateTimeField(source="token.expires_at", allow_null=True)
+    revoked_at = serializers.DateTimeField(source="token.revoked_at", allow_null=True)
+    last_used_at = serializers.DateTimeField(source="token.last_used_at", allow_null=True)
 
-    class Meta:
-        model = Token
-        fields = [
-            *("prefix", "name", "scopes", "node", "networks", "created_at", "created_by", "expires_at"),
-            *("revoked_at", "last_used_at"),
-        ]
+    def get_node(self, told: TokenTold) -> str | None:
+        """Return the name of the node."""
+        return told.token.node.name if told.token.node else None
 
 
 class NewTokenSerializer(TokenSerializer):
@@ -68,10 +75,7 @@ class NewTokenSerializer(TokenSerializer):
 
     token = serializers.SerializerMethodField()
 
-    class Meta(TokenSerializer.Meta):
-        fields = [*TokenSerializer.Meta.fields, "token"]
-
-    def get_token(self, token: Token) -> str:
+    def get_token(self, told: TokenTold) -> str:
         """Return the secret."""
         secret: str = self.context["secret"]
         return secret
@@ -92,8 +96,8 @@ class Tokens(View):
     def get(self, request: Request) -> Response:
         """Return a page of tokens, those that count no more too."""
         query = self.query(request)
-        page = token_pages.page(cursor=query.cursor, rows=query.limit)
-        return Response(query.keyset_page(page, TokenSerializer))
+        found = access.tokens(cursor=query.cursor, rows=query.limit, now=utcnow())
+        return Response(query.numbered(found.rows, TokenSerializer, older=found.older))
 
     @operation(
         "token_make",
@@ -121,7 +125,7 @@ class Tokens(View):
                 expires_seconds=wanted.get("expires_seconds"),
                 actor=self.actor(request),
             )
-        told = NewTokenSerializer(token, context={"secret": secret}).data
+        told = NewTokenSerializer(_told(token), context={"secret": secret}).data
         where = reverse("api:token", args=[token.prefix])
         return Response(told, status=HTTPStatus.CREATED, headers={"Location": where})
 
@@ -133,7 +137,7 @@ class OneToken(View):
     def get(self, request: Request, prefix: str) -> Response:
         """Return a token."""
         self.query(request)
-        return Response(TokenSerializer(_named(prefix)).data)
+        return Response(TokenSerializer(_told(_named(prefix))).data)
 
     @operation("token_revoke", answers={200: TokenSerializer}, right=Right.ADMIN, filters=(REASON,))
     def delete(self, request: Request, prefix: str) -> Response:
@@ -143,11 +147,16 @@ class OneToken(View):
             reason = self.query(request)["reason"]
             no_body(request)
             tokens.revoke(token=token, actor=self.actor(request), reason=reason)
-        return Response(TokenSerializer(_named(prefix)).data)
+        return Response(TokenSerializer(_told(_named(prefix))).data)
 
 
 def _named(prefix: str) -> Token:
-    token = token_pages.of_prefix(prefix) if PREFIX.fullmatch(prefix) else None
+    known = Token.objects.select_related("node").filter(prefix=prefix)
+    token = known.first() if PREFIX.fullmatch(prefix) else None
     if token is None:
         raise Problem(HTTPStatus.NOT_FOUND, f"There is no token {prefix[:80]!r}; its prefix names it.")
     return token
+
+
+def _told(token: Token) -> TokenTold:
+    return TokenTold(token=token, state=access.state_of(token, now=utcnow()))

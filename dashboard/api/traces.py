@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from dashboard.api.base import View
 from dashboard.api.operation import Filter, operation, page_of
 from dashboard.api.problems import Problem
-from dashboard.api.reading import is_key
+from dashboard.api.reading import is_key, older_of
 from dashboard.models import Trace
 from dashboard.selectors import traces
 from dashboard.selectors.traces import Story
@@ -97,7 +97,7 @@ class Traces(View):
             failed_over=query["failed_over"] == "true",
         )
         page = traces.page(wanted=wanted, cursor=query.cursor, rows=query.limit)
-        return Response(query.keyset_page(page, TraceSerializer))
+        return Response(query.numbered(page.rows, TraceSerializer, older=older_of(page)))
 
 
 class OneTrace(View):

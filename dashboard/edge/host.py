@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_only_middleware
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
-API = "/api/"
+API = "/api/v1/"  # and not its docs, which are a page
 
 
 @sync_only_middleware

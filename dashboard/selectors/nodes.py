@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from dashboard.models import Node, NodeLink, ProviderHealth, Trace, Transition
+from dashboard.models import DesiredState, Node, NodeLink, ProviderHealth, Trace, Transition
 from dashboard.selectors import drains, providers, traffic
 from dashboard.selectors.drains import DrainStory
 from dashboard.selectors.presence import (
@@ -60,6 +60,12 @@ class NodeNow:
     def providers(self) -> tuple[ProviderHealth, ...]:
         """Its breakers without those of other nodes."""
         return tuple(each for each in self.breakers if providers.peer_of(each) is None)
+
+    @property
+    def aliases(self) -> dict[str, list[str]] | None:
+        """The table of aliases that the dashboard wants it to go by, None: its own file's."""
+        desired: DesiredState | None = getattr(self.node, "desired", None)
+        return desired.aliases if desired else None
 
     @property
     def drains(self) -> bool:

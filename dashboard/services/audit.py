@@ -14,10 +14,20 @@ from dashboard.services import audit_chain, audit_columns, changes
 from dashboard.services.actor import Actor
 from dashboard.services.audit_chain import Head
 from dashboard.services.audit_rows import HEAD_ID
-from dashboard.services.audit_verify import Verdict, verify
+from dashboard.services.audit_verify import TrailTooLong, Verdict, verify
 from dashboard.services.audit_walk import Fault
 
-__all__ = ["Fault", "Head", "Verdict", "locked_head", "node_target", "record", "refuse", "verify"]
+__all__ = [
+    "Fault",
+    "Head",
+    "TrailTooLong",
+    "Verdict",
+    "locked_head",
+    "node_target",
+    "record",
+    "refuse",
+    "verify",
+]
 
 logger = logging.getLogger(__name__)
 

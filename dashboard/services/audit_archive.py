@@ -111,7 +111,7 @@ class Reader:
         text = audit_chain.canonical(document["entry"]) if "entry" in document else ""
         hash = str(document.get("hash"))
         finding = self._walk.step(
-            n=audit_chain.number_in(text) or due, text=text, hash=hash, difference=lambda facts: ""
+            n=audit_chain.read(text).n or due, text=text, hash=hash, difference=lambda facts: ""
         )
         if finding is None and line != audit_export.entry_line(text, hash):
             return Finding(Fault.CHANGED, due, f"line {self._number} is not as it was written")

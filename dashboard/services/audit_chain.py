@@ -36,6 +36,9 @@ COLUMNS = (
     "count",
 )
 
+_COLUMNS = frozenset(COLUMNS)
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
@@ -57,7 +60,7 @@ def text_of(entry: AuditEntry) -> str:
 
 def canonical(document: Any) -> str:
     """Return the one text that stands for a JSON document. Raises ValueError for NaN and infinity."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _encode(document)
 
 
 def stamp(at: datetime) -> str:
@@ -70,21 +73,28 @@ def link(previous_hash: str, text: str) -> str:
     return hashlib.sha256((previous_hash + text).encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a text says: the number that it claims, if any, and the columns, if it is the text of an entry."""
+
+    n: int | None = None
+    facts: dict[str, Any] | None = None
+
+
+def read(text: str) -> Reading:
+    """Return what a text says; only the one text that stands for an entry tells its columns."""
+    try:
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            return Reading()
+        n = found.get("n")
+        claimed = n if isinstance(n, int) and not isinstance(n, bool) else None
+        told = found.keys() == _COLUMNS and canonical(found) == text
+    except (ValueError, RecursionError):
+        return Reading()
+    return Reading(claimed, found if told else None)
+
+
 def facts_of(text: str) -> dict[str, Any] | None:
     """Return the columns that an entry's text tells, or None where it isn't the text of an entry."""
-    try:
-        facts = json.loads(text)
-        told = isinstance(facts, dict) and facts.keys() == set(COLUMNS) and canonical(facts) == text
-    except (ValueError, RecursionError):
-        return None
-    return facts if told else None
-
-
-def number_in(text: str) -> int | None:
-    """Return the number that an entry's text claims, or None where it claims none."""
-    try:
-        facts = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    n = facts.get("n") if isinstance(facts, dict) else None
-    return n if isinstance(n, int) and not isinstance(n, bool) else None
+    return read(text).facts

@@ -10,6 +10,7 @@ import re
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -78,9 +79,10 @@ class Sqlite:
     def holds(self, cell: Cell, document: Any) -> bool:
         """Return whether a cell is a JSON document as Django writes it; the order of keys is its own."""
         kind, stored = cell
+        if kind != "text" or stored == json.dumps(document).encode():
+            return kind == "text"
         found = json.loads(stored)
-        as_written = kind == "text" and json.dumps(found).encode() == stored
-        return as_written and _same(found, document)
+        return json.dumps(found).encode() == stored and _same(found, document)
 
 
 class PostgreSQL:
@@ -89,7 +91,7 @@ class PostgreSQL:
     def selected(self, column: str) -> str:
         """Return SQL for what `cells` reads of a column."""
         if column == "at":
-            return """to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
+            return """to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00 "AD')"""
         return f"{column}::text"
 
     def cells(self, columns: Sequence[str], values: Sequence[Any]) -> Iterator[Cell]:
@@ -100,11 +102,14 @@ class PostgreSQL:
 
     def moment(self, at: datetime) -> str:
         """Return how a moment is told."""
-        return audit_chain.stamp(at)
+        return f"{audit_chain.stamp(at)} AD"
 
     def holds(self, cell: Cell, document: Any) -> bool:
-        """Return whether a cell is a JSON document; the database writes it its own way."""
-        return _same(json.loads(cell[1]), document)
+        """Return whether a cell is a JSON document; keys have the order of the database."""
+        return _exact(cell[1].decode()) == _exact(audit_chain.canonical(document))
+
+
+_SQLITE, _POSTGRESQL = Sqlite(), PostgreSQL()
 
 
 def read(connection: BaseDatabaseWrapper, *, up_to: int) -> Generator[Row, None, None]:
@@ -159,15 +164,11 @@ def _all(keeps: "Sqlite | PostgreSQL", columns: Sequence[str]) -> str:
 
 def difference(row: Row, facts: dict[str, Any], connection: BaseDatabaseWrapper) -> str:
     """Return the first column of a row that isn't stored as `facts`, of its own text, demand, or ""."""
-    keeps = _keeping(connection)
-    return next(
-        (
-            column
-            for column in audit_chain.COLUMNS
-            if not _is(row.cells[column], column, facts[column], keeps)
-        ),
-        "",
-    )
+    keeps, cells = _keeping(connection), row.cells
+    for column in audit_chain.COLUMNS:
+        if not _is(cells[column], column, facts[column], keeps):
+            return column
+    return ""
 
 
 def _is(cell: Cell, column: str, value: Any, keeps: Sqlite | PostgreSQL) -> bool:
@@ -182,9 +183,14 @@ def _is(cell: Cell, column: str, value: Any, keeps: Sqlite | PostgreSQL) -> bool
     return cell == ("integer" if column in NUMBERS else "text", stored.encode())
 
 
+def _exact(text: str) -> str:
+    """Return one text for a document in which 1.5 and 1.50 differ, but not 1e-7 and 0.0000001."""
+    return audit_chain.canonical(json.loads(text, parse_float=lambda number: f"\0{Decimal(number)}"))
+
+
 def _same(found: Any, document: Any) -> bool:
     return audit_chain.canonical(found) == audit_chain.canonical(document)
 
 
 def _keeping(connection: BaseDatabaseWrapper) -> Sqlite | PostgreSQL:
-    return PostgreSQL() if connection.vendor == "postgresql" else Sqlite()
+    return _POSTGRESQL if connection.vendor == "postgresql" else _SQLITE

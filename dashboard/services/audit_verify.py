@@ -37,9 +37,20 @@ class Verdict:
         return self.fault is None
 
 
-def verify(*, exported: Head | None = None) -> Verdict:
+class TrailTooLong(Exception):
+    """There are more entries than whoever asks can wait for."""
+
+    def __init__(self, entries: int, at_most: int) -> None:
+        super().__init__(
+            f"There are {entries} entries; at most {at_most} are verified here: run manage.py verify_audit."
+        )
+        self.entries = entries
+
+
+def verify(*, exported: Head | None = None, at_most: int | None = None) -> Verdict:
     """Walk the whole chain and compare it with the control head and, where given, with an exported head.
 
+    Takes about 0.1 ms an entry; raises TrailTooLong, and looks at none, where there are more than `at_most`.
     Entries may be written meanwhile: those behind the head that was read first are left to the next
     verification. An exported head below the start can't be compared here: it is in an archive.
     """
@@ -47,6 +58,8 @@ def verify(*, exported: Head | None = None) -> Verdict:
     if ends is None:
         said = "the control head is not what was written"
         return judged(finding=Finding(Fault.CHANGED, None, said))
+    if at_most is not None and ends.head.n - ends.start.n > at_most:
+        raise TrailTooLong(ends.head.n - ends.start.n, at_most)
     with closing(audit_rows.read(connection, up_to=ends.head.n)) as rows:
         finding = _walk(rows, ends, exported) or _beyond_the_head() or _without_triggers()
     return judged(start=ends.start, head=ends.head, finding=finding)

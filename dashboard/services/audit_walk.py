@@ -12,7 +12,7 @@ from typing import Any
 
 from dashboard.models import Action
 from dashboard.services import audit_chain
-from dashboard.services.audit_chain import Head
+from dashboard.services.audit_chain import Head, Reading
 
 
 class Fault(enum.StrEnum):
@@ -59,7 +59,9 @@ class Walk:
     def step(self, *, n: int | None, text: str, hash: str, difference: Difference) -> Finding | None:
         """Judge the next entry."""
         due = self._n + 1
-        finding = _out_of_place(n, due, text) or _changed(due, text, difference) or self._unlinked(text, hash)
+        said = audit_chain.read(text)
+        finding = _out_of_place(n, due, said) or _changed(due, said, difference)
+        finding = finding or self._unlinked(text, hash, said)
         if finding is not None:
             return finding
         self._n, self._hash = due, hash
@@ -77,9 +79,9 @@ class Walk:
             return Finding(Fault.REMOVED, self._n + 1, said)
         return None
 
-    def _unlinked(self, text: str, hash: str) -> Finding | None:
+    def _unlinked(self, text: str, hash: str, said: Reading) -> Finding | None:
         due = self._n + 1
-        if self._n == self._start.n > 0 and not _took_away(text, self._start):
+        if self._n == self._start.n > 0 and not _took_away(said, self._start):
             return Finding(Fault.REMOVED, self._n, f"no rotation took away the entries up to {self._n}")
         if hash != audit_chain.link(self._hash, text):
             return Finding(Fault.CHANGED, due, f"its hash does not follow from its text and entry {self._n}")
@@ -96,28 +98,26 @@ def rotation(start: Head) -> dict[str, Any]:
     return {"n": start.n, "hash": start.hash}
 
 
-def _took_away(text: str, start: Head) -> bool:
-    facts = audit_chain.facts_of(text) or {}
+def _took_away(said: Reading, start: Head) -> bool:
+    facts = said.facts or {}
     after = facts.get("after")
     told = after.get("head") if isinstance(after, dict) else None
     return facts.get("action") == Action.AUDIT_ROTATE.value and told == rotation(start)
 
 
-def _out_of_place(n: int | None, due: int, text: str) -> Finding | None:
+def _out_of_place(n: int | None, due: int, said: Reading) -> Finding | None:
     if n is None:
         return Finding(Fault.CHANGED, due, "its number is none")
     if n > due:
         return Finding(Fault.REMOVED, due, "it is gone")
     if n < due:
         return Finding(Fault.INSERTED, n, f"the trail begins with entry {due}")
-    claimed = audit_chain.number_in(text)
-    if claimed is None or claimed == due:
+    if said.n is None or said.n == due:
         return None
-    fault = Fault.REORDERED if claimed > due else Fault.INSERTED
-    return Finding(fault, due, f"it was written as entry {claimed}")
+    fault = Fault.REORDERED if said.n > due else Fault.INSERTED
+    return Finding(fault, due, f"it was written as entry {said.n}")
 
 
-def _changed(due: int, text: str, difference: Difference) -> Finding | None:
-    facts = audit_chain.facts_of(text)
-    column = "canonical" if facts is None else difference(facts)
+def _changed(due: int, said: Reading, difference: Difference) -> Finding | None:
+    column = "canonical" if said.facts is None else difference(said.facts)
     return Finding(Fault.CHANGED, due, f"{column} is not what was written") if column else None

@@ -36,6 +36,7 @@ from meshcore.frames import Desired, DesiredDrain
 from meshcore.guards import Blocker
 
 __all__ = [
+    "ON_RECORD",
     "CancelResult",
     "DrainResult",
     "GenerationMismatch",
@@ -58,6 +59,10 @@ class GuardsRefused(Exception):
     def __init__(self, blockers: list[Blocker]) -> None:
         super().__init__("; ".join(blocker.detail for blocker in blockers))
         self.blockers = blockers
+
+
+ON_RECORD = (GuardsRefused, GenerationMismatch)
+"""Refusals that are in the audit trail by the time they are raised: nobody else writes them there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,7 @@ JOBS = (
         name="writing who was refused",
         every_seconds=10.0,
         function=audit_refusals.flush,
+        of_process=True,  # they are in its memory
         last=audit_refusals.flush_all,
     ),
     Job(name="seeing that the audit is guarded", every_seconds=60.0, function=audit_triggers.watch),

@@ -6,6 +6,7 @@ what they were given), exit. Whatever hangs is cut off after its share of the ti
 """
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -174,4 +175,5 @@ def _leave_in_time() -> None:
 
 def _give_up() -> None:
     logger.error("still busy %s s after the signal: leaving now", EXIT_SECONDS)
+    faulthandler.dump_traceback()  # what with
     os._exit(1)

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
-from dashboard.models import Token
+from dashboard.models import Action, Token
 from dashboard.services import accounts, nodes, tokens
 from dashboard.services.accounts import InvalidPerson
 from dashboard.services.actor import Actor
@@ -20,7 +20,7 @@ from dashboard.services.nodes import InvalidNode, NodeConnected, Place
 from dashboard.services.people import AdminNeeded
 from dashboard.services.rights import Right
 from dashboard.services.tokens import InvalidToken
-from dashboard.web import access_steps, commands
+from dashboard.web import access_steps, commands, refused
 from dashboard.web.access import show
 from dashboard.web.access_forms import BadChoice, Forms, NodeForm, PersonForm, TokenForm, groups_of
 from dashboard.web.access_steps import Act, Step
@@ -59,6 +59,7 @@ def make_token(request: HttpRequest, visitor: Visitor) -> HttpResponse:
             actor=actor_of(request, visitor),
         )
     except (BadChoice, InvalidToken) as exc:
+        refused.at_once(request, visitor, Action.TOKEN_ISSUE, "tokens", str(exc))
         form = replace(form, error=str(exc))
         return show(request, visitor, forms=Forms(token=form), status=REFUSED)
     made = Made(
@@ -81,7 +82,8 @@ def revoke_token(request: HttpRequest, visitor: Visitor, prefix: str) -> HttpRes
             return f"Token {token.name} ({token.prefix}) is revoked."
         return f"Token {token.name} ({token.prefix}) was revoked before; nothing changed."
 
-    return _act(request, visitor, access_steps.revoke(token), carry_out)
+    what = Action.TOKEN_REVOKE, f"token:{token.prefix}"
+    return _act(request, visitor, access_steps.revoke(token), carry_out, what=what)
 
 
 @require_POST
@@ -95,6 +97,7 @@ def add_node(request: HttpRequest, visitor: Visitor) -> HttpResponse:
             name=form.name, community=form.community, place=place, actor=actor_of(request, visitor)
         )
     except InvalidNode as exc:
+        refused.at_once(request, visitor, Action.NODE_ADD, "nodes", str(exc))
         form = replace(form, error=str(exc))
         return show(request, visitor, forms=Forms(node=form), status=REFUSED)
     made = Made(
@@ -120,7 +123,8 @@ def forget_node(request: HttpRequest, visitor: Visitor, name: str) -> HttpRespon
         nodes.forget(node=node, actor=actor, reason=reason, even_connected=insists)
         return f"{node.name} is forgotten."
 
-    return _act(request, visitor, access_steps.forget(node, now=utcnow()), carry_out)
+    what = Action.NODE_FORGET, f"node:{node.name}"
+    return _act(request, visitor, access_steps.forget(node, now=utcnow()), carry_out, what=what)
 
 
 @require_POST
@@ -133,6 +137,7 @@ def add_person(request: HttpRequest, visitor: Visitor) -> HttpResponse:
             username=form.name, groups=form.wanted, actor=actor_of(request, visitor)
         )
     except (BadChoice, InvalidPerson) as exc:
+        refused.at_once(request, visitor, Action.USER_ADD, "users", str(exc))
         form = replace(form, error=str(exc))
         return show(request, visitor, forms=Forms(person=form), status=REFUSED)
     return _show_once(request, visitor, _password_of(user, password))
@@ -147,6 +152,7 @@ def new_password(request: HttpRequest, visitor: Visitor, pk: int) -> HttpRespons
         reason = access_steps.reason_of(request.POST.dict(), required=False)
         password = accounts.new_password(user=user, actor=actor_of(request, visitor), reason=reason)
     except (AdminNeeded, BadForm) as exc:
+        refused.at_once(request, visitor, Action.PASSWORD_NEW, f"user:{user.get_username()}", str(exc))
         step = access_steps.person(Act.PASSWORD, user).refused(request.POST, str(exc))
         return show(request, visitor, step=step, status=REFUSED)
     return _show_once(request, visitor, _password_of(user, password))
@@ -171,17 +177,27 @@ def change_person(request: HttpRequest, visitor: Visitor, pk: int, act: Act) -> 
                 accounts.reactivate(user=user, actor=actor, reason=reason)
                 return f"{user.get_username()} may sign in again."
 
-    return _act(request, visitor, access_steps.person(act, user), carry_out)
+    what = Action.USER_CHANGE, f"user:{user.get_username()}"
+    return _act(request, visitor, access_steps.person(act, user), carry_out, what=what)
 
 
 def _act(
-    request: HttpRequest, visitor: Visitor, step: Step, carry_out: Callable[[Actor, str], str]
+    request: HttpRequest,
+    visitor: Visitor,
+    step: Step,
+    carry_out: Callable[[Actor, str], str],
+    *,
+    what: tuple[Action, str],
 ) -> HttpResponse:
-    """Carry a second step out and go back to the list, or show it again with what is wrong."""
+    """Carry a second step out and go back to the list, or show it again with what is wrong.
+
+    `what` is what the audit calls it: action and target.
+    """
     try:
         reason = access_steps.reason_of(request.POST.dict(), required=step.reason_required)
         said = carry_out(actor_of(request, visitor), reason)
     except (AdminNeeded, BadChoice, BadForm, NodeConnected) as exc:
+        refused.at_once(request, visitor, *what, str(exc))
         return show(request, visitor, step=step.refused(request.POST, str(exc)), status=REFUSED)
     messages.success(request, said)
     return redirect("access")

@@ -93,7 +93,8 @@ def revoke_token(prefix: str) -> str:
 
 def forget_node(name: str) -> str:
     """Return the command that takes a node out of the mesh."""
-    return f"curl {TOKEN} -X DELETE {_url(f'nodes/{name}')}"
+    where = _url(f"nodes/{name}")
+    return f"curl {TOKEN} -X DELETE '{where}?reason=REASON'"
 
 
 def first_use(scopes: Iterable[str]) -> str:

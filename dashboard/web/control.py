@@ -16,7 +16,7 @@ from dashboard.services import drain as drains
 from dashboard.services.actor import Actor
 from dashboard.services.drain import GenerationMismatch, GuardsRefused, InvalidWish
 from dashboard.services.rights import Right
-from dashboard.web import confirm
+from dashboard.web import confirm, refused
 from dashboard.web.confirm import Act, BadForm
 from dashboard.web.guard import Visitor, actor_of, is_fragment, page
 from dashboard.web.node import find, show, show_form
@@ -77,7 +77,9 @@ def _carry_out(act: Act, node: Node, actor: Actor, post: dict[str, str]) -> str:
 def _refused(request: HttpRequest, visitor: Visitor, row: NodeNow, act: Act, exc: Exception) -> HttpResponse:
     """Return the form again, as things stand now, with what was typed and what is wrong with it."""
     status, error, wrong = _reason(row.name, exc)
-    _audit_refusal(request, visitor, row.name, act, reason=error)
+    if not isinstance(exc, drains.ON_RECORD):
+        action = Action.UNDRAIN if act is Act.UNDRAIN else Action.DRAIN
+        refused.at_once(request, visitor, action, audit.node_target(row.name), error)
     form = confirm.of(act, row, now=utcnow()).refused(request.POST.dict(), error, wrong)
     if is_fragment(request):
         return show_form(request, form, status=status)
@@ -98,17 +100,6 @@ def _reason(name: str, exc: Exception) -> tuple[HTTPStatus, str, str]:
         case BadForm():
             return HTTPStatus.UNPROCESSABLE_ENTITY, str(exc), exc.field
     raise exc
-
-
-def _audit_refusal(request: HttpRequest, visitor: Visitor, name: str, act: Act, *, reason: str) -> None:
-    target = audit.node_target(name)
-    audit.refuse(
-        actor=actor_of(request, visitor),
-        action=Action.UNDRAIN if act is Act.UNDRAIN else Action.DRAIN,
-        target=target,
-        reason=reason,
-        now=utcnow(),
-    )
 
 
 def _said(request: HttpRequest, name: str, said: str) -> HttpResponse:

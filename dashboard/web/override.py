@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from django.urls import reverse
 
+from dashboard.models import Action as Audited
 from dashboard.models import Node
 from dashboard.selectors import providers
 from dashboard.services.words import REASON_MAX_CHARACTERS
@@ -130,6 +131,12 @@ def typed(form: Mapping[str, str]) -> Typed:
         reason=_reason(form),
         expires_seconds=_expires(form) if act in LASTING else None,
     )
+
+
+def audited_as(form: Mapping[str, str]) -> Audited:
+    """Return what the audit calls what was asked for; an override where it can't be told."""
+    act = form.get("action", "")
+    return Audited(f"breaker.{act}") if act in set(Act) else Audited.BREAKER_FORCE_OPEN
 
 
 def _choice(form: Mapping[str, str], name: str, choices: Choices) -> str:

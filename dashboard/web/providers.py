@@ -16,7 +16,7 @@ from dashboard.services import overrides
 from dashboard.services.actor import Actor
 from dashboard.services.overrides import InvalidOverride
 from dashboard.services.rights import Right
-from dashboard.web import asked, commands, override
+from dashboard.web import asked, commands, override, refused
 from dashboard.web.asked import BadQuery
 from dashboard.web.confirm import BadForm
 from dashboard.web.frame import frame
@@ -54,7 +54,10 @@ def override_breaker(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     try:
         said = _carry_out(override.typed(post), actor_of(request, visitor))
     except (BadForm, InvalidOverride) as exc:
-        form = override.of(post.get("key", ""), {}).refused(post, *_complaint(exc))
+        complaint, field = _complaint(exc)
+        target = f"breaker:{post.get('key', '')}"
+        refused.at_once(request, visitor, override.audited_as(post), target, complaint)
+        form = override.of(post.get("key", ""), {}).refused(post, complaint, field)
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         if is_fragment(request):
             return _show_form(request, form, status=status)

@@ -1,4 +1,4 @@
-"""What becomes of a person's request that may not be: a page that says why, counted for the audit trail."""
+"""What becomes of a person's request that may not be: said on a page, and written for the audit trail."""
 
 from typing import Any
 
@@ -7,7 +7,9 @@ from django.http import HttpRequest, HttpResponse
 from django.views import csrf, defaults
 
 from dashboard.models import Action
-from dashboard.services import actor, audit_refusals
+from dashboard.services import actor, audit, audit_refusals
+from dashboard.web.guard import Visitor, actor_of
+from meshcore.clock import utcnow
 
 FORBIDDEN = 403
 UNAUTHORIZED = 401
@@ -34,6 +36,11 @@ def note_sign_in(request: HttpRequest) -> None:
         status=UNAUTHORIZED,
         reason="name and password don't fit, or too many tries",
     )
+
+
+def at_once(request: HttpRequest, visitor: Visitor, action: Action, target: str, reason: str) -> None:
+    """Audit that somebody who may do a thing asked for it in a way that can't be."""
+    audit.refuse(actor=actor_of(request, visitor), action=action, target=target, reason=reason, now=utcnow())
 
 
 def _note(request: HttpRequest, *, reason: str) -> None:

@@ -138,8 +138,7 @@ class BusStream:
         chunks = list(self._held)
         self._held.clear()
         if self._begun is not None:
-            for chunk in chunks:
-                self._begun.saw(chunk)
+            self._begun.saw_all(chunks)
         return chunks
 
     async def _read(self, lease: Lease, chunks: AsyncIterator[Chunk]) -> None:
@@ -171,13 +170,15 @@ class BusStream:
 
     async def _hold_what_follows(self, chunks: AsyncIterator[Chunk]) -> None:
         """Hold the chunks that came with the last one; what happens behind them is for the next reading."""
-        while self._follows:
-            try:
-                self._held.append(self._seen(await anext(chunks)))
-            except StopAsyncIteration as exc:
-                self._ahead, self._follows, self._complete, self._is_at_end = exc, False, True, True
-            except Exception as exc:
-                self._ahead, self._follows = exc, False
+        try:
+            async for chunk in chunks:
+                self._held.append(self._seen(chunk))
+                if not self._follows:
+                    return
+            self._complete = self._is_at_end = True
+        except Exception as exc:
+            self._ahead = exc
+        self._follows = False
 
     async def __aenter__(self) -> Self:
         return self

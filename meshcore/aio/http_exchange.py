@@ -6,7 +6,7 @@ end is closed, at once, and never used again.
 
 import asyncio
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import httptools
 
@@ -91,6 +91,12 @@ class HttpAnswer:
             if self._error is not None:
                 raise self._error
             await self._news()
+        return self.read_now()
+
+    def read_now(self) -> bytes:
+        """Return what came of the body since the last time, b"" when that is nothing."""
+        if not self._pieces:
+            return b""
         pieces, self._pieces, self._size = self._pieces, [], 0
         if self._connection is not None:
             self._connection.read_on()
@@ -222,8 +228,7 @@ class Connection(asyncio.BufferedProtocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is what a client makes
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._pool.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-GATHER_SECONDS = 0.02  # between two writes
+GATHER_SECONDS = 0.04  # between two writes: each wakes a thread, which costs as much as some calls
 RETRY_SECONDS = 1.0  # after a write that failed
 GATHERED_MAX = (
     20_000  # items in memory, some 20 MB; what comes while the disk is that slow is dropped and counted

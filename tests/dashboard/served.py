@@ -51,7 +51,9 @@ class Served:
 
 def environment(var: Path, **more: str) -> dict[str, str]:
     """The environment of a server whose state is in `var`."""
-    return {**os.environ, "MESH_VAR": str(var), "PYTHONUNBUFFERED": "1", **more}
+    ours = ("DATABASE_URL", "CHANNEL_LAYER_URL")
+    kept = {name: text for name, text in os.environ.items() if name not in ours}
+    return {**kept, "MESH_VAR": str(var), "PYTHONUNBUFFERED": "1", **more}
 
 
 def manage(*arguments: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":

@@ -23,7 +23,10 @@ from dashboard.api.base import NoSuchRoute
 from dashboard.models import Drain, DrainStatus, Node, NodeLink, Scope, Trace
 from dashboard.services import nodes, tokens
 from dashboard.services.actor import SYSTEM
+from meshcore import framing
+from meshcore.capability import Manifest
 from meshcore.clock import utcnow
+from meshcore.frames import Hello
 from tests.dashboard.conftest import person
 
 ADMINISTERS = "admin"
@@ -37,6 +40,10 @@ SCOPES = ("read", "audit:read", "nodes:drain", "runs:cancel", "breakers:write", 
 NODES = ("own node", "other node")  # tokens of scope nodes:push; node-a is the one that paths name
 TOKENS = (*SCOPES, *NODES)
 WHO = (NOBODY, *PEOPLE, *TOKENS)
+SECONDS = 10.0  # no answer takes this long, however busy the machine
+HELLO = Hello(
+    node_id="any", instance_id="i1", spool_id="s1", clock=utcnow(), manifest=Manifest(node_id="any")
+)
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 Expected = Mapping[str, int | str]
 
@@ -76,6 +83,7 @@ def anyone(method: str, route: str, path: str, status: int, **others: int) -> Ro
     return row(method, route, path, dict.fromkeys(WHO, status) | others)
 
 
+ALIASES = {"mesh/fast": ["groq/llama"]}
 ROWS = (
     page("GET", "", "/", READS),
     page("GET", "nodes/<str:name>/", "/nodes/node-a/", READS),
@@ -94,6 +102,7 @@ ROWS = (
     page("GET", "traces/", "/traces/", READS),
     page("GET", "traces/<str:ident>/", "/traces/{trace}/", READS),
     page("GET", "audit/", "/audit/", READS_AUDIT),
+    page("POST", "audit/", "/audit/", READS_AUDIT),
     page("GET", "live/cells", "/live/cells?page=fleet", READS),
     page("GET", "access/", "/access/", ADMINISTERS),
     page("POST", "access/tokens/", "/access/tokens/", ADMINISTERS, name="ci", scope="read"),
@@ -128,14 +137,44 @@ ROWS = (
     anyone("POST", "password/", "/password/", 302, **dict.fromkeys(PEOPLE, 200)),
     # The API.
     api("GET", "nodes", "nodes", "read"),
+    api("POST", "nodes", "nodes", "admin token", ok=201, id="laptop"),
     api("GET", "nodes/<str:name>", "nodes/node-a", "read"),
+    api("DELETE", "nodes/<str:name>", "nodes/node-b", "admin token", ok=204),
     api("GET", "nodes/<str:name>/drain", "nodes/node-a/drain", "read"),
+    api("PUT", "nodes/<str:name>/drain", "nodes/node-a/drain", "nodes:drain", "own node", ok=202),
     api("POST", "nodes/<str:name>/drain", "nodes/node-a/drain", "nodes:drain", "own node", ok=202),
+    api("DELETE", "nodes/<str:name>/drain", "nodes/node-a/drain", "nodes:drain", "own node"),
+    api("GET", "nodes/<str:name>/aliases", "nodes/node-a/aliases", "read"),
+    api("PUT", "nodes/<str:name>/aliases", "nodes/node-a/aliases", "admin token", ok=202, aliases=ALIASES),
+    api("DELETE", "nodes/<str:name>/aliases", "nodes/node-a/aliases", "admin token"),
+    api("GET", "aliases", "aliases", "read"),
+    api("PUT", "aliases", "aliases", "admin token", ok=202, aliases=ALIASES),
+    api("GET", "providers", "providers", "read"),
+    api("GET", "breakers", "breakers", "read"),
+    api("GET", "breakers/overrides", "breakers/overrides", "read"),
+    api(
+        *("POST", "breakers/overrides", "breakers/overrides", "breakers:write"),
+        ok=202,
+        key="groq",
+        action="force_open",
+    ),
+    api("DELETE", "breakers/overrides", "breakers/overrides?key=groq", "breakers:write"),
+    api("GET", "drains", "drains", "read"),
+    api("GET", "drains/<str:drain>", "drains/{drain}", "read"),
+    api("POST", "runs/<str:run>/cancel", "runs/run_k3v9x2_1/cancel", "runs:cancel", ok=202),
     api("GET", "traces", "traces", "read"),
     api("GET", "traces/<str:trace>", "traces/{trace}", "read"),
     api("GET", "audit", "audit", "audit:read"),
+    api("GET", "audit/verify", "audit/verify", "audit:read"),
+    api("GET", "tokens", "tokens", "admin token"),
+    api("POST", "tokens", "tokens", "admin token", ok=201, name="ci", scopes=["read"]),
+    api("GET", "tokens/<str:prefix>", "tokens/{prefix}", "admin token"),
+    api("DELETE", "tokens/<str:prefix>", "tokens/{prefix}", "admin token"),
     api("GET", "schema", "schema", "read"),
     *(anyone(method, "api/v1/", "/api/v1/no/such/route", 404) for method in METHODS),
+    *(anyone(method, "^api(?:/|$)", "/api/v2/nodes", 404) for method in METHODS),
+    page("GET", "api/docs/", "/api/docs/", READS),
+    page("GET", "api/docs/openapi.json", "/api/docs/openapi.json", READS),
 )
 
 LET_IN: Expected = dict.fromkeys(WHO, 200)
@@ -178,7 +217,7 @@ def callers(db: None) -> Callers:
     """One of each kind; node-a is there and can be drained, node-b has never been seen."""
     now = utcnow()
     own, other = (nodes.add(name=name, actor=SYSTEM)[0] for name in ("node-a", "node-b"))
-    NodeLink.objects.filter(node=own).update(opened_at=now, connection_no=1)
+    NodeLink.objects.filter(node=own).update(opened_at=now, connection_no=1, instance_id=HELLO.instance_id)
     Node.objects.filter(pk=own.pk).update(state="running", accepting=True, last_heard_at=now)
     headers: dict[str, dict[str, str]] = {who: _cookie(_somebody(who)) for who in PEOPLE}
     for scope, who in zip((Scope(name.partition(" ")[0]) for name in SCOPES), SCOPES, strict=True):
@@ -230,7 +269,7 @@ def call(callers: Callers, who: str, method: str, path: str, form: Mapping[str, 
     browser = Client(raise_request_exception=False, headers=callers.of(who))
     where = path.format(**callers.things)
     with transaction.atomic():
-        if method == "POST" and not path.startswith("/api/"):
+        if method == "POST" and not path.startswith("/api/v1/"):
             answer = browser.post(where, form)
         else:
             body = json.dumps(form).encode() if form else b""
@@ -277,7 +316,7 @@ def test_every_method_of_every_route_has_its_row(callers: Callers) -> None:
 def _answered(callers: Callers, view: Any, path: str) -> set[str]:
     """Return the methods of a view; the API asks for a token before it says that it has none of a name."""
     handlers = getattr(view, "view_class", None)
-    if path.startswith("/api/") and handlers is not NoSuchRoute:
+    if path.startswith("/api/v1/") and handlers is not NoSuchRoute:
         return {method for method in METHODS if hasattr(handlers, method.lower())}
     asked = {
         (method, who): call(callers, who, method, path, {})
@@ -329,24 +368,31 @@ async def test_each_gets_from_the_edge_what_the_table_says(path: str, callers: C
         for who in WHO:
             wire = HttpCommunicator(asgi.application, "GET", path, headers=scope_headers(callers, who))
             wire.scope["client"] = ["203.0.113.9", 4711]
-            found[who] = (await wire.get_response(timeout=10))["status"]
-            await wire.wait(timeout=10)
+            found[who] = (await wire.get_response(timeout=SECONDS))["status"]
+            await wire.wait(timeout=SECONDS)
 
     assert found == EDGE_ROWS[path]
+
+
+async def knock(path: str, headers: list[tuple[bytes, bytes]]) -> int | str:
+    """Return the code with which a socket is closed, or "open" when something comes first.
+
+    A page is told its cells, a node is answered its hello.
+    """
+    wire = WebsocketCommunicator(asgi.application, path, headers=headers)
+    assert (await wire.connect(SECONDS))[0]
+    if path == "/link/v1":
+        await wire.send_to(text_data=framing.encode(HELLO).decode())
+    said = await wire.receive_output(SECONDS)
+    await wire.disconnect(timeout=SECONDS)
+    return int(said["code"]) if said["type"] == "websocket.close" else "open"
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("path", SOCKET_ROWS)
 async def test_each_socket_opens_to_whom_the_table_says(path: str, callers: Callers) -> None:
-    found = {}
     async with runtime.running(jobs=()):
-        for who in WHO:
-            wire = WebsocketCommunicator(asgi.application, path, headers=scope_headers(callers, who))
-            assert (await wire.connect(10))[0]
-            quiet = await wire.receive_nothing(0.05)
-            said = {"type": "websocket.send"} if quiet else await wire.receive_output(10)
-            found[who] = said["code"] if said["type"] == "websocket.close" else "open"
-            await wire.disconnect(timeout=10)
+        found = {who: await knock(path, scope_headers(callers, who)) for who in WHO}
 
     assert found == SOCKET_ROWS[path]
 

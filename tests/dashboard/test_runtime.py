@@ -84,12 +84,15 @@ async def test_a_lane_keeps_its_connection_and_drops_a_broken_one(rt: Runtime) -
         return id(connection.connection)
 
     def fail() -> None:
-        raise DatabaseError("gone")
+        try:
+            connection.cursor().execute("SELECT 1 FROM nowhere")
+        except DatabaseError as exc:
+            raise LookupError("what a service made of it") from exc
 
     first = await rt.in_ingest(connected)
     assert await rt.in_ingest(connected) == first
 
-    with pytest.raises(DatabaseError):
+    with pytest.raises(LookupError):
         await rt.in_ingest(fail)
 
     assert await rt.in_ingest(lambda: connection.connection) is None

@@ -1,6 +1,7 @@
 """Fixtures of the tests with real processes."""
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -9,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, StorageState
 
 from tests.e2e.enrolment import Enrolment, enrol
-from tests.e2e.harness import Mesh
+from tests.e2e.harness import ROOT, Mesh
 from tests.e2e.room import Room
 from tests.e2e.window import Window, running_chromium
 
@@ -31,6 +32,17 @@ def mesh(tmp_path: Path) -> Iterator[Mesh]:
         yield mesh
     finally:
         mesh.end()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """This checkout and its environment, with a `var` of its own."""
+    checkout = tmp_path / "check out"
+    checkout.mkdir()
+    for name in ("manage.py", "meshcore", "dashboard", "templates", "static"):
+        (checkout / name).symlink_to(ROOT / name)
+    (checkout / ".venv").symlink_to(sys.prefix)
+    return checkout
 
 
 @pytest.fixture(scope="session")

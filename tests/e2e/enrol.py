@@ -1,7 +1,7 @@
 """Enrols nodes, people and programs; run once by `manage.py shell`, its result is copied for each mesh.
 
-alice operates and may look into the admin, bob views, charlie has no access. Programs are named for what
-they may do.
+alice operates and may look into the admin, dora operates, bob views, charlie has no access, erin is an admin.
+Programs are named for what they may do.
 """
 
 import json
@@ -14,11 +14,15 @@ from dashboard.services.actor import SYSTEM
 from tests.e2e.enrolment import Enrolment, password_of
 
 NODES = ("node-a", "node-b", "node-c")
-PEOPLE = {"alice": "operator", "bob": "viewer", "charlie": ""}
+PEOPLE = {"alice": "operator", "dora": "operator", "bob": "viewer", "charlie": "", "erin": "admin"}
 PROGRAMS = {
     "reader": Scope.READ,
     "auditor": Scope.AUDIT_READ,
     "deployer": Scope.NODES_DRAIN,
+    "autoscaler": Scope.NODES_DRAIN,
+    "janitor": Scope.NODES_DRAIN,
+    "rescuer": Scope.RUNS_CANCEL,
+    "owner": Scope.ADMIN,
 }
 
 

@@ -217,16 +217,22 @@ class Node(Process):
 class Dashboard(Process):
     """A dashboard with a database of its own; `manage` runs its other commands."""
 
-    def __init__(self, argv: Sequence[str], *, folder: Path, env: Mapping[str, str], url: str) -> None:
-        super().__init__("dashboard", argv, folder=folder, env=env)
+    def __init__(
+        self, name: str, argv: Sequence[str], *, folder: Path, env: Mapping[str, str], url: str
+    ) -> None:
+        super().__init__(name, argv, folder=folder, env=env)
         self.url = url
 
     def manage(self, *arguments: str) -> str:
         """Run a management command and return what it printed; fails with its complaint."""
-        argv = [sys.executable, "manage.py", *arguments]
-        done = subprocess.run(argv, cwd=ROOT, env=self._env, capture_output=True, text=True, check=False)
+        done = self.command(*arguments)
         assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a management command to its end, whatever comes of it."""
+        argv = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(argv, cwd=ROOT, env=self._env, capture_output=True, text=True, check=False)
 
 
 class Mesh:
@@ -272,22 +278,29 @@ class Mesh:
         ]
         node.config.write_text("\n".join(tables))
 
-    def dashboard(self, *, env: Mapping[str, str] | None = None, like: Path | None = None) -> Dashboard:
-        """Return a dashboard that isn't started, with an address of its own.
+    def dashboard(
+        self,
+        *arguments: str,
+        name: str = "dashboard",
+        env: Mapping[str, str] | None = None,
+        like: Path | None = None,
+    ) -> Dashboard:
+        """Return a dashboard that isn't started, with an address of its own and these arguments of `serve`.
 
-        Its state is a copy of the one in the folder `like`, or else empty and migrated.
+        Its state is that of the mesh: the first one makes it, as a copy of the one in the folder `like`, or
+        else empty and migrated.
         """
-        port = free_port()
+        port, var = free_port(), self.folder / "var"
         url = f"http://127.0.0.1:{port}"
-        environment = (
-            _environment() | {"MESH_VAR": str(self.folder / "var"), "MESH_URL": url} | dict(env or {})
-        )
-        argv = [sys.executable, "manage.py", "serve", "--host", "127.0.0.1", "--port", str(port)]
-        dashboard = self._keep(Dashboard(argv, folder=self.folder, env=environment, url=url))
+        environment = _environment() | {"MESH_VAR": str(var), "MESH_URL": url} | dict(env or {})
+        argv = [sys.executable, "manage.py", "serve", "--host", "127.0.0.1", "--port", str(port), *arguments]
+        dashboard = self._keep(Dashboard(name, argv, folder=self.folder, env=environment, url=url))
+        if var.exists():
+            return dashboard
         if like is None:
             dashboard.manage("migrate", "--verbosity", "0")
         else:
-            shutil.copytree(like, self.folder / "var")
+            shutil.copytree(like, var)
         return dashboard
 
     def process(self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Process:
@@ -314,7 +327,8 @@ class Mesh:
 
 def _environment() -> dict[str, str]:
     """Return this process's environment without what would reach into the processes of a test."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("MESH_")}
+    ours = ("MESH_", "DATABASE_URL", "CHANNEL_LAYER_URL")
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
     return kept | {"PYTHONUNBUFFERED": "1"}
 
 

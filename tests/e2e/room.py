@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from tests.e2e.calls import call
 from tests.e2e.enrolment import Enrolment
-from tests.e2e.harness import Mesh, Mock, Node, until
+from tests.e2e.harness import Dashboard, Mesh, Mock, Node, until
 
 PAGE_ROWS = 500
 ANSWER_SECONDS = 30.0
@@ -28,12 +28,19 @@ class Answer(NamedTuple):
 
 
 class Room:
-    """A dashboard of its own with the enrolled; it isn't started, and has no nodes yet."""
+    """A dashboard with the enrolled, its own if none is given; it isn't started, and has no nodes yet."""
 
-    def __init__(self, mesh: Mesh, enrolment: Enrolment, *, like: Path) -> None:
+    def __init__(
+        self,
+        mesh: Mesh,
+        enrolment: Enrolment,
+        *,
+        like: Path | None = None,
+        dashboard: Dashboard | None = None,
+    ) -> None:
         self.mesh = mesh
         self.enrolment = enrolment
-        self.dashboard = mesh.dashboard(like=like)
+        self.dashboard = dashboard or mesh.dashboard(like=like)
 
     def pair(self, *, extra: str = "") -> tuple[Node, Node, Mock, Mock]:
         """Start everything: node-a with provider alpha, node-b with beta, peers of each other."""
@@ -50,10 +57,16 @@ class Room:
         return self.mesh.node(name, env={"NODE_TOKEN": token} | dict(env or {}))
 
     def configure(
-        self, node: Node, *, providers: Mapping[str, str], peers: Sequence[Node] = (), extra: str = ""
+        self,
+        node: Node,
+        *,
+        providers: Mapping[str, str],
+        peers: Sequence[Node] = (),
+        through: str = "",
+        extra: str = "",
     ) -> None:
-        """Write the configuration of a node that reports here."""
-        here = f'[dashboard]\nurl = "{self.dashboard.url}"\ntoken_env = "NODE_TOKEN"\n'
+        """Write the configuration of a node that reports here, over the URL `through` if there is one."""
+        here = f'[dashboard]\nurl = "{through or self.dashboard.url}"\ntoken_env = "NODE_TOKEN"\n'
         self.mesh.configure(node, providers=providers, peers=peers, extra=here + extra)
 
     def start(self, *nodes: Node) -> None:
@@ -151,10 +164,17 @@ class Room:
 
     def traces(self) -> list[dict[str, Any]]:
         """Return every trace there is."""
+        return self._every(f"traces?limit={PAGE_ROWS}", program="reader")
+
+    def entries(self, *, since: int = 0) -> list[dict[str, Any]]:
+        """Return every entry of the audit that is newer than the one with number `since`, oldest first."""
+        entries = self._every(f"audit?limit={PAGE_ROWS}", program="auditor")
+        return [entry for entry in reversed(entries) if entry["n"] > since]
+
+    def _every(self, path: str, *, program: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
-        path = f"traces?limit={PAGE_ROWS}"
         while path:
-            page = self.ask(path)
+            page = self.ask(path, program=program)
             rows += page["results"]
             path = (page["next"] or "").removeprefix("/api/v1/")
         return rows

@@ -1,24 +1,22 @@
 """Nodes and dashboard die without a word: orders are kept, clients notice nothing, nothing is lost."""
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.calls import Traffic, call
 from tests.e2e.conftest import Measured, OpenWindow
-from tests.e2e.harness import Node, get_json, status_of, until
+from tests.e2e.gate import watched_gate
+from tests.e2e.harness import Node, until
 from tests.e2e.room import Room
 from tests.e2e.window import first_at, said, watch
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 CALLS_BEFORE, CALLS_WHILE_DEAD, CALLS_AFTER = 10, 20, 10
-LOOK_SECONDS = 0.01  # between two looks at a gate
 STATE = {"state": "#c-state-node-b"}
 
 
@@ -67,30 +65,6 @@ def test_a_killed_node_is_unreachable_then_back_and_its_gate_is_closed_from_the_
     )
     back_at = first_at(page, "state", "drained", after=started_at)
     measured("start of the node to its state on the page", back_at - started_at)
-
-
-def word_of_gate(node: Node) -> str:
-    url = f"{node.url}/readyz"
-    return str(get_json(url)["status"]) if status_of(url) else ""
-
-
-@contextmanager
-def watched_gate(node: Node) -> Iterator[list[str]]:
-    """Look at a node's gate again and again while the context lasts; gives its words, "" for no answer."""
-    words: list[str] = []
-    stop = threading.Event()
-
-    def look() -> None:
-        while not stop.wait(LOOK_SECONDS):
-            words.append(word_of_gate(node))
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield words
-    finally:
-        stop.set()
-        thread.join()
 
 
 def test_clients_notice_nothing_of_a_killed_dashboard_and_every_trace_is_there_once(

@@ -43,17 +43,6 @@ def upstream(tmp_path: Path) -> Iterator[str]:
     stop_all([mock])
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """This checkout and its environment, with a `var` of its own."""
-    checkout = tmp_path / "check out"
-    checkout.mkdir()
-    for name in ("manage.py", "meshcore", "dashboard", "templates", "static"):
-        (checkout / name).symlink_to(ROOT / name)
-    (checkout / ".venv").symlink_to(sys.prefix)
-    return checkout
-
-
 def test_your_own_provider_answers_and_its_call_is_in_the_dashboard(
     board: Meshboard, upstream: str, checkout: Path
 ) -> None:

@@ -15,6 +15,7 @@ from tests.dashboard.conftest import (  # what Django's tests have, on PostgreSQ
     now,
     online,
 )
+from tests.e2e.conftest import measured
 from tests.engines.servers import Engines
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "bob",
     "caller",
     "charlie",
+    "measured",
     "node",
     "now",
     "online",

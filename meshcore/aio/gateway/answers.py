@@ -10,7 +10,7 @@ from http import HTTPStatus
 import msgspec
 
 from meshcore.aio.gateway.message import Request
-from meshcore.clock import UtcNow
+from meshcore.clock import Clock, UtcNow
 from meshcore.errors import CallError, http_status
 from meshcore.openai_errors import call_error_body, error_body, retry_after_seconds
 
@@ -60,16 +60,17 @@ class Refused(Exception):
 class Dateline:
     """The header line that says when an answer was made (RFC 9110 §6.6.1), written once a second."""
 
-    def __init__(self, utcnow: UtcNow) -> None:
+    def __init__(self, clock: Clock, utcnow: UtcNow) -> None:
+        self._clock = clock
         self._utcnow = utcnow
-        self._second = -1
         self._line = ""
+        self._until = -math.inf  # monotonic seconds
 
     def __call__(self) -> str:
-        now = self._utcnow()
-        second = int(now.timestamp())
-        if second != self._second:
-            self._second, self._line = second, f"Date: {format_datetime(now, usegmt=True)}\r\n"
+        if self._clock() >= self._until:
+            now = self._utcnow()
+            self._until = self._clock() + 1.0 - now.microsecond / 1e6
+            self._line = f"Date: {format_datetime(now, usegmt=True)}\r\n"
         return self._line
 
 

@@ -13,7 +13,8 @@ read.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from contextlib import suppress
+from typing import cast
 
 import httptools
 
@@ -25,8 +26,8 @@ HEADER_MAX_BYTES = 16 << 10  # of one header or the request line; a longer one i
 HEADERS_MAX = 100
 WAITING_MAX = 16  # requests sent before the one in front was answered; more is answered 400
 KEEPALIVE_SECONDS = 75.0  # an idle connection is closed, also one that never sent a whole request
-CLIENT_SECONDS = 60.0  # a client that takes nothing for so long is hung up on
 LINGER_SECONDS = 2.0  # a client whose body was refused may still read why
+CLIENT_SECONDS = 60.0  # a client that takes nothing for so long is hung up on
 EXPECTED = (
     "expected an HTTP/1.1 request with "
     f"at most {HEADERS_MAX} headers, each of at most {HEADER_MAX_BYTES} bytes"
@@ -67,8 +68,7 @@ class Connection(asyncio.BufferedProtocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is what a server makes
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         address = transport.get_extra_info("peername")
         self._remote: str | None = address[0] if isinstance(address, tuple) else None
         self._connections.add(self)
@@ -167,12 +167,12 @@ class Connection(asyncio.BufferedProtocol):
         end = "\r\n" if self._goes_on(request) else "Connection: close\r\n\r\n"
         return f"{status_line(status)}{self._dateline()}{lines}{end}".encode("latin-1")
 
-    async def write(self, data: bytes, *, patience_seconds: float | None = None) -> None:
+    async def write(self, data: bytes, *, within_seconds: float | None = None) -> None:
         if self._transport.is_closing():
             raise ConnectionResetError("the client is gone")
         self._transport.write(data)
         if not self._room.is_set():
-            await self._have_room(CLIENT_SECONDS if patience_seconds is None else patience_seconds)
+            await self._have_room(within_seconds)
 
     # What the server calls
 
@@ -265,21 +265,24 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._transport.close()
 
-    async def _have_room(self, seconds: float) -> None:
-        """Wait until there is room to write; ConnectionResetError when the client takes nothing at all."""
+    async def _have_room(self, within_seconds: float | None) -> None:
+        """Wait until there is room to write; None: for as long as the client takes anything at all.
+
+        ConnectionResetError when it is hung up on.
+        """
         left = self._transport.get_write_buffer_size
         before = left()
-        while not self._room.is_set():
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._room.wait()
-            except TimeoutError:
-                if left() < before:
-                    before = left()
-                    continue
-                logger.info("hung up on a client that took nothing for %.0f s", seconds)
+        while not await self._has_room(within_seconds or CLIENT_SECONDS):
+            if within_seconds is not None or left() >= before:
+                logger.info(
+                    "hung up on a client that took nothing for %.0f s", within_seconds or CLIENT_SECONDS
+                )
                 self._transport.abort()
-                raise ConnectionResetError("the client took nothing") from None
+                raise ConnectionResetError("the client took nothing")
+            before = left()
 
-
-Connect = Callable[[], Connection]
+    async def _has_room(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._room.wait()
+        return self._room.is_set()

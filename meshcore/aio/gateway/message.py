@@ -80,9 +80,11 @@ class Channel(Protocol):
     def head(self, request: "Request", status: int, lines: str) -> bytes:
         """Return the head of an answer whose own header lines are given."""
 
-    async def write(self, data: bytes, *, patience_seconds: float | None = None) -> None:
-        """Send bytes and wait until there is room for more; ConnectionError when the client is gone or takes
-        nothing for so long, None: as usual.
+    async def write(self, data: bytes, *, within_seconds: float | None = None) -> None:
+        """Send bytes and wait until there is room for more.
+
+        ConnectionError when the client is gone, when it takes nothing at all, and when there is no room
+        `within_seconds`.
         """
 
 

@@ -46,21 +46,22 @@ class PeerRoutes:
                 with forcible(work, self._node_id):
                     answer = await self._endpoint.handle(http.method, http.path, http.headers, body)
             except DrainForced as exc:
-                return _whole(BusAnswer(body=encode_result(exc.as_result())))
+                return Answer(encode_result(exc.as_result()))
             if answer.events is None:
                 return _whole(answer)
             if work is not None:
                 work.kind = WorkKind.STREAM
             stream = EventStream(http, answer.headers)
+            seconds: float | None = None
+            last = b""
             try:
                 with forcible(work, self._node_id):
                     async with aclosing(answer.events) as events:
                         async for event in events:
                             await stream.send(event)
             except DrainForced as exc:
-                await stream.send(error_event(exc), last=True, patience_seconds=FORCED_SECONDS)
-            else:
-                await stream.send(b"", last=True)
+                seconds, last = FORCED_SECONDS, error_event(exc)
+            await stream.send(last, last=True, within_seconds=seconds)
         return None
 
     @contextmanager

@@ -9,7 +9,7 @@ from meshcore.aio.gateway.operator_routes import OperatorRoutes
 from meshcore.aio.gateway.peer_routes import PeerRoutes
 from meshcore.aio.gateway.routes import Routes
 from meshcore.aio.gateway.run_routes import RunRoutes
-from meshcore.clock import UtcNow, utcnow
+from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 
 BACKLOG = 1024  # connections that wait to be accepted: all of `max_streams` may come in one burst
 STOP_SECONDS = 1.0  # for answers in flight when the server stops; the node has waited for them before
@@ -25,12 +25,13 @@ class Gateway:
         operators: OperatorRoutes,
         runs: RunRoutes | None = None,
         *,
+        clock: Clock = monotonic,
         utcnow: UtcNow = utcnow,
     ) -> None:
         self._routes = Routes(
             [*clients.routes(), *peers.routes(), *operators.routes(), *(runs.routes() if runs else ())]
         )
-        self._dateline = Dateline(utcnow)
+        self._dateline = Dateline(clock, utcnow)
         self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
 

@@ -13,7 +13,7 @@ from meshcore.openai_wire import DONE_EVENT
 from meshcore.sse import encode, encode_all
 
 END_OF_CHUNKS = b"0\r\n\r\n"
-FORCED_SECONDS = 1.0  # for a client that takes nothing, where a drain doesn't wait any longer
+FORCED_SECONDS = 1.0  # for a client to take the end of its stream, where a drain doesn't wait any longer
 
 
 class EventStream:
@@ -28,10 +28,11 @@ class EventStream:
         )
         self._head = request.channel.head(request, 200, lines)
 
-    async def send(self, events: bytes, *, last: bool = False, patience_seconds: float | None = None) -> None:
+    async def send(self, events: bytes, *, last: bool = False, within_seconds: float | None = None) -> None:
         """Send events, with the end of the stream behind the last ones.
 
-        ConnectionError when the client is gone, or is hung up on because it takes nothing.
+        ConnectionError when the client is gone, or is hung up on: because it takes nothing, or hasn't taken
+        all `within_seconds`.
         """
         data, self._head = self._head, b""
         if not self._is_chunked:
@@ -40,7 +41,7 @@ class EventStream:
             data += b"%x\r\n%b\r\n" % (len(events), events)
         if last and self._is_chunked:
             data += END_OF_CHUNKS
-        await self._request.channel.write(data, patience_seconds=patience_seconds)
+        await self._request.channel.write(data, within_seconds=within_seconds)
 
 
 async def answer_stream(
@@ -56,10 +57,13 @@ async def answer_stream(
                 events = encode_all([chunk.data for chunk in chunks])
                 if stream.is_over:
                     break
-                sent, events = events, b""  # a send that a drain ends has been written all the same
+                sent, events = (
+                    events,
+                    b"",
+                )  # before: what a drain ends in its sending has been sent all the same
                 await answer.send(sent)
         events += DONE_EVENT
     except CallError as exc:
         seconds = FORCED_SECONDS if work.forced else None
         events += encode(msgspec.json.encode(call_error_body(exc)))
-    await answer.send(events, last=True, patience_seconds=seconds)
+    await answer.send(events, last=True, within_seconds=seconds)

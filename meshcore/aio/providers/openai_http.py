@@ -19,6 +19,7 @@ from meshcore.aio.http_exchange import (
     NotTrusted,
     TooLarge,
 )
+from meshcore.aio.time_limits import TimeLimits
 from meshcore.capability import CallInfo, CapabilityDescriptor
 from meshcore.clock import Clock, UtcNow
 from meshcore.config_sections import Continuation, ProviderSection
@@ -54,6 +55,7 @@ class OpenAiProvider:
         self._clock = clock
         self._utcnow = utcnow
         self._http: HttpClient | None = None
+        self._limits = TimeLimits()
 
     def descriptors(self) -> list[CapabilityDescriptor]:
         """Return every operation with the models that are known; none before an upstream's list was read."""
@@ -131,15 +133,16 @@ class OpenAiProvider:
         """Yield the upstream's chunks as they come; closing early closes the upstream request at once."""
         operation = _operation(capability)
         data = upstream_request(operation, body, self._model(call), stream=True)
-        patience = _Patience(self._section, left_seconds=call.deadline - self._clock())
+        patience = _Patience(self._section, self._clock, deadline=call.deadline)
         reader = StreamReader()
         try:
-            async with asyncio.timeout_at(patience.until):
+            with self._limits.within(patience.left()):
                 answer = await self._post(operation, data, call)
             try:
                 while not reader.done:
-                    async with asyncio.timeout_at(patience.until):
-                        data = await answer.read_any()
+                    if not (data := answer.read_now()):  # a timer only where something is waited for
+                        with self._limits.within(patience.left()):
+                            data = await answer.read_any()
                     for chunk in reader.feed(data) if data else reader.close():
                         yield chunk
                         patience.saw(chunk)
@@ -204,21 +207,24 @@ class OpenAiProvider:
 
 
 class _Patience:
-    """How long to wait for the next token: `until` by the loop, for the first one and for each next."""
+    """How long to wait for the next token: for the first one, and for each next one."""
 
-    def __init__(self, section: ProviderSection, *, left_seconds: float) -> None:
-        self._now = asyncio.get_running_loop().time
+    def __init__(self, section: ProviderSection, clock: Clock, *, deadline: float) -> None:
+        self._clock = clock
         self._between_seconds = section.between_tokens_seconds
-        now = self._now()
-        self._end = now + left_seconds
+        self._deadline = deadline
         self._begun = False
-        self.until = min(now + section.first_token_seconds, self._end)
+        self._until = min(clock() + section.first_token_seconds, deadline)
+
+    def left(self) -> float:
+        """Return for how many seconds it lasts."""
+        return self._until - self._clock()
 
     def saw(self, chunk: Chunk) -> None:
         """Start the wait for the next token; before the first one, neither role nor comment buys time."""
         self._begun = self._begun or chunk.kind in COMMITTING
         if self._begun and not chunk.more:
-            self.until = min(self._now() + self._between_seconds, self._end)
+            self._until = min(self._clock() + self._between_seconds, self._deadline)
 
 
 def _operation(capability: str) -> Operation:

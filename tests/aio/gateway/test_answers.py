@@ -86,7 +86,7 @@ def test_an_answer_begins_with_its_status(status: int, line: str) -> None:
 
 def test_an_answer_says_when_it_was_made() -> None:
     clock = ManualClock()
-    dateline = Dateline(clock.utcnow)
+    dateline = Dateline(clock, clock.utcnow)
 
     first = dateline()
     clock.advance(1.0)

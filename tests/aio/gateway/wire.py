@@ -35,7 +35,7 @@ class Nobody:
     def head(self, request: Request, status: int, lines: str) -> bytes:
         raise NotImplementedError
 
-    async def write(self, data: bytes, *, patience_seconds: float | None = None) -> None:
+    async def write(self, data: bytes, *, within_seconds: float | None = None) -> None:
         raise NotImplementedError
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dashboard.models import Drain, Node, Scope
+from dashboard.models import Drain, DrainStep, Node, Scope
 from dashboard.services import drain, nodes
 from dashboard.services.actor import SYSTEM
 
@@ -47,6 +47,8 @@ def test_drains_come_newest_first_in_pages(past: Node, now: datetime, caller: Ma
         ("node=node-b", ["disk"]),
         ("node=node-a", ["update 2", "update 1", "update 0"]),
         ("status=active", ["disk"]),
+        ("by=system&node=node-b", ["disk"]),
+        ("by=nobody", []),
         ("node=node-a&status=active", []),
         ("node=nobody", []),
     ],
@@ -60,10 +62,37 @@ def test_one_drain_tells_its_steps(past: Node, caller: Make) -> None:
 
     told = caller(Scope.READ).get(f"drains/{wanted.pk}").json()
 
-    assert (told["drain"]["id"], told["drain"]["node"]) == (str(wanted.pk), "node-a")
-    assert told["drain"]["status"] == "cancelled"
-    assert [step["step"] for step in told["steps"]] == ["requested", "cancelled"]
-    assert told["left_out"] == 0
+    assert (told["id"], told["node"], told["by"]) == (str(wanted.pk), "node-a", "system")
+    assert (told["status"], told["standing"], told["lasted_seconds"]) == ("cancelled", "cancelled", 0.0)
+    assert [(step["step"], step["source"]) for step in told["steps"]] == [
+        ("requested", "dashboard"),
+        ("cancelled", "dashboard"),
+    ]
+    assert told["steps_left_out"] == 0
+
+
+def test_a_drain_tells_what_its_node_told(past: Node, now: datetime, caller: Make) -> None:
+    wanted = Drain.objects.get(reason="disk")
+    for after, step, left in ((1, "gate_closed", 3), (5, "drained", 0), (6, "safe_to_stop", 0)):
+        at = now + timedelta(seconds=after)
+        DrainStep.objects.create(
+            drain=wanted, step=step, source="node", at=at, received_at=at, generation=1, in_flight=left
+        )
+
+    told = caller(Scope.READ).get(f"drains/{wanted.pk}").json()
+
+    assert (told["in_flight_at_start"], told["in_flight"]) == (3, 0)
+    assert (told["drained_seconds"], told["safe_to_stop_seconds"], told["lasted_seconds"]) == (5.0, 6.0, None)
+    assert told["steps"][-1] | {"source": "node", "in_flight": 0, "after_seconds": 6.0} == told["steps"][-1]
+
+
+def test_a_drain_tells_which_guards_were_overridden(past: Node, now: datetime, caller: Make) -> None:
+    drain.request(node=past, actor=SYSTEM, reason="both", override_guards=True, now=now)
+
+    [told] = caller(Scope.READ).get("drains?node=node-a&status=active").json()["results"]
+
+    assert told["override_guards"] is True
+    assert [blocker["kind"] for blocker in told["blockers"]] == ["too_many_draining"]
 
 
 @pytest.mark.parametrize("ident", ["0", "999", "x", "²", "9" * 30])

@@ -94,3 +94,40 @@ def test_a_name_that_is_none_is_refused(caller: Make) -> None:
 
     assert answer.status_code == 400
     assert "Node A" in answer.json()["detail"]
+
+
+def test_a_node_that_could_not_start_is_refused_and_not_added(caller: Make) -> None:
+    answer = caller(Scope.ADMIN).send("nodes", b'{"id": "laptop", "upstream": "nowhere"}')
+
+    assert answer.status_code == 400
+    assert "nowhere" in answer.json()["detail"]
+    assert not Node.objects.exists()
+
+
+def test_where_it_stands_is_in_its_configuration(caller: Make) -> None:
+    told = caller(Scope.ADMIN).send("nodes", b'{"id": "laptop", "listen": "127.0.0.1:9000"}').json()
+
+    assert 'listen = "127.0.0.1:9000"' in told["configuration"]
+
+
+def test_a_node_is_forgotten_and_its_name_free(node: Node, caller: Make) -> None:
+    admin = caller(Scope.ADMIN)
+
+    answer = admin.send("nodes/node-a?reason=sold", method="DELETE")
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert caller(Scope.READ).get("nodes/node-a").status_code == 404
+    assert AuditEntry.objects.get(action="node.forget").reason == "sold"
+    assert admin.send("nodes/node-a", method="DELETE").status_code == 404
+    assert admin.send("nodes", b'{"id": "node-a"}').status_code == 201
+
+
+def test_a_node_that_is_connected_is_forgotten_only_when_that_is_said(online: Node, caller: Make) -> None:
+    admin = caller(Scope.ADMIN)
+
+    refused = admin.send("nodes/node-a", method="DELETE")
+    done = admin.send("nodes/node-a?even_connected=true", method="DELETE")
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (409, "even_connected")
+    assert AuditEntry.objects.get(outcome="refused").action == "node.forget"
+    assert done.status_code == 204

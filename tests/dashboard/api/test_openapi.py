@@ -36,7 +36,7 @@ def test_the_generator_has_nothing_to_complain_about() -> None:
 def test_operations_have_names_of_their_own_and_all_routes_are_there() -> None:
     names = [operation["operationId"] for _, _, operation in operations()]
 
-    assert len(names) == len(set(names)) == 29
+    assert len(names) == len(set(names)) == 30
     assert document()["openapi"] == "3.1.0"
     assert document()["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
@@ -51,7 +51,7 @@ def test_an_operation_is_documented_whole(path: str, method: str, operation: dic
     assert ({"413", "415"} <= answers.keys()) == ("requestBody" in operation)
     for status, answer in answers.items():
         assert answer["description"] or status.startswith("2")
-        assert answer["content"].keys() == MEDIA_TYPES[status.startswith("2")]
+        assert status == "204" or answer["content"].keys() == MEDIA_TYPES[status.startswith("2")]
         assert "X-Request-Id" in answer["headers"]
     assert "Retry-After" in answers["503"]["headers"]
     assert "WWW-Authenticate" in answers["401"]["headers"]

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from dashboard.api.cursors import encode
 from dashboard.api.operation import Filter, Operation
 from dashboard.api.problems import Problem
-from dashboard.api.reading import Query, is_key
+from dashboard.api.reading import Query, is_key, older_of
 from dashboard.selectors.keyset import Page
 from dashboard.services.rights import Right
 
@@ -55,7 +55,7 @@ def test_what_is_asked_for_is_read() -> None:
 def test_the_address_of_the_next_page_keeps_the_filters() -> None:
     page: Page[Any] = Page(rows=[1, 2], older=70)
 
-    told = query("?node=a%26b&limit=5").keyset_page(page, Row)
+    told = query("?node=a%26b&limit=5").numbered(page.rows, Row, older=older_of(page))
 
     assert told["results"] == [1, 2]
     assert told["next"] == f"/api/v1/things?node=a%26b&limit=5&cursor={encode('things', (70,))}"
@@ -66,8 +66,9 @@ def test_a_search_that_gave_up_goes_on_and_the_last_page_has_no_next() -> None:
     searched: Page[Any] = Page(rows=[], searched_to=40)
     last: Page[Any] = Page(rows=[1])
 
-    assert encode("things", (40,)) in query().keyset_page(searched, Row)["next"]
-    assert query().keyset_page(last, Row)["next"] is None
+    assert (older_of(searched), older_of(last)) == (40, None)
+    assert encode("things", (40,)) in query().numbered([], Row, older=40)["next"]
+    assert query().numbered([1], Row, older=None)["next"] is None
 
 
 def test_a_slice_ends_at_its_last_row() -> None:

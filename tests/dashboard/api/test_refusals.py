@@ -8,7 +8,7 @@ from dashboard.services.aliases import InvalidAliases
 from dashboard.services.desired import GenerationMismatch
 from dashboard.services.drain import GuardsRefused
 from dashboard.services.drain_wish import InvalidWish
-from dashboard.services.nodes import InvalidNode
+from dashboard.services.nodes import InvalidNode, NodeConnected
 from dashboard.services.outbox import InvalidCancel
 from dashboard.services.overrides import InvalidOverride
 from dashboard.services.tokens import InvalidToken
@@ -28,6 +28,7 @@ BLOCKER = Blocker(kind=BlockerKind.LAST_PROVIDER, detail="it is the last", subje
         (InvalidNode("name='A'"), 400, "", "name='A'"),
         (InvalidToken("no scope"), 400, "", "no scope"),
         (GenerationMismatch(1, 7), 412, "If-Match", "generation 7"),
+        (NodeConnected("it is connected"), 409, "even_connected", "it is connected"),
         (GuardsRefused([BLOCKER]), 409, "override_guards", "it is the last"),
     ],
 )

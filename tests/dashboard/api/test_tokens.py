@@ -28,6 +28,7 @@ def test_a_token_is_made_and_its_secret_shown_once(caller: Make) -> None:
     assert made["token"].startswith(f"msh_{made['prefix']}_")
     assert told == {key: value for key, value in made.items() if key != "token"}
     assert (told["name"], told["networks"], told["revoked_at"]) == ("deploy", ["10.0.0.0/8"], None)
+    assert told["state"] == "active"
     assert AuditEntry.objects.filter(action="token.issue", actor_name="ci").exists()
 
 
@@ -54,6 +55,7 @@ def test_a_token_is_revoked_once_and_again_it_stays_so(caller: Make) -> None:
     second = admin.send(f"tokens/{prefix}", method="DELETE")
 
     assert first.status_code == second.status_code == 200
+    assert first.json()["state"] == "revoked"
     assert first.json()["revoked_at"] == second.json()["revoked_at"] is not None
     assert AuditEntry.objects.filter(action="token.revoke", reason="leaked").exists()
 

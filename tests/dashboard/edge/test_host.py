@@ -15,6 +15,7 @@ pytestmark = pytest.mark.django_db
     ("method", "path"),
     [
         *(("get", path) for path in ("/", "/traces/", "/login/", "/admin/", "/live/cells?page=fleet", "/no")),
+        *(("get", path) for path in ("/api/docs/", "/api/docs/openapi.json")),
         *(("post", path) for path in ("/login/", "/logout/", "/nodes/node-a/drain/")),
     ],
 )

@@ -41,7 +41,7 @@ def test_only_the_one_text_of_an_entry_tells_facts(now: datetime) -> None:
 
 def test_a_text_that_claims_no_number_has_none() -> None:
     assert [
-        audit_chain.number_in(text) for text in ('{"n":7}', '{"n":"7"}', '{"n":true}', "{}", "[7]", "x")
+        audit_chain.read(text).n for text in ('{"n":7}', '{"n":"7"}', '{"n":true}', "{}", "[7]", "x")
     ] == [
         7,
         None,

@@ -216,8 +216,10 @@ def test_postgresql_tells_json_and_moments_its_own_way(now: datetime) -> None:
     keeps = PostgreSQL()
 
     assert keeps.holds(("text", '{"a": "ü", "b": [1, 1.5]}'.encode()), {"b": [1, 1.5], "a": "ü"})
+    assert keeps.holds(("text", b'{"a": 0.0000001}'), {"a": 1e-7})
+    assert not keeps.holds(("text", b'{"a": 1.50}'), {"a": 1.5})
     assert not keeps.holds(("text", b'{"a": 1}'), {"a": True})
-    assert keeps.moment(now) == "2026-01-01T12:00:00.000000+00:00"
+    assert keeps.moment(now) == "2026-01-01T12:00:00.000000+00:00 AD"
     assert "to_char" in keeps.selected("at")
     assert list(keeps.cells(("n", "reason", "cause_n"), ["7", "", None])) == [
         ("integer", b"7"),

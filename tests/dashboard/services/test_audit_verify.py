@@ -29,6 +29,14 @@ def test_an_untouched_trail_verifies(now: datetime) -> None:
     assert (verdict.entries, verdict.head) == (3, Head(n=3, hash=last.hash))
 
 
+def test_more_entries_than_somebody_can_wait_for_are_not_looked_at(now: datetime) -> None:
+    write(now, 3)
+
+    assert audit.verify(at_most=3).ok
+    with pytest.raises(audit.TrailTooLong, match=r"3 entries; at most 2 .* manage\.py verify_audit"):
+        audit.verify(at_most=2)
+
+
 FORGERIES = {
     "at": "2020-01-01 00:00:00",
     "actor_kind": "system",

@@ -183,6 +183,20 @@ def test_verifying_says_how_much_was_looked_at_and_the_head_to_keep(operator: Cl
     assert AuditEntry.objects.count() == 2
 
 
+def test_a_trail_too_long_to_wait_for_is_left_to_the_command(
+    operator: Client, drained: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_audit, "VERIFY_ENTRIES_MAX", 1)
+
+    answer = operator.post("/audit/", {"do": "verify"})
+
+    assert answer.status_code == 422
+    assert (
+        "There are 2 entries; at most 1 are verified here: run manage.py verify_audit."
+        in answer.content.decode()
+    )
+
+
 def test_verifying_names_the_entry_that_was_changed(operator: Client, drained: Node) -> None:
     forge("UPDATE dashboard_auditentry SET reason = 'x' WHERE n = 1")
 

@@ -77,6 +77,16 @@ def test_what_is_refused_to_somebody_who_may_is_in_the_audit_at_once(operator: C
     assert "501 characters" in entry.reason
 
 
+def test_what_the_service_itself_wrote_down_is_not_written_down_again(operator: Client) -> None:
+    factory.seen_node("node-a", now=NOW, providers=("ollama", "vllm"))
+
+    against_guards = post(operator, "drain", reason="kernel update")
+    too_late = post(operator, "drain", generation="7", reason="kernel", deadline="keep", expires="keep")
+
+    assert (against_guards.status_code, too_late.status_code) == (409, 412)
+    assert [entry.outcome for entry in AuditEntry.objects.all()] == ["refused", "refused"]
+
+
 def test_in_place_the_answer_is_a_word_and_the_rows_fetch_themselves_again(operator: Client) -> None:
     response = operator.post("/nodes/node-a/drain/", {"reason": "kernel update"}, headers=IN_PLACE)
 

@@ -196,6 +196,12 @@ def test_aliases_are_told_with_their_source(
     assert ("from the node's own file" in page) is (table is None)
 
 
+def test_a_node_that_was_never_asked_anything_goes_by_its_own_aliases(operator: Client) -> None:
+    factory.seen_node("node-a", now=NOW)
+
+    assert "from the node's own file" in read(operator, "/nodes/node-a/")
+
+
 @pytest.mark.parametrize(("seconds", "word"), [(3, "pending"), (12, "not acknowledged")])
 def test_an_order_that_the_node_does_not_act_on_yet(operator: Client, seconds: float, word: str) -> None:
     factory.order(

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from dashboard.models import AuditEntry
@@ -76,3 +76,42 @@ def test_a_visitor_who_has_to_sign_in_first_is_no_refusal() -> None:
     assert Client().get("/audit/").status_code == 302
 
     assert counted() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "action", "target"),
+    [
+        ("/nodes/node-a/drain/", {"reason": ""}, "drain", "node:node-a"),
+        ("/nodes/node-a/undrain/", {"reason": "x" * 501}, "undrain", "node:node-a"),
+        ("/providers/override/", {"key": "ollama", "action": "reset"}, "breaker.reset", "breaker:ollama"),
+        ("/providers/override/", {"key": "ollama", "action": "?"}, "breaker.force_open", "breaker:ollama"),
+        ("/access/tokens/", {"name": "ci"}, "token.issue", "tokens"),
+        ("/access/nodes/", {"name": "not a name"}, "node.add", "nodes"),
+        ("/access/people/", {"name": ""}, "user.add", "users"),
+        ("/access/nodes/node-a/forget/", {"reason": ""}, "node.forget", "node:node-a"),
+    ],
+)
+def test_what_an_entitled_person_asks_for_in_vain_is_written_at_once(
+    alice: User, path: str, form: dict[str, str], action: str, target: str
+) -> None:
+    factory.seen_node("node-a", now=NOW)
+    alice.groups.add(Group.objects.get_or_create(name="admin")[0])
+    browser = Client()
+    browser.force_login(alice)
+
+    assert browser.post(path, form).status_code == 422
+
+    entry = AuditEntry.objects.get()
+    assert (entry.actor_name, entry.action, entry.target) == ("alice", action, target)
+    assert (entry.outcome, entry.address) == ("refused", "127.0.0.1")
+    assert entry.reason
+
+
+def test_what_the_service_wrote_itself_is_written_once(operator: Client) -> None:
+    for name in ("node-a", "node-b"):
+        factory.seen_node(name, now=NOW)
+    operator.post("/nodes/node-a/drain/", {"reason": "kernel update"})
+
+    assert operator.post("/nodes/node-b/drain/", {"reason": "kernel update"}).status_code == 409
+
+    assert AuditEntry.objects.filter(outcome="refused").count() == 1

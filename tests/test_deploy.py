@@ -1,0 +1,173 @@
+"""The files in deploy/, and docs/operations.md, name what there is: settings, commands, bounds, addresses."""
+
+import configparser
+import ipaddress
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.core.management import load_command_class
+
+from dashboard import engines
+from dashboard.secrets import MeshUrl, networks
+from dashboard.serving.limits import MIB, Limits
+from dashboard.serving.server import EXIT_SECONDS
+from meshcore.aio.node import FINISH_SECONDS
+
+ROOT = Path(__file__).resolve().parent.parent
+DEPLOY = ROOT / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+NGINX = DEPLOY / "nginx" / "meshboard.conf"
+CADDYFILES = [DEPLOY / "caddy" / "Caddyfile", DEPLOY / "compose" / "Caddyfile"]
+DOCUMENTED = [
+    *(path for path in sorted(DEPLOY.rglob("*")) if path.is_file()),
+    ROOT / "docs" / "operations.md",
+]
+
+SETTING = re.compile(r"\b(?:MESH_[A-Z_]+|DATABASE_URL|CHANNEL_LAYER_URL)\b")
+QUIETEST_SECONDS = 5  # a page hears something that often, a node says it (link-and-telemetry, dashboard.md)
+
+
+def settings_in_code() -> set[str]:
+    """Return the environment variables that the dashboard reads."""
+    texts = (path.read_text(encoding="utf-8") for path in (ROOT / "dashboard").glob("*.py"))
+    return {name for text in texts for name in re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', text)}
+
+
+def unit(path: Path) -> configparser.SectionProxy:
+    """Return what a unit says of its service."""
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[method-assign, assignment]
+    parser.read(path, encoding="utf-8")
+    return parser["Service"]
+
+
+def compose() -> dict[str, Any]:
+    """Return the compose file, with its variables filled in."""
+    text = (DEPLOY / "compose" / "compose.yaml").read_text(encoding="utf-8")
+    values = {"MESH_URL": "https://meshboard.example"}
+    filled = re.sub(r"\$\{([A-Z_]+)(?::\?[^}]*)?\}", lambda found: values.get(found[1], "s3cret"), text)
+    return dict(yaml.safe_load(filled))
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Return (where, arguments of manage.py) of every command that a file in deploy/ runs."""
+    for path in UNITS:
+        for key in ("ExecStartPre", "ExecStart"):
+            line = unit(path).get(key, "").replace("%i", "8001")
+            if "manage.py" in line:
+                yield f"{path.name} {key}", shlex.split(line.partition("manage.py ")[2])
+    for name, service in compose()["services"].items():
+        if "build" in service:
+            yield f"compose {name}", service["command"]
+
+
+@pytest.mark.parametrize("path", DOCUMENTED, ids=lambda path: path.name)
+def test_every_setting_that_is_named_is_read(path: Path) -> None:
+    named = set(SETTING.findall(path.read_text(encoding="utf-8")))
+
+    assert named <= settings_in_code()
+
+
+def test_every_setting_that_is_read_is_documented() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+    assert {name for name in settings_in_code() if f"| `{name}` |" not in text} == set()
+
+
+def test_every_option_of_a_database_is_documented() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+    assert {name for name in engines.POSTGRESQL_OPTIONS if f"`{name}`" not in text} == set()
+
+
+@pytest.mark.parametrize(("where", "arguments"), list(commands()), ids=[where for where, _ in commands()])
+def test_every_command_takes_its_arguments(where: str, arguments: list[str]) -> None:
+    name, *options = arguments
+    owner = "django.core" if name == "migrate" else "dashboard"
+
+    load_command_class(owner, name).create_parser("manage.py", name).parse_args(options)
+
+
+def test_the_example_of_settings_is_valid() -> None:
+    lines = (DEPLOY / "dashboard.env.example").read_text(encoding="utf-8").splitlines()
+    said = dict(line.lstrip("#").split("=", 1) for line in lines if re.match(r"#?[A-Z_]+=", line))
+
+    assert MeshUrl.parse(said["MESH_URL"], allow_plain_http=False).secure
+    assert networks("MESH_TRUSTED_PROXIES", said["MESH_TRUSTED_PROXIES"])
+    assert engines.database(said["DATABASE_URL"], folder=Path("/var"))["ENGINE"] == engines.POSTGRESQL
+    assert engines.channel_layer(said["CHANNEL_LAYER_URL"])["BACKEND"] == engines.REDIS_LAYER
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_a_unit_keeps_its_state_where_it_may_write_and_waits_until_it_has_ended(path: Path) -> None:
+    service = unit(path)
+
+    is_node = "node" in path.name
+    assert service["ProtectSystem"] == "strict"
+    assert service["User"] == "meshboard"
+    assert is_node or service["Environment"] == f"MESH_VAR=/var/lib/{service['StateDirectory']}"
+    assert service["Type"] == "oneshot" or float(service["TimeoutStopSec"]) > (
+        FINISH_SECONDS if is_node else EXIT_SECONDS
+    )
+
+
+def test_nginx_passes_on_what_the_dashboard_needs_and_no_more() -> None:
+    text = NGINX.read_text(encoding="utf-8")
+    said = dict(re.findall(r"^\s*(?:proxy_set_header\s+)?([\w-]+)\s+([^;{]+);", text, flags=re.MULTILINE))
+
+    assert said["client_max_body_size"] == f"{Limits().body_bytes // MIB}m"
+    assert (said["Host"], said["X-Forwarded-Proto"]) == ("$http_host", "$scheme")
+    assert said["X-Forwarded-For"] == "$proxy_add_x_forwarded_for"
+    assert (said["Upgrade"], said["Connection"]) == ("$http_upgrade", "$meshboard_connection")
+    assert said["proxy_buffering"] == "off"
+    assert int(said["proxy_read_timeout"].removesuffix("s")) > QUIETEST_SECONDS
+    assert text.count("{") == text.count("}")
+
+
+@pytest.mark.parametrize("path", CADDYFILES, ids=lambda path: path.parent.name)
+def test_caddy_bounds_bodies_as_the_dashboard_does_and_does_not_hold_answers_back(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+
+    assert f"max_size {Limits().body_bytes // MIB}MiB" in text
+    assert "flush_interval -1" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_the_compose_file_holds_together() -> None:
+    file = compose()
+    services = file["services"]
+    settings = services["dashboard"]["environment"]
+    [subnet] = file["networks"]["default"]["ipam"]["config"]
+    hosts = {engines.database(settings["DATABASE_URL"], folder=Path("/var"))["HOST"]}
+    hosts.add(engines.Url("CHANNEL_LAYER_URL", settings["CHANNEL_LAYER_URL"]).parts.hostname)
+
+    assert hosts == {"postgres", "redis"}
+    assert networks("", settings["MESH_TRUSTED_PROXIES"]) == (ipaddress.ip_network(subnet["subnet"]),)
+    assert {each for service in services.values() for each in service.get("depends_on", {})} <= set(services)
+    assert "dynamic a dashboard 8000" in CADDYFILES[1].read_text(encoding="utf-8")
+    assert services["dashboard"]["command"][-3:] == ["--port", "8000", "--no-worker"]
+
+
+def test_the_image_has_what_the_dashboard_runs_on() -> None:
+    text = (DEPLOY / "compose" / "Dockerfile").read_text(encoding="utf-8")
+    copied = {
+        name for line in re.findall(r"^COPY (.+) \S+$", text, flags=re.MULTILINE) for name in line.split()
+    }
+
+    assert copied == {
+        *(
+            "requirements.txt",
+            "requirements-node.txt",
+            "manage.py",
+            "meshcore",
+            "dashboard",
+            "templates",
+            "static",
+        )
+    }
+    assert all((ROOT / name).exists() for name in copied)
