@@ -13,7 +13,7 @@ from meshcore.aio.run_desk import log_unreachable
 from meshcore.aio.runlog import EngineGone, RunLog
 from meshcore.aio.runner import Runner
 from meshcore.backoff import Backoff
-from meshcore.errors import CallError, Code
+from meshcore.errors import CallError, Code, FrameError
 
 CANCEL_RUN = "cancel_run"  # the type of an event
 OPEN_SECONDS = 10.0  # for one try
@@ -83,12 +83,11 @@ class RunService:
     async def obey(self, event: dict[str, Any]) -> None:
         """Do what the dashboard ordered; returns when that is in the log, so that it may be acknowledged.
 
-        A run that isn't there any more has ended. Raises CallError when the log can't be reached: the order
-        comes again then.
+        A run that isn't there any more has ended. Raises CallError when the log can't be reached and FrameError
+        for an order that this version doesn't know: it comes again then, perhaps to another node.
         """
         if event.get("type") != CANCEL_RUN:
-            logger.warning("an event of a type that this version doesn't know: %.40r", event.get("type"))
-            return
+            raise FrameError(f"type={event.get('type')!r:.60}: expected {CANCEL_RUN}")
         try:
             await self.runner.desk.cancel(str(event.get("run_id")), str(event.get("by") or "dashboard"))
         except CallError as exc:

@@ -184,3 +184,8 @@ def claims(found: list[AnyEvent]) -> list[tuple[str, str, int]]:
 def indices(found: list[AnyEvent]) -> list[int]:
     """Return the numbers of all chunks."""
     return [event.index for event in found if isinstance(event, ChunkEvent)]
+
+
+async def is_true(value: object) -> bool:
+    """Return whether something is so, as `until` wants it."""
+    return bool(value)
