@@ -83,8 +83,8 @@ class RunService:
     async def obey(self, event: dict[str, Any]) -> None:
         """Do what the dashboard ordered; returns when that is in the log, so that it may be acknowledged.
 
-        A run that isn't there any more has ended. Raises CallError when the log can't be reached and FrameError
-        for an order that this version doesn't know: it comes again then, perhaps to another node.
+        A run that isn't there any more has ended. Raises CallError when the log can't be reached, and
+        FrameError for an order that this version doesn't know: it comes again then.
         """
         if event.get("type") != CANCEL_RUN:
             raise FrameError(f"type={event.get('type')!r:.60}: expected {CANCEL_RUN}")

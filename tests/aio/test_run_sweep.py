@@ -1,5 +1,7 @@
 """Runs that nobody cares for: whoever sees it first does what is to be done."""
 
+import asyncio
+
 from meshcore.aio.runlog import RunLog
 from meshcore.run_request import parse_run
 from meshcore.runs import RunStatus
@@ -44,3 +46,17 @@ async def test_an_unclaimed_run_is_claimed_by_whoever_can(log: RunLog, start: St
 
     assert claims(await events(log, run_id)) == [("b", "started", 1)]
     assert (state.text, state.takeovers) == (TEXT, 0)
+
+
+async def test_of_many_claimers_one_wins_each_run(log: RunLog, start: StartNode) -> None:
+    maker = await start("a", Script(*answer(*WORDS)))
+    maker.controller.enter()
+    await asyncio.gather(*(start(name, Script(*answer(*WORDS))) for name in "bcd"))
+
+    made = [
+        await maker.runner.desk.create(parse_run(CHAT), client="alice", stream=True, work=None)
+        for _ in range(20)
+    ]
+    states = [await ended(log, run_id) for run_id in made]
+
+    assert {(state.status, state.text, state.epoch) for state in states} == {(RunStatus.COMPLETED, TEXT, 1)}

@@ -28,6 +28,7 @@ from meshcore.aio.mock_ai import MockAi
 from meshcore.aio.providers import OpenAiProvider
 from meshcore.aio.run_service import RunService
 from meshcore.aio.runlog import EngineGone, RunLog
+from meshcore.aio.runlog.memory import MemoryLog
 from meshcore.aio.runner import Runner, RunnerPolicy
 from meshcore.api_keys import ApiKeys
 from meshcore.clock import monotonic, utcnow
@@ -37,6 +38,7 @@ from meshcore.registry import PeerRecord
 from meshcore.trace import RoutingTrace
 
 SECRET = "the mesh's own secret"
+KEYS = ("alice:a-key", "charlie:c-key")
 
 
 @dataclass
@@ -221,3 +223,14 @@ def client_of(stack: AsyncExitStack) -> Callable[..., openai.AsyncOpenAI]:
         return client
 
     return client
+
+
+@pytest.fixture
+async def upstream(mock: MockAi, stack: AsyncExitStack) -> str:
+    return await stack.enter_async_context(mock.serve())
+
+
+@pytest.fixture
+async def run_node(start_node: StartNode, start_provider: StartProvider, upstream: str) -> Node:
+    """A node that asks for keys and has a run log."""
+    return await start_node("node-a", await start_provider(upstream), api_keys=KEYS, log=MemoryLog())
