@@ -12,7 +12,9 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from meshcore.aio.http_exchange import Broken, Connection, HttpAnswer, NotConnected, NotTrusted, Origin
+from meshcore.aio.http_exchange import Connection, HttpAnswer
+from meshcore.aio.http_fields import read_buffer
+from meshcore.aio.http_terms import Broken, NotConnected, NotTrusted, Origin
 
 IDLE_SECONDS = 15.0  # a connection that nobody used for so long is closed
 OTHER_FAMILY_SECONDS = 0.25  # before an address of the other family is tried too (RFC 8305 §5)
@@ -36,7 +38,8 @@ class HttpClient:
     def __init__(
         self, headers: Mapping[str, str], *, connect_seconds: float, connections_max: int | None = None
     ) -> None:
-        self._lines = _header_lines(headers)
+        self.buffer = read_buffer()
+        self._lines = _header_lines({"Accept-Encoding": "identity", **headers})
         self._connect_seconds = connect_seconds
         self._slots = asyncio.Semaphore(connections_max) if connections_max is not None else None
         self._idle: dict[Origin, list[Connection]] = {}

@@ -6,11 +6,12 @@ end is closed, at once, and never used again.
 
 import asyncio
 from functools import partial
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 import httptools
 
-from meshcore.aio.http_fields import READ_BUFFER, Fields, Headers
+from meshcore.aio.http_fields import Fields, Headers
+from meshcore.aio.http_terms import Broken, HttpError, NotHttp, Origin, TooLarge
 
 HEAD_MAX_BYTES = 64 << 10  # of one header of an answer
 HEADERS_MAX = 256
@@ -18,40 +19,10 @@ AHEAD_MAX_BYTES = 64 << 10  # of a body that nobody has read yet; then its serve
 WITHOUT_BODY = frozenset({204, 304})
 
 
-class HttpError(Exception):
-    """An exchange failed; what the system said of it is the cause."""
-
-
-class NotConnected(HttpError):
-    """No connection could be had."""
-
-
-class NotTrusted(HttpError):
-    """A connection could be had, and no trust in who is at its end."""
-
-
-class Broken(HttpError):
-    """The connection broke before the answer's end."""
-
-
-class NotHttp(HttpError):
-    """What came is no answer of HTTP/1.1."""
-
-
-class TooLarge(HttpError):
-    """An answer has more bytes than its reader takes."""
-
-
-class Origin(NamedTuple):
-    """Where connections lead."""
-
-    host: str
-    port: int
-    tls: bool
-
-
 class Pool(Protocol):
-    """What a connection needs to know of where it belongs."""
+    """Where a connection belongs; `buffer` is what it is read into."""
+
+    buffer: memoryview
 
     def opened(self, connection: "Connection") -> None:
         """Know of a connection."""
@@ -77,6 +48,11 @@ class HttpAnswer:
         self._ended = False
         self._error: HttpError | None = None
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether all of the body came."""
+        return self._ended
 
     @property
     def at_end(self) -> bool:
@@ -175,6 +151,7 @@ class Connection(asyncio.BufferedProtocol):
         self._pool = pool
         self._answer: HttpAnswer | None = None
         self._fields: Fields = {}
+        self._fields_left = HEADERS_MAX
         self._unread_bytes = 0  # that the parser made nothing of yet
         self._pieces: list[bytes] = []  # of the body, from one reading
         self.on_body = self._pieces.append  # for the parser, which calls it for each chunk
@@ -214,6 +191,7 @@ class Connection(asyncio.BufferedProtocol):
             self._rest.cancel()
             self._rest = None
         self._answer = None
+        self.read_on()
         self._pool.give_back(self, reusable=is_whole and self._is_reusable and self.is_open)
 
     def release_later(self, seconds: float) -> None:
@@ -247,7 +225,7 @@ class Connection(asyncio.BufferedProtocol):
             answer.fail(error)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return READ_BUFFER
+        return self._pool.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._answer is None:  # nobody asked
@@ -255,7 +233,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._unread_bytes += nbytes
         try:
-            self._parser.feed_data(READ_BUFFER[:nbytes])
+            self._parser.feed_data(self._pool.buffer[:nbytes])
             if self._pieces:
                 self._take_pieces()
             if self._unread_bytes > HEAD_MAX_BYTES:
@@ -273,14 +251,15 @@ class Connection(asyncio.BufferedProtocol):
     # What the parser calls
 
     def on_message_begin(self) -> None:
-        self._fields = {}
+        self._fields, self._fields_left = {}, HEADERS_MAX
         self._is_reusable = False  # what begins behind a whole answer is nothing that was asked for
         if self._answer is None:
             self.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._unread_bytes = 0
-        if len(self._fields) >= HEADERS_MAX:
+        self._fields_left -= 1
+        if self._fields_left < 0:
             raise ValueError("too many headers")
         self._fields.setdefault(name.lower(), value)
 

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from meshcore.aio.http_client import HttpClient
-from meshcore.aio.http_exchange import HttpAnswer, HttpError, TooLarge
+from meshcore.aio.http_exchange import HttpAnswer
+from meshcore.aio.http_terms import HttpError, TooLarge
 from meshcore.bus_wire import (
     ANSWER_MAX_BYTES,
     CALL_PATH,

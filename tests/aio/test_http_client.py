@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from meshcore.aio import http_client
 from meshcore.aio.http_client import HttpClient
-from meshcore.aio.http_exchange import Broken, NotConnected, NotTrusted
+from meshcore.aio.http_terms import Broken, NotConnected, NotTrusted
 from meshcore.aio.testing import ByteServer, http_answer, wait_until
 from tests.aio.far_server import KEEP, Far, body_of, get
 
@@ -43,6 +43,7 @@ async def test_a_request_says_what_it_is(client: HttpClient) -> None:
     assert received.head.startswith("POST /a%20b/%C3%BC?q=1 HTTP/1.1\r\n")
     assert received.header("Host") == url.removeprefix("http://")
     assert (received.header("User-Agent"), received.header("traceparent")) == ("tests", "t")
+    assert received.header("Accept-Encoding") == "identity"
     assert received.body == b"body"
     assert answer.headers.get("x-A") == "1"
 

@@ -9,6 +9,7 @@ from meshcore.aio.gateway.operator_routes import OperatorRoutes
 from meshcore.aio.gateway.peer_routes import PeerRoutes
 from meshcore.aio.gateway.routes import Routes
 from meshcore.aio.gateway.run_routes import RunRoutes
+from meshcore.aio.http_fields import read_buffer
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 
 BACKLOG = 1024  # connections that wait to be accepted: all of `max_streams` may come in one burst
@@ -33,6 +34,7 @@ class Gateway:
         )
         self._dateline = Dateline(clock, utcnow)
         self._connections: set[Connection] = set()
+        self._buffer = read_buffer()
         self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> str:
@@ -55,7 +57,7 @@ class Gateway:
         await self._wait()
 
     def _connection(self) -> Connection:
-        return Connection(self._routes, self._dateline, self._connections)
+        return Connection(self._routes, self._dateline, self._connections, self._buffer)
 
     async def _wait(self) -> None:
         """Wait for what is being answered, for a while."""
