@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 
@@ -307,3 +308,33 @@ def test_the_same_idempotency_key_is_the_same_run_on_every_node(mesh: Mesh, star
 
     assert first == again
     assert (status, body["error"]["code"]) == (409, "idempotency_conflict")
+
+
+def alive(nodes: Sequence[Node]) -> list[Node]:
+    """Return the nodes whose process is there."""
+    return [node for node in nodes if node.exit_code() is None]
+
+
+def owner_but(killed: Sequence[str], node: Node, run_id: str) -> str:
+    """Return who executes a run, "" when that is nobody, or one that was killed."""
+    run = show(node, run_id)
+    is_cared_for = run["status"] == "running" and run["owner"] not in killed
+    return str(run["owner"]) if is_cared_for else ""
+
+
+def test_a_run_survives_that_every_node_is_killed_in_turn(mesh: Mesh, start: Start) -> None:
+    nodes = start(3, mesh.mock("mock"), continuation="prefill")
+    by_name = {node.name: node for node in nodes}
+    run_id = make(nodes[0], "slow:150x150")
+    killed: list[str] = []
+    for _ in nodes:
+        owner = until(partial(owner_but, killed, alive(nodes)[0], run_id), "somebody goes on")
+        by_name[owner].kill()
+        killed.append(owner)
+        if len(killed) == len(nodes) - 1:
+            by_name[killed[0]].start_and_wait()  # a mesh of none goes on with nothing
+
+    viewer = Viewer(by_name[killed[0]], run_id).finish()
+
+    assert (viewer.text, viewer.end and viewer.end["status"]) == (chunks(150), "completed")
+    assert show(by_name[killed[0]], run_id)["takeovers"] == 3
