@@ -16,6 +16,7 @@ from meshcore.bus_wire import (
     ERROR_EVENT,
     MANIFEST_MAX_BYTES,
     MANIFEST_PATH,
+    RUN_PATH,
     decode_result,
     encode_call,
     error_of,
@@ -94,6 +95,13 @@ class HttpTransport:
                         return
                     yield _chunk(peer, event, more=left > 0)
         raise ExchangeError(Code.PARTITION, f"the stream from {peer.node_id_full} was cut off")
+
+    @asynccontextmanager
+    async def run(self, peer: PeerRecord, ask: bytes) -> AsyncIterator[HttpAnswer]:
+        """Give the peer's answer to what is asked of a run that stands in its log."""
+        within = self._first_byte_seconds
+        async with self._exchange(peer, "POST", RUN_PATH, ask, answer_within_seconds=within) as answer:
+            yield answer
 
     async def close(self) -> None:
         """Close the pooled connections."""

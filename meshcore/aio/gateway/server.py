@@ -9,6 +9,7 @@ from meshcore.aio.gateway.connection import Connection
 from meshcore.aio.gateway.operator_routes import OperatorRoutes
 from meshcore.aio.gateway.peer_routes import PeerRoutes
 from meshcore.aio.gateway.routes import Routes
+from meshcore.aio.gateway.run_routes import RunRoutes
 from meshcore.aio.http_fields import read_buffer
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 
@@ -26,11 +27,14 @@ class Gateway:
         clients: ClientRoutes,
         peers: PeerRoutes,
         operators: OperatorRoutes,
+        runs: RunRoutes | None = None,
         *,
         clock: Clock = monotonic,
         utcnow: UtcNow = utcnow,
     ) -> None:
-        self._routes = Routes([*clients.routes(), *peers.routes(), *operators.routes()])
+        self._routes = Routes(
+            [*clients.routes(), *peers.routes(), *operators.routes(), *(runs.routes() if runs else ())]
+        )
         self._dateline = Dateline(clock, utcnow)
         self._connections: set[Connection] = set()
         self._buffer = read_buffer()
