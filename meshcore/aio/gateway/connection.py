@@ -6,8 +6,7 @@ IDLE ──────────────────────► ANSWE
  ▼                               ▼
 LINGERING ───── 2 s ─────────► CLOSED
 
-Requests of one connection are answered one after the other; while one waits behind another, nothing more is
-read.
+Requests of one connection are answered one after the other; while several wait, nothing more is read.
 """
 
 import asyncio
@@ -25,6 +24,7 @@ from meshcore.aio.gateway.message import Body, Request
 from meshcore.aio.http_fields import Headers
 
 WAITING_MAX = 16  # requests sent before the one in front was answered; more is answered 400
+UNREAD_BEHIND = WAITING_MAX // 2  # while so many wait, nothing more is read, not even that the client left
 KEEPALIVE_SECONDS = 75.0  # an idle connection is closed, also one that never sent a whole request
 LINGER_SECONDS = 2.0  # a client whose body was refused may still read why
 CLIENT_SECONDS = 60.0  # a client that takes nothing for so long is hung up on
@@ -240,7 +240,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _regulate(self) -> None:
         """Read on, unless what was read waits."""
-        too_much = bool(self._waiting) or (self._body is not None and self._body.is_ahead)
+        too_much = len(self._waiting) >= UNREAD_BEHIND or (self._body is not None and self._body.is_ahead)
         if too_much is not self._is_paused:
             self._is_paused = too_much
             (self._transport.pause_reading if too_much else self._transport.resume_reading)()
