@@ -5,6 +5,7 @@ stream.
                             data: <chunk as its provider sent it>
                             event: done | error            exactly one, the last
     GET  /bus/v1/manifest   Manifest
+    POST /bus/v1/run        RunAsk -> what a client of the callee would be answered
 
 What client and upstream said in their own objects is under `openai` of call and answer: it is neither parsed
 nor encoded again on the way, so that not a byte of it changes.
@@ -28,6 +29,7 @@ ERROR_EVENT = "error"
 ACCEPTED = b": accepted\n\n"  # begins every stream, before its provider is asked: the peer is there
 CALL_PATH = "/bus/v1/call"
 MANIFEST_PATH = "/bus/v1/manifest"
+RUN_PATH = "/bus/v1/run"
 ANSWER_MAX_BYTES = 32 << 20  # four times the biggest request
 MANIFEST_MAX_BYTES = 1 << 20
 REMAINING_MAX_MS = 3_600_000.0

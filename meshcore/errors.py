@@ -6,6 +6,7 @@
     │   └── ExchangeError    the exchange with a peer failed, before or instead of its answer
     ├── AlreadyRunning   another process holds the folder: names it
     ├── ConfigError      the settings are wrong: names the key, the value and what is allowed
+    ├── IdentityTaken    another node lives under this one's id: names it
     ├── FrameError       a wire message is malformed: names the field
     └── IllegalMove      a state machine was asked for a move it does not have
 
@@ -38,6 +39,7 @@ class Code(enum.StrEnum):
     NODE_DRAINING = "node_draining"
     JOINING = "joining"
     LOG_UNREACHABLE = "log_unreachable"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     TIMEOUT = "timeout"
     HALF_OPEN_BUSY = "half_open_busy"
     COOLING = "cooling"
@@ -64,6 +66,7 @@ HTTP_STATUS: dict[str, int] = {
     Code.BAD_REQUEST: 400,
     Code.SCHEMA_MISMATCH: 400,
     Code.NOT_FOUND: 404,
+    Code.IDEMPOTENCY_CONFLICT: 409,
     Code.TOO_LARGE: 413,
     Code.CAPACITY_EXCEEDED: 429,
     Code.RATE_LIMITED: 429,
@@ -174,6 +177,15 @@ class AlreadyRunning(MeshError):
         )
         self.path = path
         self.holder = holder
+
+
+class IdentityTaken(MeshError):
+    """Another process lives under node id `node` in the run log; `instance` is how it is known there."""
+
+    def __init__(self, node: str, instance: str) -> None:
+        super().__init__(f"node.id={node!r}: taken in the run log by a living instance, {instance}")
+        self.node = node
+        self.instance = instance
 
 
 class ConfigError(MeshError):

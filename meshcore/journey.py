@@ -128,6 +128,12 @@ class Journey(msgspec.Struct, eq=False):
         """Remember that the stream of the last attempt broke: from now on the rest of its answer is asked."""
         self._break = Break(self.attempts[-1], begun, error)
 
+    def resumes(self, begun: Begun, *, model: str, node: str) -> None:
+        """Let this call ask for the rest of an answer that `node` began, which isn't there any more."""
+        error = CallError(Code.PARTITION, f"{node} began the answer and is gone")
+        attempt = Attempt(n=0, node=node, provider="", model=model, outcome="error", code=str(error.code))
+        self._break = Break(attempt, begun, error)
+
     def goes_on_with(self, entry: Entry, *, now: float) -> None:
         """Remember who goes on with the broken answer, from the monotonic moment `now`."""
         if self._break is None:

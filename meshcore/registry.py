@@ -62,6 +62,7 @@ class Peer:
     record: PeerRecord
     heard_at: float
     draining: bool = False
+    log_id: str = ""  # of its run log, by its manifest
 
 
 class Entry:
@@ -180,6 +181,7 @@ class Registry:
             _key(record.node_id_full, d): (d, o.available) for o in parsed.capabilities for d in [describe(o)]
         }
         peer = self._meet(record, draining=parsed.draining)
+        peer.log_id = parsed.log_id
         known = {entry.key: entry for entry in self.of_peer(record.node_id_full)}
         diff = Diff(
             [key for key in offers if key not in known], [key for key in known if key not in offers], []

@@ -118,6 +118,7 @@ def cut(chunk: ChunkEvent, *, max_characters: int = EVENTS_MAX_BYTES // 16) -> S
             index=chunk.index + at,
             delta=msgspec.Raw(msgspec.json.encode(delta)),
             finish_reason=chunk.finish_reason if at == last else "",
+            frame=chunk.frame if at == 0 else None,
         )
         for at, delta in enumerate(deltas)
     ]

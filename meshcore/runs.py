@@ -85,11 +85,15 @@ class Claimed(Event, frozen=True, kw_only=True, tag="claimed"):
 
 
 class ChunkEvent(Event, frozen=True, kw_only=True, tag="chunk"):
-    """One piece of the answer: OpenAI's `delta`; `index` counts from 1 in every generation."""
+    """One piece of the answer: OpenAI's `delta`; `index` counts from 1 in every generation.
+
+    The first one has the `frame` that it came in: id, creation time and model of the whole generation.
+    """
 
     index: int
     delta: msgspec.Raw
     finish_reason: str = ""
+    frame: dict[str, Any] | None = None
 
 
 class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
@@ -110,20 +114,20 @@ class End(Event, frozen=True, kw_only=True, tag="end"):
     status: RunStatus
     final_seq: int
     reason: str = ""
-    usage: msgspec.Raw | None = None
+    usage: dict[str, Any] | None = None
 
 
 AnyEvent = Created | Claimed | ChunkEvent | CancelRequested | Released | End
 
-_TEXT = msgspec.json.Decoder(dict[str, Any])
+_FIELDS = msgspec.json.Decoder(dict[str, Any])
 
 
 class RunState:
     """What a log says up to `last_seq`. Not to be changed but by `apply`."""
 
     __slots__ = (
-        *("_texts", "cancelled_by", "chunks", "created", "end", "finish_reason", "generation_seq"),
-        *("last_seq", "next_index", "owner", "released", "takeovers"),
+        *("_texts", "beyond_text", "cancelled_by", "chunks", "created", "end", "finish_reason", "frame"),
+        *("generation_seq", "last_seq", "next_index", "owner", "released", "size_bytes", "takeovers"),
     )
 
     def __init__(self) -> None:
@@ -137,7 +141,10 @@ class RunState:
         self.generation_seq = 1  # where the present generation begins: the beginning, or the last restart
         self.next_index = 1
         self.chunks = 0  # in the whole log
-        self.finish_reason = ""  # of the present generation
+        self.size_bytes = 0  # of their deltas
+        self.finish_reason = ""  # of the present generation, as the next two
+        self.frame: dict[str, Any] | None = None  # that it began with
+        self.beyond_text = False  # there is more answer in it than text, such as a tool call
         self._texts: list[str] = []
 
     @property
@@ -228,13 +235,17 @@ class RunState:
         if claim.reason is ClaimReason.RESTARTED:
             self.generation_seq = self.last_seq + 1
             self.next_index, self.finish_reason = 1, ""
+            self.frame, self.beyond_text = None, False
             self._texts = []
 
     def _add(self, chunk: ChunkEvent) -> None:
         self.next_index += 1
         self.chunks += 1
+        self.size_bytes += len(bytes(chunk.delta))
         self.finish_reason = chunk.finish_reason or self.finish_reason
-        text = text_in(chunk.delta)
+        self.frame = self.frame or chunk.frame
+        text, beyond_text = read_delta(chunk.delta)
+        self.beyond_text = self.beyond_text or beyond_text
         if text:
             self._texts.append(text)
 
@@ -252,9 +263,15 @@ def name_of(event: AnyEvent) -> str:
     return str(type(event).__struct_config__.tag)
 
 
+def read_delta(delta: msgspec.Raw) -> tuple[str, bool]:
+    """Return the content text of a delta, "" when it has none, and whether there is more answer in it."""
+    fields = _FIELDS.decode(delta)
+    content = fields.pop("content", None)
+    fields.pop("role", None)
+    text = content if isinstance(content, str) else ""
+    return text, any(fields.values()) or bool(content and not text)
+
+
 def text_in(delta: msgspec.Raw) -> str:
     """Return the content text of a delta, "" when it has none."""
-    if b'"content"' not in bytes(delta):
-        return ""
-    content = _TEXT.decode(delta).get("content")
-    return content if isinstance(content, str) else ""
+    return read_delta(delta)[0] if b'"content"' in bytes(delta) else ""

@@ -8,8 +8,11 @@ that is what `gc=False` says.
 import enum
 from collections import deque
 from datetime import datetime
+from typing import Any
 
 import msgspec
+
+STAMPS = ("_routed_via", "_trace_id", "_attempts")  # of the result of an outermost call
 
 
 class Why(enum.StrEnum):
@@ -159,3 +162,15 @@ class TraceRing:
 
     def __len__(self) -> int:
         return len(self._ring)
+
+
+def stamped(result: dict[str, Any], trace: RoutingTrace) -> dict[str, Any]:
+    """Return a result with who answered it; a peer's call is stamped by that peer."""
+    if trace.inbound:
+        return {key: value for key, value in result.items() if key not in STAMPS}
+    return {
+        **result,
+        "_routed_via": trace.routed_via,
+        "_trace_id": trace.trace_id,
+        "_attempts": len(trace.attempts),
+    }

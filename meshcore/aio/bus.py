@@ -28,6 +28,7 @@ from meshcore.aio.offering import (
     adapt_stream,
     offer,
 )
+from meshcore.aio.owned_calls import OwnedCalls
 from meshcore.aio.scatter import Scatter
 from meshcore.aio.transport import InMemoryTransport, Transport
 from meshcore.alias import AliasBook
@@ -41,12 +42,11 @@ from meshcore.openai_wire import usage_of
 from meshcore.registry import Entry, ParamsCompatible, Registry
 from meshcore.routing import turned_away
 from meshcore.topology import manifest_of, topology_of
-from meshcore.trace import RoutingTrace, TraceRing
+from meshcore.trace import RoutingTrace, TraceRing, stamped
 from meshcore.traceparent import trace_ids
 
 __all__ = ["BusSettings", "BusStream", "CallOptions", "CapabilityBus"]
 
-STAMPS = ("_routed_via", "_trace_id", "_attempts")
 SCATTER_SECONDS = 5.0  # for each provider that is asked at once with others
 
 logger = logging.getLogger(__name__)
@@ -97,6 +97,14 @@ class CapabilityBus:
         self._dispatcher = Dispatcher(self.registry, self.health, self.settings, clock=clock)
         self._exchange = Exchange(node_id_full, transport)
         self._scatter = Scatter(self._dispatcher, self._exchange, clock=clock, finished=self._finished)
+        self.owned = OwnedCalls(
+            self._dispatcher,
+            self._exchange,
+            begin=partial(self._journey, local_only=False),
+            carry_out=self._run,
+            finished=self._finished,
+            clock=clock,
+        )
         if isinstance(transport, InMemoryTransport):
             transport.attach(self)
 
@@ -271,9 +279,9 @@ class CapabilityBus:
             else:
                 self._dispatcher.succeeded(lease, journey)
                 journey.answered(result.get("model"), usage_of(result))
-                return _stamped(result, self._finished(journey, None))
+                return stamped(result, self._finished(journey, None))
         error = journey.surfaced(journey.question(draining=draining))
-        return _stamped(error.as_result(), self._finished(journey, error))
+        return stamped(error.as_result(), self._finished(journey, error))
 
     def _finished(self, journey: Journey, error: CallError | None) -> RoutingTrace:
         trace = journey.trace(now=self._clock(), error=error)
@@ -284,15 +292,3 @@ class CapabilityBus:
             except Exception:
                 logger.exception("the trace of %s was not taken", trace.trace_id)
         return trace
-
-
-def _stamped(result: dict[str, Any], trace: RoutingTrace) -> dict[str, Any]:
-    """Return a result with who answered it; a peer's call is stamped by that peer."""
-    if trace.inbound:
-        return {key: value for key, value in result.items() if key not in STAMPS}
-    return {
-        **result,
-        "_routed_via": trace.routed_via,
-        "_trace_id": trace.trace_id,
-        "_attempts": len(trace.attempts),
-    }

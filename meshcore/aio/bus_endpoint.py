@@ -41,7 +41,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class BusEndpoint:
     """Serves the peers of `bus`; `secret` is the mesh secret, and without one every request is refused.
 
-    `url` is where peers reach this node and `log_id` its run log; both are only told in its manifest.
+    `url` is where peers reach this node and `log_id` its run log, "" until it is open; both are only told in
+    its manifest.
     """
 
     def __init__(
@@ -60,20 +61,27 @@ class BusEndpoint:
         self._clock = clock
         self._verifier = Verifier(secret.encode(), self.node_id, utcnow=utcnow)
         self._url = url
-        self._log_id = log_id
+        self.log_id = log_id
 
     async def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Return the answer to a request; `headers` must look names up whatever their case."""
-        try:
-            self._verifier.check(headers, method=method, path=path, body=body)
-        except CallError as exc:
-            return self._unauthorized(exc)
+        refusal = self.refusal(method, path, headers, body)
+        if refusal is not None:
+            return refusal
         if (method, path) == ("GET", MANIFEST_PATH):
-            manifest = self._bus.manifest(url=self._url, log_id=self._log_id)
+            manifest = self._bus.manifest(url=self._url, log_id=self.log_id)
             return Answer(body=msgspec.json.encode(manifest))
         if (method, path) == ("POST", CALL_PATH):
             return await self._call(body)
         return _error(404, CallError(Code.NOT_FOUND, f"{method} {path}: expected POST {CALL_PATH}"))
+
+    def refusal(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+        """Return the answer to a request that no peer has signed, None for one that is a peer's."""
+        try:
+            self._verifier.check(headers, method=method, path=path, body=body)
+        except CallError as exc:
+            return self._unauthorized(exc)
+        return None
 
     async def _call(self, body: bytes) -> Answer:
         try:

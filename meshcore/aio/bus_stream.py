@@ -51,6 +51,7 @@ class BusStream:
         refusal: CallError | None,
         finished: Callable[[Journey, CallError | None], object],
         continues: bool = False,
+        begun: Begun | None = None,
     ) -> None:
         self.trace_id = journey.request.trace_id
         self.routed_via = "local"
@@ -72,8 +73,9 @@ class BusStream:
         self._is_at_end = False  # no chunk is left upstream
         self._follows = False  # the next chunk came with the last one: there is no wait to be bounded
         self._ahead: Exception | None = None  # what happened behind the chunks that are held
-        self._begun = Begun() if continues else None
-        self._seam: Seam | None = None  # set as soon as others go on with what was begun
+        self._begun = (begun or Begun()) if continues else None
+        # Set as soon as others go on with what was begun, here or, as `begun` says, elsewhere.
+        self._seam = Seam(begun) if begun is not None else None
 
     @property
     def is_over(self) -> bool:

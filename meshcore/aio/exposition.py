@@ -61,6 +61,8 @@ class NodeMetrics:
         self._transitions = counter(
             "mesh_provider_breaker_transitions", "Changes of breakers.", "node", "provider", "to"
         )
+        self._fenced = counter("mesh_runs_fenced", "Runs that another node had taken over meanwhile.", "node")
+        self._fenced.labels(node_id)  # there from the start: an alert on its rise needs the zero
         self._duration = cache(
             histogram("mesh_call_duration_seconds", "Whole duration of clients' calls.").labels
         )
@@ -87,6 +89,10 @@ class NodeMetrics:
     def on_transition(self, event: TransitionEvent) -> None:
         """Count a breaker's change."""
         self._transitions.labels(self._node_id, event.key, event.to_state).inc()
+
+    def on_run_fenced(self) -> None:
+        """Count a run that this node executed and that is another's now."""
+        self._fenced.labels(self._node_id).inc()
 
     def text(self) -> bytes:
         """Return everything in the text format; its content type is `CONTENT_TYPE`."""

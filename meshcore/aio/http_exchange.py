@@ -5,53 +5,26 @@ end is closed, at once, and never used again.
 """
 
 import asyncio
+import select
 from functools import partial
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 import httptools
 
-from meshcore.aio.http_fields import READ_BUFFER, Fields, Headers
+from meshcore.aio.http_fields import Fields, Headers
+from meshcore.aio.http_terms import Broken, HttpError, NotHttp, Origin, TooLarge
 
 HEAD_MAX_BYTES = 64 << 10  # of one header of an answer
-HEADERS_MAX = 256
+HEADERS_MAX = 256  # lines, of all heads that come for one request
+INTERIM_MAX = 16  # heads with a status of 1xx before the answer
 AHEAD_MAX_BYTES = 64 << 10  # of a body that nobody has read yet; then its server has to wait
 WITHOUT_BODY = frozenset({204, 304})
 
 
-class HttpError(Exception):
-    """An exchange failed; what the system said of it is the cause."""
-
-
-class NotConnected(HttpError):
-    """No connection could be had."""
-
-
-class NotTrusted(HttpError):
-    """A connection could be had, and no trust in who is at its end."""
-
-
-class Broken(HttpError):
-    """The connection broke before the answer's end."""
-
-
-class NotHttp(HttpError):
-    """What came is no answer of HTTP/1.1."""
-
-
-class TooLarge(HttpError):
-    """An answer has more bytes than its reader takes."""
-
-
-class Origin(NamedTuple):
-    """Where connections lead."""
-
-    host: str
-    port: int
-    tls: bool
-
-
 class Pool(Protocol):
-    """What a connection needs to know of where it belongs."""
+    """Where a connection belongs; `buffer` is what it is read into."""
+
+    buffer: memoryview
 
     def opened(self, connection: "Connection") -> None:
         """Know of a connection."""
@@ -77,6 +50,11 @@ class HttpAnswer:
         self._ended = False
         self._error: HttpError | None = None
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether all of the body came."""
+        return self._ended
 
     @property
     def at_end(self) -> bool:
@@ -175,6 +153,7 @@ class Connection(asyncio.BufferedProtocol):
         self._pool = pool
         self._answer: HttpAnswer | None = None
         self._fields: Fields = {}
+        self._lines = self._interim = 0  # header lines and heads of 1xx since the request
         self._unread_bytes = 0  # that the parser made nothing of yet
         self._pieces: list[bytes] = []  # of the body, from one reading
         self.on_body = self._pieces.append  # for the parser, which calls it for each chunk
@@ -190,12 +169,25 @@ class Connection(asyncio.BufferedProtocol):
         """Return whether requests may be sent."""
         return not self._transport.is_closing()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Return whether nothing waits to be read: no end, and no answer that nobody asked for.
+
+        What the loop hasn't seen yet would else be taken for the answer to the next request.
+        """
+        waiting = select.poll()
+        waiting.register(self._transport.get_extra_info("socket"), select.POLLIN)
+        return not waiting.poll(0)
+
     async def exchange(self, request: bytes) -> HttpAnswer:
         """Send a request and return its answer."""
         answer = self._answer = HttpAnswer(self)
         self._is_done = self._is_reusable = False
-        self._transport.write(request)
+        self._lines = self._interim = 0
         try:
+            if not self.is_open:  # it broke while it was being made: nobody would tell the answer
+                raise Broken
+            self._transport.write(request)
             await answer.head()
         except BaseException:
             answer.release()
@@ -214,6 +206,7 @@ class Connection(asyncio.BufferedProtocol):
             self._rest.cancel()
             self._rest = None
         self._answer = None
+        self.read_on()
         self._pool.give_back(self, reusable=is_whole and self._is_reusable and self.is_open)
 
     def release_later(self, seconds: float) -> None:
@@ -247,7 +240,7 @@ class Connection(asyncio.BufferedProtocol):
             answer.fail(error)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return READ_BUFFER
+        return self._pool.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._answer is None:  # nobody asked
@@ -255,7 +248,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._unread_bytes += nbytes
         try:
-            self._parser.feed_data(READ_BUFFER[:nbytes])
+            self._parser.feed_data(self._pool.buffer[:nbytes])
             if self._pieces:
                 self._take_pieces()
             if self._unread_bytes > HEAD_MAX_BYTES:
@@ -280,13 +273,18 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._unread_bytes = 0
-        if len(self._fields) >= HEADERS_MAX:
+        self._lines += 1
+        if self._lines > HEADERS_MAX:
             raise ValueError("too many headers")
         self._fields.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:
         self._unread_bytes = 0
         status = self._parser.get_status_code()
+        if status < 200:
+            self._interim += 1
+            if status < 100 or self._interim > INTERIM_MAX:
+                raise ValueError("no answer, or none after so many that aren't the last")
         if status < 200 or self._answer is None or self._is_done:
             return
         fields = self._fields

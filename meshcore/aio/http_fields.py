@@ -1,10 +1,18 @@
-"""What both ends of HTTP share: the buffer that is read into, and header fields as a parser gives them."""
+"""What both ends of HTTP share: buffers to read into, and header fields as a parser gives them."""
 
 from collections.abc import Iterator, Mapping
 
-# Parsers copy what they hand out, so all connections of a thread can be read into one buffer. Without it
-# asyncio makes room for 256 KiB at each reading, which costs more than most that is done with what comes.
-READ_BUFFER = memoryview(bytearray(64 << 10))
+READ_BYTES = 64 << 10  # at most, from a connection at once
+
+
+def read_buffer() -> memoryview:
+    """Return a buffer that all connections of one event loop may be read into: parsers copy what they give.
+
+    Without one asyncio makes room for 256 KiB at each reading, which costs more than most that is done with
+    what comes.
+    """
+    return memoryview(bytearray(READ_BYTES))
+
 
 Fields = dict[bytes, bytes]
 """Header fields by their names in lower case; of several alike the first."""

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from meshcore.aio.http_client import HttpClient
-from meshcore.aio.http_exchange import HttpAnswer, HttpError, TooLarge
+from meshcore.aio.http_exchange import HttpAnswer
+from meshcore.aio.http_terms import HttpError, TooLarge
 from meshcore.bus_wire import (
     ANSWER_MAX_BYTES,
     CALL_PATH,
@@ -15,6 +16,7 @@ from meshcore.bus_wire import (
     ERROR_EVENT,
     MANIFEST_MAX_BYTES,
     MANIFEST_PATH,
+    RUN_PATH,
     decode_result,
     encode_call,
     error_of,
@@ -31,6 +33,7 @@ CONNECT_SECONDS = 3.0  # peers are near; a node that doesn't answer a SYN for so
 FIRST_BYTE_SECONDS = 10.0  # of a stream, whose callee answers with headers before it asks its provider
 CONNECTIONS_MAX = 1000  # open at once to all peers; more calls wait within their attempt's time
 SKEWS_MAX = 1000  # peers whose clock offset is remembered; beyond it all are learned again
+TIME_MAX_DIGITS = 15  # of milliseconds: some 30 000 years
 ERROR_BODY_MAX_BYTES = 1 << 16
 
 _EXCHANGE_FAILURES = (HttpError, TimeoutError)
@@ -92,6 +95,13 @@ class HttpTransport:
                         return
                     yield _chunk(peer, event, more=left > 0)
         raise ExchangeError(Code.PARTITION, f"the stream from {peer.node_id_full} was cut off")
+
+    @asynccontextmanager
+    async def run(self, peer: PeerRecord, ask: bytes) -> AsyncIterator[HttpAnswer]:
+        """Give the peer's answer to what is asked of a run that stands in its log."""
+        within = self._first_byte_seconds
+        async with self._exchange(peer, "POST", RUN_PATH, ask, answer_within_seconds=within) as answer:
+            yield answer
 
     async def close(self) -> None:
         """Close the pooled connections."""
@@ -161,7 +171,7 @@ class HttpTransport:
     def _learn_skew(self, peer: PeerRecord, response: HttpAnswer) -> bool:
         """Return whether the refusal told the peer's time, which is remembered as an offset."""
         told = response.headers.get(TIME_HEADER)
-        if not (told.isascii() and told.isdigit()):
+        if not (told.isascii() and told.isdigit() and len(told) <= TIME_MAX_DIGITS):
             return False
         if len(self._skew_ms) >= SKEWS_MAX:
             self._skew_ms.clear()

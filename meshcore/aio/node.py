@@ -6,7 +6,6 @@ told that the node goes, and everything is closed in the reverse order of its op
 
 import asyncio
 import logging
-import os
 import secrets
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
@@ -20,13 +19,10 @@ from meshcore.aio.bus import BusSettings, CapabilityBus
 from meshcore.aio.bus_endpoint import BusEndpoint
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.exposition import NodeMetrics
-from meshcore.aio.gateway.client_routes import ClientLimits, ClientRoutes
-from meshcore.aio.gateway.operator_routes import OperatorRoutes
-from meshcore.aio.gateway.peer_routes import PeerRoutes
-from meshcore.aio.gateway.server import Gateway
 from meshcore.aio.health import HealthProbe, ProviderHealthCache
 from meshcore.aio.http_transport import HttpTransport
 from meshcore.aio.lock_file import held_lock
+from meshcore.aio.node_parts import make_gateway, make_run_service
 from meshcore.aio.peers import PeerPoller
 from meshcore.aio.peers_file import PeersFile
 from meshcore.aio.providers.from_config import provider_from
@@ -34,13 +30,13 @@ from meshcore.aio.reporting import Reporting
 from meshcore.aio.standing_orders import StandingOrders
 from meshcore.aio.stop_requests import StopRequests
 from meshcore.alias import AliasBook
-from meshcore.api_keys import ApiKeys
 from meshcore.capability import Manifest
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 from meshcore.config_sections import NodeConfig
 from meshcore.drain import DrainPolicy
 from meshcore.drain_steps import Step
 from meshcore.errors import DrainForced
+from meshcore.runs import End
 from meshcore.trace import RoutingTrace
 from meshcore.version import VERSION
 
@@ -112,7 +108,30 @@ class Node:
             provider_from(each, config.secrets.provider_keys[each.name], clock=clock, utcnow=utcnow)
             for each in config.providers
         ]
-        self._gateway = self._make_gateway(clock, utcnow)
+        self._endpoint = BusEndpoint(
+            self._bus, config.secrets.mesh_secret, clock=clock, utcnow=utcnow, url=self._url
+        )
+        self._runs = make_run_service(
+            config,
+            self._bus,
+            self._controller,
+            on_end=self._on_run_end,
+            on_fenced=self._metrics.on_run_fenced,
+            on_open=self._on_log,
+            clock=clock,
+            utcnow=utcnow,
+        )
+        self._gateway = make_gateway(
+            config,
+            self._bus,
+            self._endpoint,
+            self._controller,
+            self._metrics,
+            self._runs,
+            self._transport,
+            clock=clock,
+            utcnow=utcnow,
+        )
         self._reporting = self._make_reporting(instance_id, clock, utcnow)
         self._health.add_transition_listener(self._metrics.on_transition)
         if self._reporting is not None:
@@ -146,7 +165,8 @@ class Node:
             stack.push_async_callback(self._transport.close)
         for provider in self._providers:
             stack.push_async_callback(provider.close)
-        await asyncio.gather(*(provider.start() for provider in self._providers))
+        stack.push_async_callback(self._runs.close)
+        await asyncio.gather(self._runs.start(), *(provider.start() for provider in self._providers))
 
     def _works(self, requests: StopRequests) -> Iterator[Coroutine[Any, Any, None]]:
         """Yield what goes on for as long as the node lives."""
@@ -155,6 +175,7 @@ class Node:
         yield self._controller.watch()
         yield self._advance_breakers()
         yield self._probe()
+        yield self._runs.run()
         if self._poller is not None:
             yield self._poller.run()
         if self._reporting is not None:
@@ -177,6 +198,7 @@ class Node:
 
     async def _wind_down(self, hurry: asyncio.Event) -> None:
         self._controller.begin_shutdown()
+        await self._runs.stop()  # peers go on with them now, not when all else is done
         finished = asyncio.create_task(self._controller.until_quiet())
         hurried = asyncio.create_task(hurry.wait())
         await asyncio.wait({finished, hurried}, timeout=FINISH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -203,8 +225,15 @@ class Node:
         if self._reporting is not None:
             self._reporting.on_trace(trace)
 
+    def _on_run_end(self, run_id: str, end: End) -> None:
+        if self._reporting is not None:
+            self._reporting.on_run_end(run_id, end)
+
+    def _on_log(self, log_id: str) -> None:
+        self._endpoint.log_id = log_id
+
     def _manifest(self) -> Manifest:
-        return self._bus.manifest(url=self._url)
+        return self._bus.manifest(url=self._url, log_id=self._runs.log_id)
 
     def _make_transport(self, clock: Clock, utcnow: UtcNow) -> HttpTransport | None:
         secret = self._config.secrets.mesh_secret
@@ -244,30 +273,6 @@ class Node:
             allow_plain_http=config.gateway.allow_plain_http,
         )
 
-    def _make_gateway(self, clock: Clock, utcnow: UtcNow) -> Gateway:
-        limits, api_keys = self._config.gateway, ApiKeys(self._config.secrets.api_keys)
-        endpoint = BusEndpoint(
-            self._bus, self._config.secrets.mesh_secret, clock=clock, utcnow=utcnow, url=self._url
-        )
-        clients = ClientRoutes(
-            bus=self._bus,
-            controller=self._controller,
-            api_keys=api_keys,
-            limits=ClientLimits(max_body_bytes=limits.max_body_bytes, max_streams=limits.max_streams),
-            random=os.urandom,
-            clock=clock,
-            utcnow=utcnow,
-        )
-        operators = OperatorRoutes(
-            bus=self._bus,
-            controller=self._controller,
-            metrics=self._metrics,
-            api_keys=api_keys,
-            utcnow=utcnow,
-        )
-        peers = PeerRoutes(endpoint, self._controller, max_body_bytes=limits.max_body_bytes)
-        return Gateway(clients, peers, operators)
-
     def _make_reporting(self, instance_id: str, clock: Clock, utcnow: UtcNow) -> Reporting | None:
         if self._config.dashboard is None:
             return None
@@ -279,6 +284,8 @@ class Node:
             health=self._health,
             manifest=self._manifest,
             on_peers=self._poller.hear if self._poller else None,
+            log_id=lambda: self._runs.log_id,
+            on_inbound=self._runs.obey,
             clock=clock,
             utcnow=utcnow,
         )

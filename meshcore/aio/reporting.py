@@ -12,6 +12,7 @@ from typing import Any
 
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.health import ProviderHealthCache, TransitionEvent
+from meshcore.aio.inbound_events import Handler
 from meshcore.aio.link_client import LinkClient, OnPeers
 from meshcore.aio.spool_file import SpoolFile
 from meshcore.aio.telemetry_feed import TelemetryFeed
@@ -20,6 +21,7 @@ from meshcore.clock import Clock, UtcNow
 from meshcore.config_sections import DashboardSection, NodeConfig
 from meshcore.drain_steps import Step
 from meshcore.frames import Health, Hello
+from meshcore.runs import End
 from meshcore.trace import RoutingTrace
 from meshcore.version import VERSION
 
@@ -31,7 +33,8 @@ IDLE_SECONDS = 2.0  # for the dashboard to say that it knows that the node goes
 class Reporting:
     """Reports of the node whose parts are given; `manifest` says what it offers now.
 
-    `on_peers` hears which other nodes the dashboard knows of.
+    `on_peers` hears which other nodes the dashboard knows of, `on_inbound` what it orders once, `log_id` says
+    which run log this node has.
     """
 
     def __init__(
@@ -44,6 +47,8 @@ class Reporting:
         health: ProviderHealthCache,
         manifest: Callable[[], Manifest],
         on_peers: OnPeers | None = None,
+        on_inbound: Handler | None = None,
+        log_id: Callable[[], str] = str,
         clock: Clock,
         utcnow: UtcNow,
     ) -> None:
@@ -52,6 +57,7 @@ class Reporting:
         self._controller = controller
         self._health = health
         self._manifest = manifest
+        self._log_id = log_id
         self._utcnow = utcnow
         home = Path(config.node.home)
         self._spool = SpoolFile.open(home, config.spool.max_bytes, config.spool.max_items)
@@ -64,6 +70,7 @@ class Reporting:
             spool=self._spool,
             on_desired=controller.apply_desired,
             on_peers=on_peers,
+            on_inbound=on_inbound,
             clock=clock,
         )
 
@@ -80,6 +87,10 @@ class Reporting:
         """Take a step of a drain, and say it at once."""
         self._feed.on_step(step)
         self._link.health_changed()
+
+    def on_run_end(self, run_id: str, end: End) -> None:
+        """Take the end of a run."""
+        self._feed.on_run_end(run_id, end)
 
     def on_status(self, _: str) -> None:
         """Say at once that the node's state is another one."""
@@ -116,6 +127,7 @@ class Reporting:
             clock=self._utcnow(),
             manifest=self._manifest(),
             boot_epoch=self._controller.boot_epoch,
+            log_id=self._log_id(),
             desired_generation=self._controller.observed_generation,
         )
 

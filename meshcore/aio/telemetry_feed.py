@@ -6,7 +6,8 @@ from meshcore.aio.health import TransitionEvent
 from meshcore.aio.spool_file import SpoolFile
 from meshcore.clock import UtcNow
 from meshcore.drain_steps import Step
-from meshcore.frames import DrainStepItem, Item, TransitionItem
+from meshcore.frames import DrainStepItem, Item, RunEndItem, TransitionItem
+from meshcore.runs import End
 from meshcore.telemetry import Collector
 from meshcore.trace import RoutingTrace
 
@@ -53,6 +54,11 @@ class TelemetryFeed:
                 detail=step.detail,
             )
         )
+
+    def on_run_end(self, run_id: str, end: End) -> None:
+        """Take the end of a run."""
+        at, status = self._utcnow(), str(end.status)
+        self._append(RunEndItem(seq=0, at=at, run_id=run_id, status=status, reason=end.reason))
 
     async def run(self) -> None:
         """Hand out finished histograms until cancelled."""

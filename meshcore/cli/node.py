@@ -13,7 +13,7 @@ from meshcore.aio.logs import set_up_logs
 from meshcore.aio.node import run_node
 from meshcore.config import parse_config
 from meshcore.config_sections import NodeConfig
-from meshcore.errors import AlreadyRunning, ConfigError
+from meshcore.errors import AlreadyRunning, ConfigError, IdentityTaken
 
 FILE_MAX_BYTES = 1 << 20  # of a configuration or a secret; what is longer isn't one
 BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
@@ -76,7 +76,7 @@ def _run(config: NodeConfig, alias_file: AliasFile, *, lifeline: bool) -> int:
     set_up_logs()
     try:
         asyncio.run(run_node(config, announce=_announce, lifeline=lifeline, alias_file=alias_file))
-    except AlreadyRunning as exc:
+    except (AlreadyRunning, IdentityTaken) as exc:
         print(f"node: {exc}", file=sys.stderr)
         return FAILED
     except OSError as exc:

@@ -236,6 +236,25 @@
     },
   };
 
+  // An order that was not taken says so where it was given: a click without an answer is clicked again.
+  function notTaken(status) {
+    if (status === 403) return "Refused: your account may not do that, or you have signed in anew since. Load the page again.";
+    return `No good answer came${status ? ` (${status})` : ""}: it may be done or not. Load the page again to see.`;
+  }
+  for (const failure of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
+    document.addEventListener(failure, (event) => {
+      const place = byId("confirm");
+      if (!place || event.detail.target !== place) return;
+      place.querySelector("[data-not-taken]")?.remove();
+      const words = document.createElement("p");
+      words.className = "error";
+      words.dataset.notTaken = "";
+      words.setAttribute("role", "alert");
+      words.textContent = notTaken(event.detail.xhr?.status);
+      place.prepend(words);
+    });
+  }
+
   // A list that could not be fetched is still owed: nobody tells us of the same change again.
   for (const failure of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
     document.addEventListener(failure, (event) => {

@@ -20,6 +20,7 @@ class Far:
         self.opened = 0
         self.closed = 0
         self.heads: list[str] = []
+        self.written = 0  # answers
 
     @asynccontextmanager
     async def serve(self, **settings: Any) -> AsyncIterator[str]:
@@ -37,6 +38,7 @@ class Far:
                     writer.write(self._play)
                 else:
                     await self._play(writer)
+                self.written += 1
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass

@@ -54,6 +54,12 @@ class Running:
             await answer.read()
             return answer.status, answer.headers.get("X-Mesh-Routed-Via", "")
 
+    async def make_run(self, body: dict[str, Any]) -> str:
+        """Make a run and return its id."""
+        async with self._session.post(f"{self.url}/v1/runs", json=body) as answer:
+            assert answer.status == 202
+            return str((await answer.json())["id"])
+
     async def metrics(self) -> str:
         """Return the node's metrics."""
         async with self._session.get(f"{self.url}/metrics") as answer:
@@ -223,6 +229,39 @@ async def test_what_a_node_cannot_take_of_an_order_it_says_to_its_dashboard(
         readout = dashboard.all_of(Health)[-1].node
     assert readout.observed_generation == 3
     assert "mesh/fast" in readout.problems[0]
+
+
+async def test_an_order_to_cancel_a_run_is_in_its_log_before_it_is_acknowledged(
+    tmp_path: Path, provider: str
+) -> None:
+    async with FakeDashboard() as dashboard:
+        settings = config(tmp_path, provider=provider, dashboard=address_of(dashboard))
+        async with running(settings) as node:
+            await wait_until(lambda: bool(dashboard.all_of(Health)))
+            await dashboard.say(Desired(generation=1))
+            await eventually(partial(opened, node))
+            run_id = await node.make_run(SLOW)
+
+            order = {"type": "cancel_run", "run_id": run_id, "by": "alice", "reason": "wrong"}
+            await dashboard.say(Inbound(event=order, bufferId="b1"))
+            await wait_until(lambda: bool(dashboard.all_of(InboundAck)))
+
+            _, run = await node.get(f"/v1/runs/{run_id}")
+            assert run["cancelled_by"] == "alice"
+            assert dashboard.all_of(Hello)[0].log_id == run["log_id"]
+
+
+async def test_a_node_is_not_ready_until_its_run_log_works(tmp_path: Path, provider: str) -> None:
+    blocked = tmp_path / "runs"
+    blocked.write_text("")  # where the log's folder should be
+    extra = f'[runs]\nlog = "sqlite:///{blocked}/runs.sqlite3"\n'
+    async with running(config(tmp_path, provider=provider, extra=extra)) as node:
+        status, body = await node.get("/readyz")
+        assert (status, body["status"]) == (503, "log_unreachable")
+        assert await node.chat(CHAT) == (200, "local")
+
+        blocked.unlink()
+        await eventually(partial(opened, node))
 
 
 async def test_an_order_that_a_node_cannot_carry_out_is_not_acknowledged(
@@ -455,6 +494,11 @@ async def in_flight(node: Running, count: int) -> bool:
     """Return whether the node's metrics say so many calls are in flight."""
     lines = [line for line in (await node.metrics()).splitlines() if line.startswith("mesh_node_in_flight")]
     return lines[0].endswith(f" {count}.0")
+
+
+async def opened(node: Running) -> bool:
+    """Return whether the gate is open."""
+    return (await node.get("/readyz"))[0] == 200
 
 
 async def closed(node: Running) -> bool:

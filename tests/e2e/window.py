@@ -20,6 +20,7 @@ FLAGS = [
 PATIENCE_MS = 60_000  # for whatever is waited for: generous, because the machine may be busy
 ASKED_FOR = (  # what the browser says of its own accord when a test refuses, kills or blocks something
     "Failed to load resource",
+    "Response Status Error Code 403",
     "WebSocket connection to",
     "htmx:sendError",  # the list's own request
     "htmx:afterRequest",

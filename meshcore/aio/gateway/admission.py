@@ -37,7 +37,7 @@ class Admission:
         is_stream = kind is WorkKind.STREAM
         if is_stream and self._streams >= self._max_streams:
             raise CallError(Code.CAPACITY_EXCEEDED, f"{self._node_id} has {self._max_streams} streams open")
-        admitted = self._enter(kind, work_id)
+        admitted = self.enter(kind, work_id)
         self._streams += is_stream
         try:
             yield admitted
@@ -45,7 +45,8 @@ class Admission:
             self._streams -= is_stream
             admitted.work.close()
 
-    def _enter(self, kind: WorkKind, work_id: str) -> Admitted:
+    def enter(self, kind: WorkKind, work_id: str) -> Admitted:
+        """Count a call in until its work is closed. Raises CallError when the gate is closed."""
         ledger = self._controller.ledger
         if self._controller.accepts():
             return Admitted(ledger.admit(kind, work_id), edge=False)

@@ -14,6 +14,8 @@ from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.forced import forcible
 from meshcore.aio.gateway.admission import Admission
 from meshcore.aio.gateway.answers import Answer, Handler, error_answer, json_answer, mesh_headers, refusal
+from meshcore.aio.gateway.detached import HEADER as DETACH
+from meshcore.aio.gateway.detached import DetachedCalls
 from meshcore.aio.gateway.message import Request as HttpRequest
 from meshcore.aio.gateway.requests import caller_of, read_body, require_json
 from meshcore.aio.gateway.routes import Route
@@ -57,6 +59,7 @@ class ClientRoutes:
         random: RandomBytes,
         clock: Clock,
         utcnow: UtcNow,
+        detached: DetachedCalls | None = None,
     ) -> None:
         self._bus = bus
         self._controller = controller
@@ -66,6 +69,7 @@ class ClientRoutes:
         self._random = random
         self._clock = clock
         self._utcnow = utcnow
+        self._detached = detached
 
     def routes(self) -> Iterable[Route]:
         """Return the routes."""
@@ -79,6 +83,8 @@ class ClientRoutes:
             caller = caller_of(http, self._api_keys)
             require_json(http)
             request = parse_request(operation, await read_body(http, self._limits.max_body_bytes))
+            if http.headers.get(DETACH) == "1" and self._detached is not None:
+                return await self._detached.serve(http, request, caller)
             context = trace_context(http.headers.get(HEADER), self._random)
             kind = WorkKind.STREAM if request.stream else WorkKind.CALL
             with (

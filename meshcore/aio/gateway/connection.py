@@ -6,25 +6,25 @@ IDLE ──────────────────────► ANSWE
  ▼                               ▼
 LINGERING ───── 2 s ─────────► CLOSED
 
-Requests of one connection are answered one after the other; while one waits behind another, nothing more is
-read.
+Requests of one connection are answered one after the other; while several wait, nothing more is read.
 """
 
 import asyncio
 import logging
 from collections import deque
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import cast
 
 import httptools
 
-from meshcore.aio.gateway.answers import Answer, Dateline, Handler, answer_to, refusal, status_line
+from meshcore.aio.gateway.answers import Dateline, Handler, answer_to, refusal, status_line
+from meshcore.aio.gateway.head import HEADER_MAX_BYTES, HEADERS_MAX, Head
 from meshcore.aio.gateway.message import Body, Request
-from meshcore.aio.http_fields import READ_BUFFER, Fields, Headers
+from meshcore.aio.http_fields import Headers
 
-HEADER_MAX_BYTES = 16 << 10  # of one header or the request line; a longer one is answered 400
-HEADERS_MAX = 100
 WAITING_MAX = 16  # requests sent before the one in front was answered; more is answered 400
+UNREAD_BEHIND = WAITING_MAX // 2  # while so many wait, nothing more is read, not even that the client left
 KEEPALIVE_SECONDS = 75.0  # an idle connection is closed, also one that never sent a whole request
 LINGER_SECONDS = 2.0  # a client whose body was refused may still read why
 CLIENT_SECONDS = 60.0  # a client that takes nothing for so long is hung up on
@@ -45,8 +45,11 @@ class Connection(asyncio.BufferedProtocol):
     header that is a little too long.
     """
 
-    def __init__(self, handler: Handler, dateline: Dateline, connections: "set[Connection]") -> None:
+    def __init__(
+        self, handler: Handler, dateline: Dateline, connections: "set[Connection]", buffer: memoryview
+    ) -> None:
         self._handler = handler
+        self._buffer = buffer
         self._dateline = dateline
         self._connections = connections
         self._loop = asyncio.get_running_loop()
@@ -57,13 +60,11 @@ class Connection(asyncio.BufferedProtocol):
         self._is_paused = False
         self._room = asyncio.Event()  # to write
         self._room.set()
-        self._idle_since = self._loop.time()
-        self._unread_bytes = (
-            0  # that the parser made nothing of yet, less what one read brought with other things
-        )
-        self._fields: Fields = {}
-        self._target = b""
+        self.idle_since = self._loop.time()
+        self._unread_bytes = 0  # that the parser made nothing of yet
+        self._head = Head()
         self._body: Body | None = None  # of the request that is being read, once its head is whole
+        self._offers = False  # that request wants another protocol, and its body was not begun
 
     # What asyncio calls
 
@@ -85,20 +86,16 @@ class Connection(asyncio.BufferedProtocol):
             self._task.cancel()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return READ_BUFFER
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._is_last:
             return
         self._unread_bytes += nbytes
         try:
-            self._parser.feed_data(READ_BUFFER[:nbytes])
+            self._parse(self._buffer[:nbytes])
             if self._unread_bytes > HEADER_MAX_BYTES:
                 raise ValueError("a header is too long")
-        except (
-            httptools.HttpParserUpgrade
-        ):  # which nobody here does: answered like any other, as the last one
-            self._is_last = True
         except (httptools.HttpParserError, ValueError) as exc:
             self._refuse(exc)
 
@@ -108,38 +105,35 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._room.set()
 
-    # What the parser calls; what it is raised reaches `buffer_updated`
+    # What the parser calls; errors come out in `buffer_updated`
 
     def on_message_begin(self) -> None:
-        self._fields, self._target, self._body = {}, b"", None
+        self._head, self._body = Head(), None
 
     def on_url(self, part: bytes) -> None:
-        self._target += part
-        if len(self._target) > HEADER_MAX_BYTES:
-            raise ValueError("the request line is too long")
+        self._head.add_target(part)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._unread_bytes = 0
-        if self._body is not None:
-            return  # behind a body: nobody here knows what to do with it
-        if len(name) + len(value) > HEADER_MAX_BYTES or len(self._fields) >= HEADERS_MAX:
-            raise ValueError("a header too long or too many")
-        self._fields.setdefault(name.lower(), value)
+        if self._body is None:  # else it is behind a body: nobody here knows what to do with it
+            self._head.add_field(name, value)
 
     def on_headers_complete(self) -> None:
         self._unread_bytes = 0
         version = self._parser.get_http_version()
-        if version not in ("1.1", "1.0") or len(self._waiting) >= WAITING_MAX:
-            raise ValueError(f"HTTP/{version}")
+        self._head.check_framing(version)
+        if len(self._waiting) >= WAITING_MAX:
+            raise ValueError("too many requests at once")
+        self._offers = self._parser.should_upgrade()
         self._body = body = Body(self._wanted)
         request = Request(
             self._parser.get_method().decode("ascii"),
-            self._target.decode("latin-1"),
-            Headers(self._fields),
+            self._head.target.decode("latin-1"),
+            Headers(self._head.fields),
             body,
             self,
             remote=self._remote,
-            keep_alive=version == "1.1" and self._parser.should_keep_alive(),
+            keep_alive=version == "1.1" and self._parser.should_keep_alive() and not self._offers,
             is_http_1_0=version == "1.0",
         )
         self._waiting.append(request)
@@ -157,7 +151,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_message_complete(self) -> None:
         self._unread_bytes = 0
-        if self._body is not None:
+        if self._body is not None and not (self._offers and self._head.has_body):
             self._body.end()
 
     # What requests call
@@ -191,6 +185,26 @@ class Connection(asyncio.BufferedProtocol):
         """Close at once, in the middle of an answer."""
         self._transport.abort()
 
+    def _parse(self, data: memoryview) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            self._decline(data[exc.args[0] :])
+
+    def _decline(self, rest: memoryview) -> None:
+        """Stay with HTTP/1.1, as the last request: the parser takes all behind a head for the other protocol.
+
+        Java's client offers HTTP/2 with each request, and sends its body all the same.
+        """
+        if not self._head.has_body:
+            self._is_last = True
+            return
+        self._offers = False
+        reads_on = SimpleNamespace(on_body=self.on_body, on_message_complete=self.on_message_complete)
+        self._parser = httptools.HttpRequestParser(reads_on)
+        self._parser.feed_data(self._head.without_offer())
+        self._parser.feed_data(rest)
+
     async def _answer_all(self) -> None:
         try:
             while self._waiting:
@@ -204,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         finally:
             self._task = None
-            self._idle_since = self._loop.time()
+            self.idle_since = self._loop.time()
             if self._transport.is_closing():
                 self._connections.discard(self)
 
@@ -220,13 +234,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def _wanted(self) -> None:
         """Let a body come that somebody waits for."""
-        if b"expect" in self._fields and self._fields[b"expect"].lower() == b"100-continue":
+        if self._head.asks_first and self._parser.get_http_version() != "1.0":
             self._transport.write(CONTINUE)
         self._regulate()
 
     def _regulate(self) -> None:
         """Read on, unless what was read waits."""
-        too_much = bool(self._waiting) or (self._body is not None and self._body.is_ahead)
+        too_much = len(self._waiting) >= UNREAD_BEHIND or (self._body is not None and self._body.is_ahead)
         if too_much is not self._is_paused:
             self._is_paused = too_much
             (self._transport.pause_reading if too_much else self._transport.resume_reading)()
@@ -239,7 +253,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._task is not None:
             return
         logger.info("refused what is no HTTP request: %s", type(exc).__name__)
-        answer: Answer = refusal(400, "bad_request", EXPECTED)
+        answer = refusal(400, "bad_request", EXPECTED)
         lines = f"{status_line(400)}{self._dateline()}{answer.header_lines()}Connection: close\r\n\r\n"
         self._transport.write(lines.encode() + answer.body)
         self._hang_up()
@@ -259,7 +273,7 @@ class Connection(asyncio.BufferedProtocol):
     def _look_after(self) -> None:
         """Close a connection that was idle for too long."""
         now = self._loop.time()
-        idle_until = (self._idle_since if self._task is None else now) + KEEPALIVE_SECONDS
+        idle_until = (self.idle_since if self._task is None else now) + KEEPALIVE_SECONDS
         if idle_until > now:
             self._timer = self._loop.call_at(idle_until, self._look_after)
         else:
@@ -272,11 +286,10 @@ class Connection(asyncio.BufferedProtocol):
         """
         left = self._transport.get_write_buffer_size
         before = left()
-        while not await self._has_room(within_seconds or CLIENT_SECONDS):
+        seconds = CLIENT_SECONDS if within_seconds is None else within_seconds
+        while not await self._has_room(seconds):
             if within_seconds is not None or left() >= before:
-                logger.info(
-                    "hung up on a client that took nothing for %.0f s", within_seconds or CLIENT_SECONDS
-                )
+                logger.info("hung up on a client that took nothing for %.0f s", seconds)
                 self._transport.abort()
                 raise ConnectionResetError("the client took nothing")
             before = left()

@@ -93,7 +93,7 @@ class Request:
 
     __slots__ = (
         *("begun", "body", "channel", "headers", "host", "is_http_1_0", "keep_alive"),
-        *("method", "parts", "path", "remote"),
+        *("method", "parts", "path", "query", "remote"),
     )
 
     def __init__(
@@ -111,7 +111,7 @@ class Request:
         """Raises ValueError when the target is none."""
         self.method = method
         self.headers = headers
-        self.host, self.path = _split(target, headers)
+        self.host, self.path, self.query = _split(target, headers)
         self.body = body
         self.channel = channel
         self.remote = remote
@@ -121,13 +121,14 @@ class Request:
         self.parts: dict[str, str] = {}
 
 
-def _split(target: str, headers: Headers) -> tuple[str | None, str]:
-    """Return host, with its port, and path, decoded; a target that names a host overrules the header
+def _split(target: str, headers: Headers) -> tuple[str | None, str, str]:
+    """Return host, with its port, path, decoded, and query; a target that names a host overrules the header
     (RFC 9112 §3.2.2).
     """
     host: str | None = None
     if not target.startswith("/"):
         parts = urlsplit(target)
-        host, target = parts.netloc or None, parts.path
-    path = target.partition("?")[0]
-    return host if host is not None else headers.get("Host") or None, unquote(path) if "%" in path else path
+        host, target = parts.netloc or None, f"{parts.path}?{parts.query}"
+    path, _, query = target.partition("?")
+    host = host if host is not None else headers.get("Host") or None
+    return host, unquote(path) if "%" in path else path, query

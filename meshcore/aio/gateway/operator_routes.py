@@ -1,6 +1,6 @@
 """Health, readiness and metrics: for probes, load balancers, Prometheus and people."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
@@ -14,6 +14,7 @@ from meshcore.aio.gateway.routes import Route
 from meshcore.api_keys import ApiKeys
 from meshcore.breaker_terms import BreakerState
 from meshcore.clock import UtcNow
+from meshcore.errors import Code
 from meshcore.frames import BreakerReport
 
 READY_RETRY_SECONDS = "5"
@@ -31,12 +32,14 @@ class OperatorRoutes:
         metrics: NodeMetrics,
         api_keys: ApiKeys,
         utcnow: UtcNow,
+        has_log: Callable[[], bool] = lambda: True,
     ) -> None:
         self._bus = bus
         self._controller = controller
         self._metrics = metrics
         self._api_keys = api_keys
         self._utcnow = utcnow
+        self._has_log = has_log
 
     def routes(self) -> Iterable[Route]:
         """Return the routes."""
@@ -50,9 +53,10 @@ class OperatorRoutes:
         return json_answer({"status": "ok"})
 
     async def _ready(self, _: Request) -> Answer:
-        if self._controller.accepts():
+        accepts = self._controller.accepts()
+        if accepts and self._has_log():
             return json_answer({"status": "ready"})
-        state = self._controller.readout().state
+        state = Code.LOG_UNREACHABLE if accepts else self._controller.readout().state
         return json_answer({"status": state}, status=503, headers={"Retry-After": READY_RETRY_SECONDS})
 
     async def _show_metrics(self, http: Request) -> Answer:

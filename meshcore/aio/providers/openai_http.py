@@ -11,14 +11,8 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from meshcore.aio.http_client import HttpClient
-from meshcore.aio.http_exchange import (
-    Broken,
-    HttpAnswer,
-    HttpError,
-    NotConnected,
-    NotTrusted,
-    TooLarge,
-)
+from meshcore.aio.http_exchange import HttpAnswer
+from meshcore.aio.http_terms import Broken, HttpError, NotConnected, NotTrusted, TooLarge
 from meshcore.aio.time_limits import TimeLimits
 from meshcore.capability import CallInfo, CapabilityDescriptor
 from meshcore.clock import Clock, UtcNow

@@ -75,6 +75,11 @@ async def _once(log: RunLog, run_id: str, writer: RunWriter) -> Turn:
     """Try once. An answer that got lost is looked for in the log, and so is whoever was faster."""
     try:
         writer.stored(await log.append(run_id, writer.head, writer.again()))
-    except (Conflict, EngineGone):
+    except Conflict:
         return await catch_up(log, run_id, writer)
+    except EngineGone:
+        turn = await catch_up(log, run_id, writer)
+        if turn is Turn.RETRY:
+            raise  # it reads, but it doesn't store, as on a full disk
+        return turn
     return Turn.STORED

@@ -10,9 +10,11 @@ import msgspec
 import pytest
 
 from meshcore.aio.gateway import connection
+from meshcore.aio.gateway.head import HEADER_MAX_BYTES, HEADERS_MAX
 from meshcore.aio.mock_ai import MockAi
 from meshcore.aio.providers import EchoProvider
 from meshcore.aio.testing import ByteServer, http_answer, wait_until
+from meshcore.mock_script import Faults
 from tests.aio.gateway.wire import error_in, raw
 
 CHAT = b'{"model":"echo-1","messages":[{"role":"user","content":"hi"}]}'
@@ -88,6 +90,18 @@ async def test_requests_that_come_while_one_is_answered_wait_for_their_turn(node
     assert answers.index(b"chunk-2") < answers.index(b'"ok"')
 
 
+async def test_a_client_that_leaves_while_a_request_waits_ends_the_one_in_front(
+    node: Any, mock: MockAi
+) -> None:
+    mock.faults = Faults(hang=True)
+
+    async with dial(node) as (_, writer):
+        writer.write(post(CHAT.replace(b"echo-1", b"mock-model")) + ALIVE)
+        await wait_until(lambda: mock.calls.open == 1)
+
+    await wait_until(lambda: mock.calls.aborts == 1)
+
+
 async def test_too_many_waiting_requests_end_the_connection_behind_those(echo: Any) -> None:
     answer = await raw(echo.url, ALIVE * (connection.WAITING_MAX + 5))
 
@@ -102,6 +116,17 @@ async def test_a_client_that_asks_first_is_told_to_go_on_when_its_body_is_wanted
         head, _ = await read_answer(reader)
 
     assert head.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_an_old_client_that_asks_first_is_told_nothing_that_it_doesnt_know(echo: Any) -> None:
+    head = HEAD.replace(b"1.1", b"1.0") + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(CHAT)
+    async with dial(echo) as (reader, writer):
+        writer.write(head)
+        await wait_until(lambda: any(each.task is not None for each in echo.gateway._connections))
+        writer.write(CHAT)
+        answer = await reader.read()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 async def test_a_client_that_asks_first_with_too_much_is_not_told_to_go_on(echo: Any) -> None:
@@ -135,19 +160,52 @@ async def test_a_client_that_wants_another_protocol_is_answered_and_left(echo: A
     assert b"\r\nConnection: close\r\n" in answer
 
 
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+IN_CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n5\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (
+    CHAT[:5],
+    len(CHAT) - 5,
+    CHAT[5:],
+)
+
+
+@pytest.mark.parametrize("rest", [b"Content-Length: %d\r\n\r\n" % len(CHAT) + CHAT, IN_CHUNKS])
+@pytest.mark.parametrize("by_bytes", [False, True])
+async def test_the_body_of_a_client_that_offers_another_protocol_is_read(
+    echo: Any, rest: bytes, by_bytes: bool
+) -> None:
+    sent = HEAD + OFFER + rest + (b"" if by_bytes else ALIVE)
+    step = 1 if by_bytes else len(sent)
+    async with dial(echo) as (reader, writer):
+        for at in range(0, len(sent), step):
+            writer.write(sent[at : at + step])
+            await asyncio.sleep(0)
+        answer = await reader.read()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"[echo-1] hi" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+async def test_a_broken_body_behind_an_offer_is_refused(echo: Any) -> None:
+    answer = await raw(echo.url, HEAD + OFFER + b"Transfer-Encoding: chunked\r\n\r\nx\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"expected the encoding that its headers announce" in answer
+
+
 # What isn't
 
 
 @pytest.mark.parametrize(
     "request_",
     [
-        b"GET /healthz HTTP/1.1\r\nAuthorization: Bearer swordfish"
-        + b"x" * connection.HEADER_MAX_BYTES
-        + b"\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nAuthorization: Bearer swordfish" + b"x" * HEADER_MAX_BYTES + b"\r\n\r\n",
         b"GET /" + b"swordfish" * 4096 + b" HTTP/1.1\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\n"
-        + b"".join(b"X-%d: swordfish\r\n" % number for number in range(connection.HEADERS_MAX + 10))
+        + b"".join(b"X-%d: swordfish\r\n" % number for number in range(HEADERS_MAX + 10))
         + b"\r\n",
+        b"GET /healthz HTTP/1.1\r\n" + b"X: swordfish\r\n" * (HEADERS_MAX + 1) + b"\r\n",
         b"swordfish\r\n\r\n",
         b"GET /healthz HTTP/swordfish\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nswordfish\r\n\r\n",
@@ -156,6 +214,15 @@ async def test_a_client_that_wants_another_protocol_is_answered_and_left(echo: A
         b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 5\r\n"
         b"Transfer-Encoding: chunked\r\n\r\nswordfish",
         b"\x16\x03\x01\x02\x00swordfish",
+        HEAD + b"Host: swordfish\r\n\r\n",
+        HEAD + b"Authorization: Bearer a\r\nauthorization: Bearer swordfish\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nsword",
+        HEAD + b"Content-Length: " + b"0" * 5000 + b"5\r\n\r\nsword",
+        HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nsword\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nX-A: sword\r\n fish\r\n\r\n",
+        b"GET /healthz HTTP/1.1\nX-A: swordfish\n\n",
     ],
 )
 async def test_what_is_no_http_within_bounds_is_refused_in_openais_shape(
@@ -189,7 +256,7 @@ async def test_what_never_ends_is_given_up_at_the_bound(echo: Any, endless: byte
     async with dial(echo) as (reader, writer):
         writer.write(head + endless)
         for _ in range(64):  # beyond what one read may bring
-            writer.write(b"x" * connection.HEADER_MAX_BYTES)
+            writer.write(b"x" * HEADER_MAX_BYTES)
         answer = await reader.read()
 
     assert answer.startswith(b"HTTP/1.1 400 ")
@@ -219,7 +286,7 @@ async def test_a_slow_client_may_take_its_time_as_long_as_it_takes_something(
     stack: AsyncExitStack,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection, "CLIENT_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "CLIENT_SECONDS", 2.0)  # a busy machine may stop us for some
     said = msgspec.json.encode({"choices": [{"message": {"content": "x" * 20_000_000}}]})
     upstream = await stack.enter_async_context(ByteServer(http_answer(said)).serve())
     node = await start_node("node-a", await start_provider(upstream))
@@ -229,6 +296,6 @@ async def test_a_slow_client_may_take_its_time_as_long_as_it_takes_something(
         taken = 0
         while piece := await reader.read(1 << 19):
             taken += len(piece)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.08)  # 40 times: longer than that altogether
 
     assert taken > len(said)

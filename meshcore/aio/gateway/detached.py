@@ -1,0 +1,139 @@
+"""Plain calls that are executed as runs: the answer is plain, its chunks come from the log.
+
+Whoever asked for it may leave: the run goes on, and can be watched by its id.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from meshcore.aio.gateway.answers import Answer, error_answer, json_answer
+from meshcore.aio.gateway.message import Request as HttpRequest
+from meshcore.aio.gateway.run_routes import RUN_ID, RunRoutes
+from meshcore.aio.gateway.streams import EventStream
+from meshcore.aio.run_desk import log_unreachable
+from meshcore.aio.run_service import RunService
+from meshcore.aio.run_viewing import batches
+from meshcore.aio.runlog import EngineGone
+from meshcore.clock import UtcNow
+from meshcore.errors import CallError, Code
+from meshcore.openai_errors import call_error_body
+from meshcore.openai_upstream import answer_of
+from meshcore.openai_wire import DONE_EVENT, Operation, Request
+from meshcore.run_request import parse_run
+from meshcore.run_view import PlainAnswer, RunAsk, first_seq_wanted
+from meshcore.runs import AnyEvent, ChunkEvent, Claimed, ClaimReason, End, RunStatus
+from meshcore.sse import encode
+
+HEADER = "X-Mesh-Detach"
+_COMMENT = b": \n\n"
+
+
+class DetachedCalls:
+    """Answers plain calls by runs."""
+
+    def __init__(self, runs: RunRoutes, service: RunService, *, utcnow: UtcNow) -> None:
+        self._runs = runs
+        self._service = service
+        self._utcnow = utcnow
+
+    async def serve(self, http: HttpRequest, request: Request, caller: str) -> Answer | None:
+        """Make the run of a call and answer by it. Raises CallError."""
+        run = parse_run(request.raw, request.operation)
+        run_id = await self._runs.create(http, run, caller, stream=request.stream)
+        created = int(self._utcnow().timestamp())
+        plain = PlainAnswer(request.operation, run_id=run_id, model=request.model, created=created)
+        runner = self._service.runner
+        ask = RunAsk(run_id=run_id, what="attach", caller=caller)
+        found = batches(runner.log, run_id, first_seq_wanted(ask, await runner.desk.load(run_id)))
+        try:
+            async with aclosing(found):
+                if request.stream:
+                    return await self._stream(http, found, plain, request, run_id)
+                return await self._whole(found, plain, request, run_id)
+        except EngineGone as exc:
+            if http.begun:
+                raise ConnectionResetError("the run log is gone") from exc
+            raise log_unreachable(self._service.log_id) from exc
+
+    async def _whole(self, found: "_Batches", plain: PlainAnswer, request: Request, run_id: str) -> Answer:
+        chunks: list[ChunkEvent] = []
+        headers = {RUN_ID: run_id}
+        async for events in found:
+            for _, event in events:
+                if isinstance(event, ChunkEvent):
+                    chunks.append(event)
+                elif isinstance(event, Claimed) and event.reason is ClaimReason.RESTARTED:
+                    chunks.clear()
+                elif isinstance(event, End):
+                    error = _error_of(run_id, event)
+                    if error is not None:
+                        return error_answer(error, headers)
+                    if request.operation is Operation.EMBEDDING:
+                        return json_answer(self._embedding(chunks, run_id), headers=headers)
+                    return Answer(plain.whole(chunks, event.usage), headers=headers)
+        raise ConnectionResetError("the run has no end")
+
+    def _embedding(self, chunks: list[ChunkEvent], run_id: str) -> Any:
+        result = msgspec.json.decode(chunks[0].delta) if chunks else {}
+        created = int(self._utcnow().timestamp())
+        return answer_of(Operation.EMBEDDING, result, trace_id=run_id, created=created)
+
+    async def _stream(
+        self, http: HttpRequest, found: "_Batches", plain: PlainAnswer, request: Request, run_id: str
+    ) -> Answer | None:
+        """Send the answer as it comes; until its first chunk a failure is a status."""
+        headers = {RUN_ID: run_id}
+        stream: EventStream | None = None
+        async for events in found:
+            data, error = b"", None
+            for _, event in events:
+                piece, error = _piece(run_id, event, plain, request, begun=stream is not None or bool(data))
+                data += piece
+                if error is not None:
+                    break
+            if stream is None:
+                if error is not None and not data:
+                    return error_answer(error, headers)
+                if not data:
+                    continue
+                stream = EventStream(http, headers)
+            if error is not None:
+                data += encode(msgspec.json.encode(call_error_body(error)))
+            is_last = error is not None or (bool(events) and isinstance(events[-1][1], End))
+            await stream.send(data or _COMMENT, last=is_last)
+            if is_last:
+                return None
+        return None
+
+
+_Batches = AsyncGenerator[list[tuple[int, AnyEvent]], None]
+
+
+def _piece(
+    run_id: str, event: AnyEvent, plain: PlainAnswer, request: Request, *, begun: bool
+) -> tuple[bytes, CallError | None]:
+    """Return what a client is sent for an event, and the error that ends its stream."""
+    if isinstance(event, ChunkEvent):
+        return encode(plain.chunk(event)), None
+    if isinstance(event, Claimed) and event.reason is ClaimReason.RESTARTED and begun:
+        message = f"the answer begins anew, which this stream can't say: watch /v1/runs/{run_id}/attach"
+        return b"", CallError(Code.PARTITION, message)
+    if not isinstance(event, End):
+        return b"", None
+    error = _error_of(run_id, event)
+    if error is not None:
+        return b"", error
+    options = request.body.get("stream_options") or {}
+    usage = encode(plain.usage(event.usage)) if options.get("include_usage") and event.usage else b""
+    return usage + DONE_EVENT, None
+
+
+def _error_of(run_id: str, end: End) -> CallError | None:
+    """Return a run's end as the error of a call, None when it went well."""
+    if end.status is RunStatus.COMPLETED:
+        return None
+    code = Code.CANCELLED if end.status is RunStatus.CANCELLED else end.reason
+    return CallError(code, f"{run_id} {end.status}: {end.reason}")

@@ -1,0 +1,128 @@
+"""What clients ask of runs: make one, look at one, have one end. Any node of a log can do so for any run."""
+
+import asyncio
+import secrets
+
+import msgspec
+
+from meshcore.aio.bus import CapabilityBus
+from meshcore.aio.run_hands import RunHands
+from meshcore.aio.run_heart import Heart
+from meshcore.aio.run_loading import load
+from meshcore.aio.run_sweep import is_waiting
+from meshcore.aio.runlog import EngineGone, RunLog
+from meshcore.drain import Work
+from meshcore.errors import CallError, Code
+from meshcore.run_request import RunRequest, idempotent_run_id, new_run_id, same_request
+from meshcore.run_writer import RunWriter, Turn
+from meshcore.runs import CancelRequested, ClaimReason, Created, RunState, RunStatus
+
+CANCEL_SECONDS = 2.0  # to get a cancellation into the log
+REFUSED_AT_ONCE = frozenset({Code.NOT_FOUND, Code.BAD_REQUEST})  # waiting wouldn't help
+
+
+class RunDesk:
+    """See the module."""
+
+    def __init__(self, log: RunLog, bus: CapabilityBus, heart: Heart, hands: RunHands) -> None:
+        self._log = log
+        self._bus = bus
+        self._heart = heart
+        self._hands = hands
+
+    async def create(
+        self, request: RunRequest, *, client: str, idempotency_key: str = "", stream: bool, work: Work | None
+    ) -> str:
+        """Make a run and return its id; with `work`, which counts it in, it is executed here if it can be.
+
+        Raises CallError, also when the key was used for another request.
+        """
+        log_id = self._log.log_id
+        run_id = (
+            idempotent_run_id(log_id, client, idempotency_key)
+            if idempotency_key
+            else new_run_id(log_id, secrets.token_bytes)
+        )
+        created = Created(
+            capability=request.capability,
+            request=msgspec.Raw(request.raw),
+            log_id=log_id,
+            key=client,
+            restartable=self._is_restartable(request.capability),
+            stream=stream,
+        )
+        with self._hands.holding(run_id, work):
+            why_not = self._bus.owned.obstacle(self._hands.route(request, client))
+            if why_not is not None and why_not.code in REFUSED_AT_ONCE:
+                raise why_not
+            is_executed_here = work is not None and why_not is None and self._hands.may_own()
+            await self._make(run_id, created, work if is_executed_here else None)
+        return run_id
+
+    async def load(self, run_id: str) -> RunState:
+        """Return a run as it is now. Raises CallError."""
+        try:
+            return (await load(self._log, run_id)).state
+        except EngineGone as exc:
+            raise log_unreachable(self._log.log_id) from exc
+
+    def status(self, state: RunState) -> RunStatus:
+        """Return how a run stands, by its log and by whether its owner lives."""
+        status = state.status
+        if status is RunStatus.RUNNING and state.owner is not None:
+            life = self._heart.life(state.owner.instance)
+            return RunStatus.WAITING if is_waiting(state, life) else status
+        return status
+
+    async def cancel(self, run_id: str, by: str) -> bool:
+        """Have a run end; False when it has already. Raises CallError, and then nothing is certain."""
+        try:
+            async with asyncio.timeout(CANCEL_SECONDS):
+                return await self._cancel(run_id, by)
+        except (EngineGone, TimeoutError) as exc:
+            raise log_unreachable(self._log.log_id) from exc
+
+    async def _cancel(self, run_id: str, by: str) -> bool:
+        writer = await load(self._log, run_id)
+        while writer.state.end is None and writer.state.cancelled_by is None:
+            await self._hands.append(run_id, writer, CancelRequested(by=by))
+            self._hands.look(run_id)
+        return writer.state.end is None
+
+    async def _make(self, run_id: str, created: Created, work: Work | None) -> None:
+        """Write that there is a run and, with `work`, that it is executed here."""
+        writer = RunWriter(self._heart.instance)
+        claim = [self._hands.claimed(writer, ClaimReason.STARTED)] if work is not None else []
+        try:
+            turn = await self._hands.append(run_id, writer, created, *claim)
+            if turn is Turn.STOP:
+                await self._agree(run_id, created)
+            elif work is not None:
+                self._hands.start(run_id, writer, work)
+        except EngineGone as exc:
+            raise log_unreachable(self._log.log_id) from exc
+
+    async def _agree(self, run_id: str, created: Created) -> None:
+        """Take the run that is there for the one that is asked for. Raises CallError when it is another."""
+        there = (await load(self._log, run_id)).state.created
+        if there is not None and not same_request(bytes(there.request), bytes(created.request)):
+            raise IdempotencyConflict(run_id)
+
+    def _is_restartable(self, capability: str) -> bool:
+        return all(entry.descriptor.restartable for entry in self._bus.registry.named(capability))
+
+
+class IdempotencyConflict(CallError):
+    """The client's key belongs to a run that was asked for something else."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            Code.IDEMPOTENCY_CONFLICT, f"Idempotency-Key: used for another request, that of {run_id}"
+        )
+
+
+def log_unreachable(log_id: str) -> CallError:
+    """Return the error for a log that doesn't answer, or that nobody has who can be reached."""
+    return CallError(
+        Code.LOG_UNREACHABLE, f"the run log {log_id[:6]} can't be reached", retry_after_seconds=2.0
+    )

@@ -1,0 +1,189 @@
+"""What a node executes of its log's runs: it claims them, works on them, and lets them go."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from meshcore.aio.bus import CapabilityBus
+from meshcore.aio.drain_marker import DrainController
+from meshcore.aio.owned_calls import Resumption
+from meshcore.aio.run_execution import Execution
+from meshcore.aio.run_heart import Heart
+from meshcore.aio.run_terms import Outcome, Tools
+from meshcore.aio.runlog.appending import append
+from meshcore.capability import RouteRequest
+from meshcore.drain import Work, WorkKind
+from meshcore.errors import CallError, Code
+from meshcore.run_chunks import begun_of, model_of
+from meshcore.run_orphans import reason_to_claim
+from meshcore.run_request import RunRequest, parse_stored
+from meshcore.run_writer import RunWriter, Turn
+from meshcore.runs import AnyEvent, Claimed, ClaimReason, End, RunState
+from meshcore.splice import is_used_up, obstacle
+
+CALL_SECONDS = 3600.0  # the longest deadline that peers take; what runs for longer than that has failed
+STOP_SECONDS = 5.0  # for the last words of all runs
+
+logger = logging.getLogger(__name__)
+
+
+class RunHands:
+    """See the module. `on_end` hears of runs that ended here, `on_fenced` of each that was taken away."""
+
+    def __init__(
+        self,
+        bus: CapabilityBus,
+        controller: DrainController,
+        heart: Heart,
+        tools: Tools,
+        *,
+        on_end: Callable[[str, End], None],
+        on_fenced: Callable[[], None],
+    ) -> None:
+        self._bus = bus
+        self._controller = controller
+        self._heart = heart
+        self._tools = tools
+        self._on_end = on_end
+        self._on_fenced = on_fenced
+        self._executing: dict[str, Execution] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._held: set[str] = set()  # runs that are being made or claimed
+        self._is_stopping = False
+
+    def has(self, run_id: str) -> bool:
+        """Return whether a run is executed here, or about to be."""
+        return run_id in self._executing or run_id in self._held
+
+    @contextmanager
+    def holding(self, run_id: str, work: Work | None) -> Iterator[None]:
+        """Have a run in hand while the context lasts; its work is counted out unless it is executed then."""
+        self._held.add(run_id)
+        try:
+            yield
+        finally:
+            self._held.discard(run_id)
+            execution = self._executing.get(run_id)
+            if work is not None and (execution is None or execution.work is not work):
+                work.close()
+
+    def look(self, run_id: str, seq: int | None = None) -> bool:
+        """Let who executes a run look at news, unless it has read to `seq`; False when nobody here does."""
+        execution = self._executing.get(run_id)
+        if execution is not None and (seq is None or seq > execution.state_seq):
+            execution.look()
+        return execution is not None
+
+    def look_all(self) -> None:
+        """News of any run may have been missed."""
+        for execution in self._executing.values():
+            execution.look()
+
+    async def stop(self) -> None:
+        """Claim nothing more, and let all runs go, for peers to take them at once."""
+        self._is_stopping = True
+        for execution in list(self._executing.values()):
+            execution.release("stopping")
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
+        for task in list(self._tasks):
+            task.cancel()
+
+    def route(self, request: RunRequest, client: str) -> RouteRequest:
+        """Return the call that a request stands for, with a trace of its own."""
+        return request.route(
+            self._bus.registry.named(request.capability),
+            caller=client,
+            deadline=self._tools.clock() + CALL_SECONDS,
+            trace_id=secrets.token_hex(16),
+        )
+
+    async def append(self, run_id: str, writer: RunWriter, *events: AnyEvent) -> Turn:
+        """Append events as one record and return what follows. Raises EngineGone."""
+        tools = self._tools
+        return await append(
+            tools.log, run_id, writer, tools.ids(), *events, clock=tools.clock, random=tools.random
+        )
+
+    def may_own(self) -> bool:
+        """Return whether this node may own runs."""
+        return self._heart.is_alive and not self._is_stopping
+
+    async def claim(self, run_id: str, reader: RunWriter) -> bool:
+        """Claim a run and execute it, if that can be done here now; return whether it was tried."""
+        if not (self._controller.accepts() and self.may_own()):
+            return False
+        reason = self._reason_to_claim(reader.state)
+        if reason is None:
+            return False  # it waits for somebody who can
+        work = self._controller.ledger.admit(WorkKind.RUN, run_id)
+        writer = RunWriter(self._heart.instance, reader.state, reader.head)
+        with self.holding(run_id, work):
+            turn = await self.append(run_id, writer, self.claimed(writer, reason))
+            if turn in (Turn.STORED, Turn.CANCEL) and writer.owns:
+                logger.info("%s: %s, epoch %d", run_id, reason, writer.state.epoch)
+                self.start(run_id, writer, work)
+        return True
+
+    def _reason_to_claim(self, state: RunState) -> ClaimReason | None:
+        """Return how this node would take a run, None when nobody here can serve it now."""
+        route = self._stored_route(state)
+        begun, owned = begun_of(state), self._bus.owned
+        if state.owner is not None and model_of(state) and not obstacle(route, begun):
+            resumption = Resumption(begun, model_of(state), state.owner.node)
+            if is_used_up(route, begun) or owned.obstacle(route, resumption) is None:
+                return reason_to_claim(state, can_continue=True)
+        return reason_to_claim(state, can_continue=False) if owned.obstacle(route) is None else None
+
+    def _stored_route(self, state: RunState) -> RouteRequest:
+        created = state.created
+        if created is None:
+            raise CallError(Code.NOT_FOUND, "the run's request isn't there any more")
+        request = parse_stored(created.capability, bytes(created.request))
+        return self.route(request, created.key)
+
+    def claimed(self, writer: RunWriter, reason: ClaimReason) -> Claimed:
+        """Return the claim of a run by this node."""
+        state = writer.state
+        return Claimed(
+            node=self._bus.node_id_full,
+            instance=writer.instance,
+            epoch=state.epoch + 1,
+            reason=reason,
+            superseded_from=state.generation_seq if reason is ClaimReason.RESTARTED else None,
+        )
+
+    def start(self, run_id: str, writer: RunWriter, work: Work) -> None:
+        """Execute a run that was claimed, unless this isn't the instance any more that did so."""
+        if writer.instance != self._heart.instance or not self.may_own():
+            return
+        work.work_id, work.kind = run_id, WorkKind.RUN
+        execution = Execution(run_id, writer, lambda: self._stored_route(writer.state), work, self._tools)
+        execution.look()  # it may have been cancelled in the same breath
+        self._executing[run_id] = execution
+        task = asyncio.create_task(self._execute(execution))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _execute(self, execution: Execution) -> None:
+        run_id = execution.run_id
+        try:
+            outcome = await execution.run()
+        except Exception:  # the run is open and nobody's any more: the next sweep releases it
+            logger.exception("%s: executing it failed", run_id)
+            return
+        finally:
+            del self._executing[run_id]
+            execution.work.close()
+        logger.info("%s: %s", run_id, outcome.name.lower())
+        if outcome is Outcome.FENCED:
+            self._on_fenced()
+        elif outcome is Outcome.ENDED and execution.end is not None:
+            self._on_end(run_id, execution.end)
+
+    def fence(self) -> None:
+        """Stop executing without another word."""
+        for execution in list(self._executing.values()):
+            execution.fence()

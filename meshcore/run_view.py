@@ -1,0 +1,181 @@
+"""What viewers of a run are told: events of a stream, a summary, a plain OpenAI answer (runs.md, "Attach").
+
+id: <seq>     event: chunk | epoch | end     data: <json>
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from meshcore.openai_errors import BadRequest
+from meshcore.openai_wire import Operation
+from meshcore.run_record import Record
+from meshcore.runs import AnyEvent, ChunkEvent, Claimed, End, RunState, RunStatus
+
+HELLO = b": attached\n\n"
+COMMENT = b": \n\n"
+_DELTA = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OBJECT = {Operation.CHAT: "chat.completion", Operation.COMPLETION: "text_completion"}
+
+
+class RunAsk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What somebody wants of a run: `what` is show, attach or cancel; `caller` "" is the mesh itself.
+
+    `after`: the last event that is known already; None: none, and `history` says whether all are wanted.
+    """
+
+    run_id: str
+    what: str
+    caller: str = ""
+    after: int | None = None
+    history: bool = False
+
+
+def events_behind(record: Record, after_seq: int) -> Iterator[tuple[int, AnyEvent]]:
+    """Yield (seq, event) of what stands behind `after_seq`."""
+    for seq, event in enumerate(record.events, record.first_seq):
+        if seq > after_seq:
+            yield seq, event
+
+
+def frame(seq: int, event: AnyEvent) -> bytes:
+    """Return an event as viewers get it, b"" for one that isn't for them."""
+    match event:
+        case ChunkEvent():
+            data: dict[str, Any] = {
+                "index": event.index,
+                "delta": event.delta,
+                "finish_reason": event.finish_reason or None,
+            }
+            return _frame(seq, b"chunk", data)
+        case Claimed():
+            said = ("epoch", "reason", "node", "superseded_from")
+            return _frame(seq, b"epoch", {name: getattr(event, name) for name in said})
+        case End():
+            return _frame(
+                seq, b"end", {n: getattr(event, n) for n in ("status", "reason", "final_seq", "usage")}
+            )
+        case _:
+            return b""
+
+
+def first_seq_wanted(ask: RunAsk, state: RunState) -> int:
+    """Return behind which event a viewer begins: the one it knows, or the beginning of the generation.
+
+    Of a run that has ended everybody gets at least the end.
+    """
+    after = ask.after if ask.after is not None else 0 if ask.history else state.generation_seq - 1
+    if state.end is not None:
+        after = min(after, state.end.final_seq - 1)
+    return after
+
+
+def position(last_event_id: str, starting_after: str) -> int | None:
+    """Return the last event that a viewer says it has; a reconnect's header is newer than its URL.
+
+    Raises BadRequest.
+    """
+    for field, text in (("Last-Event-ID", last_event_id), ("starting_after", starting_after)):
+        if text:
+            if not (text.isascii() and text.isdigit() and len(text) <= 18):
+                raise BadRequest(field, f"expected the number of an event, got {text[:40]!r}")
+            return int(text)
+    return None
+
+
+def summary(run_id: str, state: RunState, status: RunStatus, *, log_id: str) -> dict[str, Any]:
+    """Return a run as `GET /v1/runs/{id}` shows it."""
+    return {
+        "id": run_id,
+        "status": status,
+        "reason": state.end.reason if state.end else None,
+        "owner": state.owner.node if state.owner else None,
+        "epoch": state.epoch,
+        "takeovers": state.takeovers,
+        "last_seq": state.last_seq,
+        "text": state.text,
+        "finish_reason": state.finish_reason or None,
+        "usage": state.end.usage if state.end else None,
+        "cancelled_by": state.cancelled_by,
+        "capability": state.created.capability if state.created else None,
+        "log_id": log_id,
+        "attach": attach_path(run_id),
+    }
+
+
+def attach_path(run_id: str) -> str:
+    """Return where a run can be watched."""
+    return f"/v1/runs/{run_id}/attach"
+
+
+class PlainAnswer:
+    """A run's chunks as the answer to a plain call, for a client that knows nothing of runs."""
+
+    def __init__(self, operation: Operation, *, run_id: str, model: str, created: int) -> None:
+        self._operation = operation
+        self._head: dict[str, Any] = {"id": run_id, "created": created, "model": model}
+
+    def chunk(self, event: ChunkEvent) -> bytes:
+        """Return the next piece of a streamed answer."""
+        if event.frame is not None:
+            self._head |= event.frame
+        finish_reason = event.finish_reason or None
+        if self._operation is Operation.COMPLETION:
+            text = _DELTA.decode(event.delta).get("content", "")
+            choice: dict[str, Any] = {"index": 0, "text": text, "finish_reason": finish_reason}
+        else:
+            role = {"role": "assistant"} if event.index == 1 else {}
+            delta = {**role, **_DELTA.decode(event.delta)}
+            choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+        return self._encode({"choices": [choice]}, ".chunk" if self._operation is Operation.CHAT else "")
+
+    def usage(self, usage: dict[str, Any]) -> bytes:
+        """Return the piece that says what the answer used."""
+        fields = {"choices": [], "usage": usage}
+        return self._encode(fields, ".chunk" if self._operation is Operation.CHAT else "")
+
+    def whole(self, chunks: Iterable[ChunkEvent], usage: dict[str, Any] | None) -> bytes:
+        """Return the answer in one piece."""
+        message, finish_reason = {"role": "assistant", "content": None}, ""
+        for event in chunks:
+            self._head |= event.frame or {}
+            finish_reason = event.finish_reason or finish_reason
+            _merge(message, msgspec.json.decode(event.delta))
+        choice: dict[str, Any] = {"index": 0, "finish_reason": finish_reason or None}
+        if self._operation is Operation.COMPLETION:
+            choice["text"] = message["content"] or ""
+        else:
+            choice["message"] = message
+        return self._encode({"choices": [choice], **({"usage": usage} if usage else {})}, "")
+
+    def _encode(self, fields: dict[str, Any], kind: str) -> bytes:
+        return msgspec.json.encode({"object": _OBJECT[self._operation] + kind, **self._head, **fields})
+
+
+def _merge(whole: dict[str, Any], delta: dict[str, Any]) -> None:
+    """Add a delta to what came before it: texts are joined, parts of a list belong together by `index`."""
+    for name, value in delta.items():
+        known = whole.get(name)
+        if isinstance(value, str) and isinstance(known, str) and name not in ("role", "id", "type"):
+            whole[name] = known + value
+        elif isinstance(value, dict) and isinstance(known, dict):
+            _merge(known, value)
+        elif isinstance(value, list):
+            _merge_parts(whole.setdefault(name, []), value)
+        elif value is not None:
+            whole[name] = value
+
+
+def _merge_parts(parts: list[Any], deltas: list[Any]) -> None:
+    by_index = {part.get("index"): part for part in parts if isinstance(part, dict)}
+    for delta in deltas:
+        known = by_index.get(delta.get("index")) if isinstance(delta, dict) else None
+        if known is None:
+            parts.append(delta)
+        else:
+            _merge(known, delta)
+
+
+def _frame(seq: int, name: bytes, data: dict[str, Any]) -> bytes:
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, name, msgspec.json.encode(data))

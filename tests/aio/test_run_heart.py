@@ -1,0 +1,96 @@
+"""A node is one instance at a time, and stops before others may take it for dead."""
+
+from pathlib import Path
+
+import pytest
+
+from meshcore.aio.runlog import EngineGone, RunLog
+from meshcore.aio.runlog.memory import MemoryLog
+from meshcore.errors import IdentityTaken
+from meshcore.liveness import Beat
+from meshcore.run_record import Head, Record
+from meshcore.runs import RunStatus
+from tests.aio.bus_mesh import Script
+from tests.aio.run_mesh import (
+    WORDS,
+    Paused,
+    StartNode,
+    answer,
+    claims,
+    ended,
+    events,
+    is_true,
+    said,
+    starting,
+    until,
+)
+
+TEXT = "".join(WORDS)
+
+
+async def test_a_double_that_lives_is_named_and_one_that_doesnt_is_taken_over(
+    log: RunLog, start: StartNode
+) -> None:
+    await log.beat(Beat("a", "elsewhere-1", 1))
+
+    node = await start("a", Script(*answer(*WORDS)))
+
+    assert [beat.instance for beat in await log.beats()] == [node.runner._heart.instance]
+    with pytest.raises(IdentityTaken, match=r"node\.id='a'"):
+        await start("a", home="another")
+
+
+async def test_an_older_instance_of_this_home_is_taken_over_at_once(log: RunLog, start: StartNode) -> None:
+    paused = Paused(WORDS[:2], [])
+    former = await start("a", paused.script)
+    run_id = await former.create()
+    await said(log, run_id, "".join(WORDS[:2]))
+    await former.die()
+
+    await start("a", Script(*answer(*WORDS)))
+    state = await ended(log, run_id)
+
+    assert (state.status, state.text) == (RunStatus.COMPLETED, TEXT)
+
+
+class Breakable(MemoryLog):
+    """A log whose engine can be away."""
+
+    away = False
+
+    async def append(self, run_id: str, head: Head, record: Record) -> Head:
+        self._fail()
+        return await super().append(run_id, head, record)
+
+    async def beat(self, beat: Beat) -> None:
+        self._fail()
+        await super().beat(beat)
+
+    async def read(self, run_id: str, after_seq: int = 0, *, limit: int = 500):  # type: ignore[no-untyped-def]
+        self._fail()
+        return await super().read(run_id, after_seq, limit=limit)
+
+    def _fail(self) -> None:
+        if self.away:
+            raise EngineGone("away")
+
+
+async def test_a_node_without_signs_of_life_stops_its_runs_and_goes_on_as_another(tmp_path: Path) -> None:
+    log = Breakable()
+    async with starting(log, tmp_path) as start:
+        paused = Paused(WORDS[:2], WORDS[2:])
+        node = await start("a", paused.script)
+        run_id = await node.create()
+        await said(log, run_id, "".join(WORDS[:2]))
+        instance = node.runner._heart.instance
+
+        log.away = True
+        await until(lambda: is_true(not paused.script.running), "it stops generating")
+        assert node.fenced == 1
+        log.away = False
+        paused.go_on.set()
+        state = await ended(log, run_id)
+
+        assert node.runner._heart.instance != instance
+        assert (state.status, state.text) == (RunStatus.COMPLETED, TEXT)
+        assert claims(await events(log, run_id))[-1] == ("a", "restarted", 2)
