@@ -29,6 +29,7 @@ GOALS = (Goal(p99_ms=100),)
 READY_SECONDS = 60.0
 TURN_GRACE_SECONDS = 30.0  # a gate that takes longer hangs
 LOOK_SECONDS = 0.001  # between two looks at the gate
+REST_SECONDS = 0.1  # before the next order: what the last one caused is written down by then
 PIECE_BYTES = 1 << 16
 DRAIN = "/api/v1/nodes/bench/drain"
 ASK = {"reason": "measured", "override_guards": True}  # one node alone is the last one
@@ -99,6 +100,7 @@ async def line(port: int, token: str = "") -> AsyncIterator[Line]:
         yield Line(reader, writer, token)
     finally:
         writer.close()
+        await writer.wait_closed()
 
 
 @contextmanager
@@ -121,6 +123,7 @@ async def drains(place: Place, seconds: float) -> list[float]:
         while not taken or time.perf_counter() < ends_at:
             taken.append(await _turned(api, "PUT", json.dumps(ASK).encode(), gate, 503))
             await _turned(api, "DELETE", b"", gate, 200)
+            await asyncio.sleep(REST_SECONDS)
     return taken
 
 

@@ -139,7 +139,7 @@ def text_of(content: object) -> str:
     return " ".join(text for text in texts if isinstance(text, str))
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens that a call used, as its provider counted them; None where it said nothing."""
 
     prompt_tokens: int | None = None
@@ -171,7 +171,7 @@ class ChunkKind(enum.Enum):
 COMMITTING = frozenset({ChunkKind.CONTENT, ChunkKind.FINISH})
 
 
-class Chunk(msgspec.Struct, frozen=True):
+class Chunk(msgspec.Struct, frozen=True, gc=False):
     """One event of a streamed answer: `data` exactly as received; `text` is the content text in it.
 
     `more`: the next one came with it and follows at once, so whoever sends this may wait and send both
@@ -188,13 +188,13 @@ class Chunk(msgspec.Struct, frozen=True):
     beyond_text: bool = False
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     delta: dict[str, Any] | None = None
     text: str | None = None
     finish_reason: str | None = None
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: Any = None
     error: Any = None

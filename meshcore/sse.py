@@ -16,7 +16,7 @@ EVENT_MAX_BYTES = 1 << 20  # a chat chunk has about 300 bytes, one with tool arg
 _BOM = b"\xef\xbb\xbf"
 
 
-class SseEvent(msgspec.Struct, frozen=True):
+class SseEvent(msgspec.Struct, frozen=True, gc=False):
     """One event: its data exactly as received, and its name, "" when the stream gave none."""
 
     data: bytes

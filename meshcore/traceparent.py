@@ -16,6 +16,7 @@ RandomBytes = Callable[[int], bytes]
 
 _SAMPLED = "01"
 _ID_BYTES = 16
+_PARENT_BYTES = 8
 _IDS_AT_ONCE = 256  # 8 kB of text; to ask the system for random bytes costs as much as ten ids
 # A version above 00 may append fields; ff is no version; ids of zeros are no ids (Trace Context §3.2.2).
 _FORM = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?", re.ASCII)
@@ -30,8 +31,10 @@ class TraceContext(NamedTuple):
 
 def trace_context(header: str, random: RandomBytes) -> TraceContext:
     """Return the context of a call that came with `header`, "" when it came with none."""
-    trace_id, flags = _parse(header) or (random(_ID_BYTES).hex(), _SAMPLED)
-    return TraceContext(trace_id, f"00-{trace_id}-{random(8).hex()}-{flags}")
+    digits = random(_ID_BYTES + _PARENT_BYTES).hex()  # at once, for each asking costs as much as ten ids
+    parent_id = digits[2 * _ID_BYTES :]
+    trace_id, flags = (_parse(header) if header else None) or (digits[: 2 * _ID_BYTES], _SAMPLED)
+    return TraceContext(trace_id, f"00-{trace_id}-{parent_id}-{flags}")
 
 
 def trace_ids(random: RandomBytes) -> Iterator[str]:

@@ -41,6 +41,7 @@ class HttpClient:
         self.buffer = read_buffer()
         self._lines = _header_lines({"Accept-Encoding": "identity", **headers})
         self._connect_seconds = connect_seconds
+        self._connections_max = connections_max
         self._slots = asyncio.Semaphore(connections_max) if connections_max is not None else None
         self._idle: dict[Origin, list[Connection]] = {}
         self._open: set[Connection] = set()
@@ -104,6 +105,9 @@ class HttpClient:
         try:
             connection = None if anew else self._take(origin)
             connection = connection or await self._connect(origin)
+            if self._closed:
+                connection.close()
+                raise NotConnected("the pool was closed")
         except BaseException:
             self._free_slot()
             raise
@@ -114,12 +118,14 @@ class HttpClient:
         connections = self._idle.get(origin)
         while connections:
             connection = connections.pop()
-            if connection.is_open:
+            if connection.is_open and connection.is_quiet:
                 return connection
+            connection.close()
         return None
 
     async def _connect(self, origin: Origin) -> Connection:
         host, port, tls = origin
+        self._make_room()
         try:
             async with asyncio.timeout(self._connect_seconds):
                 _, connection = await asyncio.get_running_loop().create_connection(
@@ -133,9 +139,17 @@ class HttpClient:
             raise NotTrusted from exc
         except TimeoutError:
             raise
-        except OSError as exc:
+        except (OSError, ValueError) as exc:  # of the resolver, for a name that it can't even ask for
             raise NotConnected from exc
         return connection
+
+    def _make_room(self) -> None:
+        """Close the connection that was idle for longest when no more may be open, whoever it leads to."""
+        if self._connections_max is None or len(self._open) < self._connections_max:
+            return
+        idle = [each for connections in self._idle.values() for each in connections if each.is_open]
+        if idle:
+            min(idle, key=lambda each: each.idle_since).close()
 
     def _free_slot(self) -> None:
         if self._slots is not None:

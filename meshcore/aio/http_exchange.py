@@ -5,6 +5,7 @@ end is closed, at once, and never used again.
 """
 
 import asyncio
+import select
 from functools import partial
 from typing import Protocol, cast
 
@@ -14,7 +15,8 @@ from meshcore.aio.http_fields import Fields, Headers
 from meshcore.aio.http_terms import Broken, HttpError, NotHttp, Origin, TooLarge
 
 HEAD_MAX_BYTES = 64 << 10  # of one header of an answer
-HEADERS_MAX = 256
+HEADERS_MAX = 256  # lines, of all heads that come for one request
+INTERIM_MAX = 16  # heads with a status of 1xx before the answer
 AHEAD_MAX_BYTES = 64 << 10  # of a body that nobody has read yet; then its server has to wait
 WITHOUT_BODY = frozenset({204, 304})
 
@@ -151,7 +153,7 @@ class Connection(asyncio.BufferedProtocol):
         self._pool = pool
         self._answer: HttpAnswer | None = None
         self._fields: Fields = {}
-        self._fields_left = HEADERS_MAX
+        self._lines = self._interim = 0  # header lines and heads of 1xx since the request
         self._unread_bytes = 0  # that the parser made nothing of yet
         self._pieces: list[bytes] = []  # of the body, from one reading
         self.on_body = self._pieces.append  # for the parser, which calls it for each chunk
@@ -167,12 +169,25 @@ class Connection(asyncio.BufferedProtocol):
         """Return whether requests may be sent."""
         return not self._transport.is_closing()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Return whether nothing waits to be read: no end, and no answer that nobody asked for.
+
+        What the loop hasn't seen yet would else be taken for the answer to the next request.
+        """
+        waiting = select.poll()
+        waiting.register(self._transport.get_extra_info("socket"), select.POLLIN)
+        return not waiting.poll(0)
+
     async def exchange(self, request: bytes) -> HttpAnswer:
         """Send a request and return its answer."""
         answer = self._answer = HttpAnswer(self)
         self._is_done = self._is_reusable = False
-        self._transport.write(request)
+        self._lines = self._interim = 0
         try:
+            if not self.is_open:  # it broke while it was being made: nobody would tell the answer
+                raise Broken
+            self._transport.write(request)
             await answer.head()
         except BaseException:
             answer.release()
@@ -251,21 +266,25 @@ class Connection(asyncio.BufferedProtocol):
     # What the parser calls
 
     def on_message_begin(self) -> None:
-        self._fields, self._fields_left = {}, HEADERS_MAX
+        self._fields = {}
         self._is_reusable = False  # what begins behind a whole answer is nothing that was asked for
         if self._answer is None:
             self.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._unread_bytes = 0
-        self._fields_left -= 1
-        if self._fields_left < 0:
+        self._lines += 1
+        if self._lines > HEADERS_MAX:
             raise ValueError("too many headers")
         self._fields.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:
         self._unread_bytes = 0
         status = self._parser.get_status_code()
+        if status < 200:
+            self._interim += 1
+            if status < 100 or self._interim > INTERIM_MAX:
+                raise ValueError("no answer, or none after so many that aren't the last")
         if status < 200 or self._answer is None or self._is_done:
             return
         fields = self._fields

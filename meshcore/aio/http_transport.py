@@ -33,6 +33,7 @@ CONNECT_SECONDS = 3.0  # peers are near; a node that doesn't answer a SYN for so
 FIRST_BYTE_SECONDS = 10.0  # of a stream, whose callee answers with headers before it asks its provider
 CONNECTIONS_MAX = 1000  # open at once to all peers; more calls wait within their attempt's time
 SKEWS_MAX = 1000  # peers whose clock offset is remembered; beyond it all are learned again
+TIME_MAX_DIGITS = 15  # of milliseconds: some 30 000 years
 ERROR_BODY_MAX_BYTES = 1 << 16
 
 _EXCHANGE_FAILURES = (HttpError, TimeoutError)
@@ -170,7 +171,7 @@ class HttpTransport:
     def _learn_skew(self, peer: PeerRecord, response: HttpAnswer) -> bool:
         """Return whether the refusal told the peer's time, which is remembered as an offset."""
         told = response.headers.get(TIME_HEADER)
-        if not (told.isascii() and told.isdigit()):
+        if not (told.isascii() and told.isdigit() and len(told) <= TIME_MAX_DIGITS):
             return False
         if len(self._skew_ms) >= SKEWS_MAX:
             self._skew_ms.clear()

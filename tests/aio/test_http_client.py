@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from random import Random
 
 import pytest
 from cryptography import x509
@@ -69,6 +70,11 @@ async def test_what_is_no_address_is_no_connection(client: HttpClient, url: str)
         await client.request("GET", url)
 
 
+async def test_a_name_that_no_resolver_takes_is_no_connection(client: HttpClient) -> None:
+    with pytest.raises(NotConnected):
+        await client.request("GET", "http://a\0b/")
+
+
 # Connections
 
 
@@ -109,7 +115,7 @@ async def test_no_more_connections_than_allowed_are_open_at_once() -> None:
             await client.request("GET", "http://127.0.0.1:1")
         assert await get(client, url) == b"ok"
 
-    assert far.opened == 1
+    assert far.opened == 2  # the idle one made room for the one that couldn't be had
     await client.close()
 
 
@@ -130,11 +136,82 @@ async def test_what_was_idle_for_too_long_is_closed(
 async def test_only_what_may_be_repeated_is_asked_again_when_an_idle_connection_breaks(
     client: HttpClient,
 ) -> None:
-    async with ByteServer(KEEP).serve() as url:  # which closes behind each answer, without a word before
+    answered: set[asyncio.StreamWriter] = set()
+
+    async def once(writer: asyncio.StreamWriter) -> None:
+        if writer in answered:
+            raise ConnectionError
+        answered.add(writer)
+        writer.write(KEEP)
+
+    far = Far(once)
+    async with far.serve() as url:
         assert await get(client, url) == b"ok"
         assert await get(client, url) == b"ok"
-        with pytest.raises(Broken):
+        with pytest.raises(Broken):  # it was read, and perhaps done
             await client.request("POST", url)
+
+    assert (len(far.heads), far.opened) == (4, 2)
+
+
+@pytest.mark.parametrize("late", [http_answer(b"of another"), b""], ids=["answer", "end"])
+async def test_what_an_idle_connection_brings_before_the_loop_sees_it_is_no_answer(
+    client: HttpClient, late: bytes
+) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        async def ask_and_answer(said: bytes) -> tuple[bytes, socket.socket]:
+            asking = asyncio.create_task(client.request("POST", url))
+            async with asyncio.timeout(5.0):
+                far, _ = await loop.sock_accept(listener)
+            await loop.sock_recv(far, 1 << 16)
+            await loop.sock_sendall(far, http_answer(said))
+            return await body_of(await asking), far
+
+        _, first = await ask_and_answer(b"first")
+        if late:
+            first.send(late)
+        else:
+            first.shutdown(socket.SHUT_WR)
+        said, second = await ask_and_answer(b"second")
+
+        assert said == b"second"
+        for far in (first, second):
+            far.close()
+
+
+async def test_idle_connections_to_one_server_make_room_for_those_to_another() -> None:
+    client = HttpClient({}, connect_seconds=5.0, connections_max=2)
+    near, far = Far(), Far()
+
+    async with near.serve() as near_url, far.serve() as far_url:
+        answers = [await client.request("GET", near_url) for _ in range(2)]
+        for each in answers:
+            await body_of(each)
+        assert await get(client, far_url) == b"ok"
+        await wait_until(lambda: near.closed == 1)
+
+        assert len(client._open) == 2
+    await client.close()
+
+
+async def test_a_call_that_waits_while_its_pool_closes_is_not_made() -> None:
+    client = HttpClient({}, connect_seconds=5.0, connections_max=1)
+    far = Far()
+
+    async with far.serve() as url:
+        first = await client.request("GET", url)
+        waiting = asyncio.create_task(client.request("GET", url))
+        await asyncio.sleep(0)
+        await client.close()
+        first.release()
+        with pytest.raises(NotConnected, match="closed"):
+            await waiting
+
+    assert len(far.heads) == 1
 
 
 async def test_closing_closes_everything_and_may_be_repeated(client: HttpClient) -> None:
@@ -149,6 +226,39 @@ async def test_closing_closes_everything_and_may_be_repeated(client: HttpClient)
         used.release()
 
     assert client.idle == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whenever_calls_are_given_up_no_place_is_lost_and_no_answer_is_anothers(seed: int) -> None:
+    random = Random(seed)
+    client = HttpClient({}, connect_seconds=5.0, connections_max=3)
+
+    async def path_back(writer: asyncio.StreamWriter) -> None:
+        said = far.heads[-1].split(" ")[1].encode()
+        for piece in (http_answer(said)[:20], http_answer(said)[20:]):
+            writer.write(piece)
+            await asyncio.sleep(0)
+
+    async def ask(url: str) -> None:
+        answer = await client.request(random.choice(["GET", "POST"]), url)
+        assert url.endswith((await body_of(answer)).decode())
+
+    far = Far(path_back)
+    async with far.serve() as url:
+        asked = [asyncio.create_task(ask(f"{url}/{number}")) for number in range(40)]
+        while not all(each.done() for each in asked):
+            random.choice(asked).cancel()
+            for _ in range(random.randrange(12)):
+                await asyncio.sleep(0)
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+        async with asyncio.timeout(10.0):
+            answers = [await client.request("GET", f"{url}/last") for _ in range(3)]
+        for each in answers:
+            assert await body_of(each) == b"/last"
+
+    assert all(end is None or isinstance(end, asyncio.CancelledError) for end in ends)
+    await client.close()
+    await wait_until(lambda: not client._open)
 
 
 # TLS

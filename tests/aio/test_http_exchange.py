@@ -232,6 +232,20 @@ async def test_a_server_that_leaves_before_the_end_leaves_no_connection(client: 
     assert client.idle == 0
 
 
+async def test_a_connection_whose_reader_had_let_its_server_wait_is_read_on(client: HttpClient) -> None:
+    rest = bytes(70_000)
+
+    async def play(writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + b"1\r\na\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest))
+
+    async with Far(play).serve() as url:
+        answer = await client.request("GET", url)
+        await wait_until(lambda: answer._ended)
+        answer.release()
+        assert client.idle == 1
+        assert len(await get(client, url)) == 70_001
+
+
 # Errors
 
 
@@ -242,6 +256,11 @@ async def test_a_server_that_leaves_before_the_end_leaves_no_connection(client: 
         (b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", NotHttp),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok", NotHttp),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 300 + b"\r\n", NotHttp),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 17 + KEEP, NotHttp),
+        (b"HTTP/1.1 000 Odd\r\nContent-Length: 2\r\n\r\nok", NotHttp),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", NotHttp),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok", NotHttp),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok", Broken),
         (b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(300)) + b"\r\n", NotHttp),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 300_000 + b"\r\n\r\n", NotHttp),
         (b"HTTP/1.1 200 OK\r\nContent-Len", Broken),

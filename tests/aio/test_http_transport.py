@@ -10,7 +10,7 @@ from aiohttp import web
 from meshcore.aio.bus import CapabilityBus
 from meshcore.aio.http_transport import HttpTransport
 from meshcore.aio.providers import LlmService
-from meshcore.aio.testing import ByteServer, wait_until
+from meshcore.aio.testing import ByteServer, http_answer, wait_until
 from meshcore.capability import RouteRequest
 from meshcore.errors import CallError, ExchangeError
 from meshcore.registry import PeerRecord
@@ -247,6 +247,15 @@ async def test_a_clock_that_is_off_is_learned_and_costs_no_strike(off_seconds: f
 
     assert [content(result) for result in results] == ["hi", "hi"]
     assert a.health.state("node:node-b") == "closed"
+
+
+@pytest.mark.parametrize("told", ["9" * 5000, "9" * 16, "-1", "x"])
+async def test_a_time_that_is_none_is_not_learned(transport: HttpTransport, told: str) -> None:
+    refusal = http_answer(b"", status="401 No", headers=f"X-Mesh-Time: {told}\r\n")
+
+    async with ByteServer(refusal).serve() as url:
+        with pytest.raises(ExchangeError, match="refuses our signature"):
+            await transport.call(peer(url), REQUEST)
 
 
 async def test_a_peer_that_never_likes_the_time_is_a_partition(transport: HttpTransport) -> None:

@@ -6,8 +6,7 @@ IDLE ──────────────────────► ANSWE
  ▼                               ▼
 LINGERING ───── 2 s ─────────► CLOSED
 
-Requests of one connection are answered one after the other; while one waits behind another, nothing more is
-read.
+Requests of one connection are answered one after the other; while several wait, nothing more is read.
 """
 
 import asyncio
@@ -25,6 +24,7 @@ from meshcore.aio.gateway.message import Body, Request
 from meshcore.aio.http_fields import Headers
 
 WAITING_MAX = 16  # requests sent before the one in front was answered; more is answered 400
+UNREAD_BEHIND = WAITING_MAX // 2  # while so many wait, nothing more is read, not even that the client left
 KEEPALIVE_SECONDS = 75.0  # an idle connection is closed, also one that never sent a whole request
 LINGER_SECONDS = 2.0  # a client whose body was refused may still read why
 CLIENT_SECONDS = 60.0  # a client that takes nothing for so long is hung up on
@@ -60,7 +60,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_paused = False
         self._room = asyncio.Event()  # to write
         self._room.set()
-        self._idle_since = self._loop.time()
+        self.idle_since = self._loop.time()
         self._unread_bytes = 0  # that the parser made nothing of yet
         self._head = Head()
         self._body: Body | None = None  # of the request that is being read, once its head is whole
@@ -218,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         finally:
             self._task = None
-            self._idle_since = self._loop.time()
+            self.idle_since = self._loop.time()
             if self._transport.is_closing():
                 self._connections.discard(self)
 
@@ -240,7 +240,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _regulate(self) -> None:
         """Read on, unless what was read waits."""
-        too_much = bool(self._waiting) or (self._body is not None and self._body.is_ahead)
+        too_much = len(self._waiting) >= UNREAD_BEHIND or (self._body is not None and self._body.is_ahead)
         if too_much is not self._is_paused:
             self._is_paused = too_much
             (self._transport.pause_reading if too_much else self._transport.resume_reading)()
@@ -273,7 +273,7 @@ class Connection(asyncio.BufferedProtocol):
     def _look_after(self) -> None:
         """Close a connection that was idle for too long."""
         now = self._loop.time()
-        idle_until = (self._idle_since if self._task is None else now) + KEEPALIVE_SECONDS
+        idle_until = (self.idle_since if self._task is None else now) + KEEPALIVE_SECONDS
         if idle_until > now:
             self._timer = self._loop.call_at(idle_until, self._look_after)
         else:

@@ -5,6 +5,7 @@ other on one database, so later ones meet what earlier ones left behind.
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from dashboard.services.actor import SYSTEM
 # And what DELETE ends can still be read: a revoked token, a node that no longer drains.
 UNFIT = ("positive_data_acceptance", "use_after_free")
 CONFIG = {"checks": {check: {"enabled": False} for check in UNFIT}}
-SCHEMA = schemathesis.openapi.from_dict(document(), config=schemathesis.Config.from_dict(CONFIG))
+SCHEMA = schemathesis.openapi.from_dict(deepcopy(document()), config=schemathesis.Config.from_dict(CONFIG))
 SCHEMA.app = get_wsgi_application()
 EVERYTHING = set(Scope) - {Scope.NODES_PUSH}
 
