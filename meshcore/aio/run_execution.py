@@ -23,7 +23,7 @@ from meshcore.aio.runlog.appending import append, catch_up
 from meshcore.capability import RouteRequest
 from meshcore.config_sections import OnBrokenStream
 from meshcore.drain import Work
-from meshcore.errors import CallError, is_retryable
+from meshcore.errors import CallError, Code, is_retryable
 from meshcore.run_chunks import Chunking, begun_of, model_of
 from meshcore.run_record import batches
 from meshcore.run_writer import RunWriter, Turn
@@ -40,7 +40,8 @@ from meshcore.runs import (
 from meshcore.splice import is_used_up
 
 CLAIMS_MAX = 10  # of one run: whose streams break again and again, released or not, fails at last
-NO_PROVIDER = "no_provider"  # why a run was released whose stream broke and that nobody can serve now
+WAITING_HELPS = frozenset({Code.CAPACITY_EXCEEDED, Code.RATE_LIMITED})
+NO_PROVIDER = "no_provider"  # why a run was released that nobody can serve now
 
 logger = logging.getLogger(__name__)
 
@@ -212,6 +213,8 @@ class Execution:
         """Decide what becomes of a run whose provider failed."""
         failed = _Ending(RunStatus.FAILED, str(error.code))
         created = self._state.created
+        if self._state.next_index == 1 and error.code in WAITING_HELPS:
+            return _Letting(NO_PROVIDER)  # others were faster: nothing was said, so nothing is lost
         if self._state.next_index == 1 or created is None or not created.restartable:
             return failed
         if self._tools.policy.on_broken_stream is OnBrokenStream.FAIL or not is_retryable(error.code):

@@ -186,3 +186,18 @@ async def test_a_cancellation_and_the_end_race_to_one_end(tmp_path: Path) -> Non
         outcomes = await asyncio.gather(*(one(turns) for turns in range(100)))
 
     assert {*outcomes} <= {(RunStatus.CANCELLED, True), (RunStatus.COMPLETED, False)}
+
+
+async def test_runs_beyond_what_providers_take_at_once_wait_for_their_turn(
+    log: RunLog, start: StartNode
+) -> None:
+    script = Script(*answer(*WORDS), max_concurrent=1)
+    node = await start("a", script)
+
+    made = await asyncio.gather(*(node.create() for _ in range(4)))
+    states = [await ended(log, run_id) for run_id in made]
+
+    assert {(state.status, state.text, state.takeovers) for state in states} == {
+        (RunStatus.COMPLETED, TEXT, 0)
+    }
+    assert script.calls == 4
