@@ -61,6 +61,7 @@ def _pytest(arguments: Sequence[str], urls: dict[str, str]) -> int:
 
 
 def _terminated(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left to do is quick, and must be done
     raise Terminated
 
 

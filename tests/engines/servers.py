@@ -251,11 +251,11 @@ def running(
         yield
     finally:
         process.send_signal(stop)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             process.wait(GRACE_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
+        except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(GRACE_SECONDS)
+            process.wait(GRACE_SECONDS)
 
 
 def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
