@@ -81,7 +81,7 @@ class Room:
         for node in nodes:
             self.wait_for(node.name, "running")
             until(
-                partial(self._may_choose, node, {each.name for each in nodes}), f"{node.name} knows its peers"
+                partial(self.may_choose, node, {each.name for each in nodes}), f"{node.name} knows its peers"
             )
 
     # What programs see.
@@ -157,7 +157,7 @@ class Room:
         story: dict[str, Any] = self.ask(f"traces/{rows[0]['id']}")
         return story
 
-    def _may_choose(self, node: Node, names: set[str]) -> bool:
+    def may_choose(self, node: Node, names: set[str]) -> bool:
         """Return whether a call to a node may go to any of `names`."""
         candidates = self.trace(call(node).trace_id)["candidates"]
         return {each["node"] for each in candidates if not each.get("reason")} >= names

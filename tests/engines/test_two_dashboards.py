@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -83,6 +84,9 @@ def start_nodes(room: Room, front: Switchboard, mock: Mock) -> Node:
     for node in nodes:
         until(node.ready, f"{node.name} takes calls")
         room.wait_for(node.name, "running")
+    for node in nodes:
+        names = {each.name for each in nodes}
+        until(partial(room.may_choose, node, names), f"{node.name} knows its peer")
     return nodes[0]
 
 
