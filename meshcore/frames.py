@@ -115,11 +115,15 @@ class BreakerReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SpoolReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The spool now: items waiting, last number given out, items dropped since this spool began, by kind."""
+    """The spool now: items waiting, last number given out, items dropped since this spool began, by kind.
+
+    `reset_at`: when it was found to be on a disk that was set back, and took a new name.
+    """
 
     size: Count = 0
     last_seq: Number = 0
     dropped: dict[str, Count] = {}
+    reset_at: Stamp | None = None
 
 
 class Health(Frame, frozen=True, kw_only=True, tag="health"):

@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dashboard.models import ProviderHealth
 from dashboard.selectors import providers, testimony
@@ -11,6 +11,8 @@ from dashboard.selectors.matrix import Matrix
 from dashboard.selectors.nodes import CLOCK_SKEW_SECONDS, Gathered, NodeNow
 from dashboard.selectors.presence import Composite
 from meshcore.breaker import BreakerState
+
+SET_BACK_SHOWN = timedelta(days=1)  # how long it is said that a disk was set back
 
 
 class Tone(enum.StrEnum):
@@ -61,22 +63,29 @@ def of_providers(found: Matrix) -> Verdict:
 
 def notices(mesh: Gathered) -> list[str]:
     """Return what makes the numbers incomplete or the times wrong, one sentence each."""
-    return [notice for node in mesh.nodes for notice in _notices(node)]
+    return [notice for node in mesh.nodes for notice in _notices(node, mesh.now)]
 
 
-def _notices(node: NodeNow) -> Iterator[str]:
+def _notices(node: NodeNow, now: datetime) -> Iterator[str]:
     dropped: dict[str, int] = node.node.spool.get("dropped", {})
     lost = ", ".join(
         f"{count:,} {kind}s".replace(",", " ") for kind, count in sorted(dropped.items()) if count
     )
     if lost:
         yield f"Numbers are incomplete: {node.name} had to drop {lost} while it could not report."
+    if _was_set_back(node, now):
+        yield f"Numbers are incomplete: the disk of {node.name} was set back to an older copy."
     for problem in node.readout.problems if node.readout and node.heard else ():
         yield f"{node.name} could not take what was asked and holds to what it had: {problem}"
     skew = node.node.clock_skew_seconds
     if abs(skew) > CLOCK_SKEW_SECONDS:
         way = "ahead" if skew > 0 else "behind"
         yield f"The clock of {node.name} is {abs(skew):.0f} s {way}; its times are shown as it says them."
+
+
+def _was_set_back(node: NodeNow, now: datetime) -> bool:
+    reset_at: str | None = node.node.spool.get("reset_at")
+    return reset_at is not None and now - datetime.fromisoformat(reset_at) < SET_BACK_SHOWN
 
 
 def _unreachable(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:

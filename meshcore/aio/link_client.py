@@ -40,6 +40,7 @@ __all__ = ["LinkClient", "LinkLost", "RelayAdapter", "WebSocketRelayTransport", 
 log = structlog.get_logger(__name__)
 
 PATH = "/link/v1"
+SPOOL_SECONDS = 5.0  # after a disk that failed: what it couldn't do is tried again
 REWIND_SECONDS = 1.0  # after a rewind: a dashboard that can't store must not be asked without a pause
 REFUSED_SHOWN = 5  # refused items in one log line
 
@@ -165,8 +166,13 @@ class LinkClient:
     async def _empty_the_spool(self) -> None:
         while True:
             session = await self._transport.opened()
-            with suppress(LinkLost):
+            try:
                 await _first_of(self._replay(session, await session.descriptor()), session.gone())
+            except LinkLost:
+                continue
+            except OSError as exc:
+                log.error("link.spool_failed", error=str(exc))
+                await asyncio.sleep(SPOOL_SECONDS)
 
     async def _replay(self, session: RelaySession, body: DescriptorBody) -> None:
         """Send what lies behind the mark, and go on until the connection is lost."""
@@ -177,7 +183,7 @@ class LinkClient:
             return
         await asyncio.sleep(body.resume_after_seconds)
         after = body.resume_from
-        await self._spool.acknowledge(after)
+        await self._spool.resume(after)
         while True:
             batch = await self._spool.batch_behind(
                 after, max_bytes=body.limits.max_frame_bytes - ENVELOPE_BYTES

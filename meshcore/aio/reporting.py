@@ -60,7 +60,7 @@ class Reporting:
         self._log_id = log_id
         self._utcnow = utcnow
         home = Path(config.node.home)
-        self._spool = SpoolFile.open(home, config.spool.max_bytes, config.spool.max_items)
+        self._spool = SpoolFile.open(home, config.spool.max_bytes, config.spool.max_items, utcnow=utcnow)
         self._feed = TelemetryFeed(self._spool, utcnow=utcnow)
         self._link = LinkClient(
             dashboard.url,
