@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ from meshcore.testing import START
 from meshcore.trace import RoutingTrace
 
 EXAMPLES = int(os.environ.get("MESH_SPOOL_EXAMPLES", "15"))
-POLICY = SpoolPolicy(max_bytes=6000, max_items=60, kept_bytes=2000, segment_bytes=1500)
+POLICY = SpoolPolicy(max_bytes=4000, max_items=10, kept_bytes=1000, segment_bytes=1200)
 FRAME_BYTES = 2500
 GATHERED_MAX = 12
 KINDS = ("trace", "failed", "drain_step", "histogram", "transition")
@@ -99,7 +99,7 @@ class SpoolLedger(RuleBasedStateMachine):
 
     # What the node does.
 
-    @rule(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=8))
+    @rule(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=12))
     def append(self, kinds: list[str]) -> None:
         for kind in kinds:
             name = f"{kind}-{sum(self.appended.values())}"
@@ -111,6 +111,18 @@ class SpoolLedger(RuleBasedStateMachine):
             if tag in ("trace", "drain_step"):
                 self.names[name] = tag
 
+    @rule(kind=st.sampled_from(KINDS), many=st.integers(1, 6))
+    def write(self, kind: str, many: int) -> None:
+        self.append([kind] * many)
+        self.flush()
+
+    @rule(many=st.integers(1, 4), more=st.integers(1, 8))
+    def write_signals_in_doubt(self, many: int, more: int) -> None:
+        self.write("histogram", many)
+        self.connect()
+        self.send("committed, then cut")
+        self.write("histogram", more)
+
     @rule()
     def flush(self) -> None:
         with patch.object(spool_file, "GATHERED_MAX", GATHERED_MAX):
@@ -121,9 +133,9 @@ class SpoolLedger(RuleBasedStateMachine):
     def time_passes(self, minutes: int) -> None:
         self.now += timedelta(minutes=minutes)
 
-    @rule(state_too=st.booleans())
-    def flush_to_a_full_disk(self, state_too: bool) -> None:
-        with _full_disk(state_too=state_too):
+    @rule(appends=st.booleans(), replaces=st.booleans())
+    def flush_to_a_full_disk(self, appends: bool, replaces: bool) -> None:
+        with _full_disk(appends=appends, replaces=replaces):
             self.loop.run_until_complete(self.spool.flush())
 
     # What the link does.
@@ -269,27 +281,74 @@ def _item(kind: str, name: str, now: object) -> Item:
 
 
 @contextmanager
-def _full_disk(*, state_too: bool) -> Iterator[None]:
-    """Let no segment grow any more; with `state_too` nothing can be replaced either."""
+def _full_disk(*, appends: bool, replaces: bool) -> Iterator[None]:
+    """Let no segment grow any more unless `appends`, and no file be replaced unless `replaces`."""
 
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    with patch("meshcore.aio.segment_file.os.write", full):
-        if not state_too:
-            yield
-            return
-        with (
-            patch("meshcore.aio.segments.replace_file", full),
-            patch("meshcore.aio.segment_file.replace_file", full),
-        ):
-            yield
+    with ExitStack() as stack:
+        if not appends:
+            stack.enter_context(patch("meshcore.aio.segment_file.os.write", full))
+        if not replaces:
+            for module in ("segments", "segment_file"):
+                stack.enter_context(patch(f"meshcore.aio.{module}.replace_file", full))
+        yield
 
 
 TestSpoolLedger = SpoolLedger.TestCase
 TestSpoolLedger.settings = settings(
     max_examples=EXAMPLES,
-    stateful_step_count=40,
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_what_comes_after_a_disk_was_set_back_is_no_repetition_of_what_came_on_the_lost_one() -> None:
+    story = SpoolLedger()
+    story.append(["trace"])
+    story.flush()
+    story.copy_the_disk()
+    story.crash()
+    story.append(["trace"] * 3)
+    story.flush()
+    story.connect()
+    story.send("acknowledged")
+
+    story.set_the_disk_back()
+    story.append(["failed"] * 5)
+    story.flush()
+    story.connect()
+    story.send("acknowledged")
+
+    assert {name for name in story.dashboard.named if name.startswith("failed")} == {
+        f"failed-{number}" for number in range(4, 9)
+    }
+    story.teardown()
+
+
+def test_a_disk_set_back_under_a_clock_that_went_back_takes_a_new_name_and_repeats_nothing() -> None:
+    story = SpoolLedger()
+    story.append(["trace"])
+    story.flush()
+    story.copy_the_disk()
+    story.now += timedelta(days=1)
+    story.crash()
+    story.append(["trace"] * 3)
+    story.flush()
+    story.connect()
+    story.send("acknowledged")
+    before = story.spool.spool_id
+
+    story.now -= timedelta(days=1)
+    story.set_the_disk_back()
+    story.append(["failed"])
+    story.flush()
+    story.connect()
+    story.send("acknowledged")
+
+    assert story.spool.spool_id != before
+    assert story.spool.report().reset_at is not None
+    assert story.dashboard.named["failed-4"] == 1
+    story.teardown()

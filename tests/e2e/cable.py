@@ -1,24 +1,36 @@
-"""A cable between a node and its dashboard that can be held, so that nothing arrives, and cut."""
+"""A cable between a node and its dashboard that can be held, so that nothing arrives, cut, and half cut."""
 
 import socket
 import threading
+import time
 from contextlib import suppress
+from dataclasses import dataclass
 
 BUFFER_BYTES = 1 << 16
 CONNECT_SECONDS = 5.0
 
 
+@dataclass(slots=True)
+class _Call:
+    """A connection through the cable."""
+
+    near: socket.socket
+    far: socket.socket
+    half_open: bool = False  # the far end believes in it still
+
+
 class Cable:
-    """A TCP relay on a port of its own; what is in it when it is cut is lost, and new calls are refused."""
+    """A TCP relay on a port of its own; what is in it when it is cut is lost, and new calls go through."""
 
     def __init__(self, url: str) -> None:
         host, _, port = url.removeprefix("http://").partition(":")
         self._far = (host, int(port))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.delay_seconds = 0.0  # before each piece is passed on
         self._flows = threading.Event()
         self._flows.set()
-        self._ends: list[socket.socket] = []
+        self._calls: list[_Call] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def hold(self) -> None:
@@ -27,9 +39,17 @@ class Cable:
 
     def cut(self) -> None:
         """Lose what is held and every connection, and let new ones through."""
-        for end in self._ends:
-            _close(end)
-        self._ends.clear()
+        calls, self._calls = self._calls, []
+        for call in calls:
+            _close(call.near)
+            _close(call.far)
+        self._flows.set()
+
+    def cut_near(self) -> None:
+        """End every connection for the node alone: the dashboard hears nothing, not even of the end."""
+        for call in self._calls:
+            call.half_open = True
+            _close(call.near)
         self._flows.set()
 
     def close(self) -> None:
@@ -50,15 +70,19 @@ class Cable:
             _close(near)
             return
         far.settimeout(None)
-        self._ends += [near, far]
-        threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
-        self._carry(far, near)
+        call = _Call(near, far)
+        self._calls.append(call)
+        threading.Thread(target=self._carry, args=(call, near, far), daemon=True).start()
+        self._carry(call, far, near)
 
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+    def _carry(self, call: _Call, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):  # one of them was closed
             while data := source.recv(BUFFER_BYTES):
                 self._flows.wait()
+                time.sleep(self.delay_seconds)
                 sink.sendall(data)
+        if call.half_open:
+            return
         _close(source)
         _close(sink)
 
