@@ -247,5 +247,6 @@ def ended_and_emptied(nodes: Sequence[Node]) -> None:
         node.ask_to_end()
     for node in nodes:
         assert node.wait() == 0, node.log()
-        node.start_and_wait()
-        until(node.ready, f"{node.name} takes calls")
+        node.start()
+    for node in nodes:
+        node.wait_until_ready()

@@ -39,34 +39,34 @@ class Wreckage:
     """Everything that goes wrong here."""
 
     def __init__(self, room: Room, cable: Cable, node_a: Node, chance: random.Random) -> None:
-        self.room = room
-        self.cable = cable
-        self.node_a = node_a
-        self.chance = chance
+        self._room = room
+        self._cable = cable
+        self._node_a = node_a
+        self._chance = chance
 
     def dashboard_killed(self) -> None:
-        killed(self.room.dashboard, self.chance)
-        self.room.dashboard.wait_until_ready()
+        killed(self._room.dashboard, self._chance)
+        self._room.dashboard.wait_until_ready()
 
     def node_killed(self) -> None:
-        killed(self.node_a, self.chance)
+        killed(self._node_a, self._chance)
 
     def network_held_and_cut(self) -> None:
-        self.cable.hold()
+        self._cable.hold()
         time.sleep(HOLD_SECONDS)
-        self.cable.cut()
+        self._cable.cut()
 
     def network_half_open(self) -> None:
-        self.cable.hold()
+        self._cable.hold()
         time.sleep(HOLD_SECONDS / 2)
-        self.cable.cut_near()
+        self._cable.cut_near()
 
     def network_delayed(self) -> None:
-        self.cable.delay_seconds = DELAY_SECONDS - self.cable.delay_seconds
+        self._cable.delay_seconds = DELAY_SECONDS - self._cable.delay_seconds
 
     def drained_and_back(self) -> None:
         for body in ({"reason": "wreckage", "override_guards": True}, {"action": "cancel"}):
-            self.room.send("POST", "nodes/node-b/drain", json.dumps(body).encode(), program="deployer")
+            self._room.send("POST", "nodes/node-b/drain", json.dumps(body).encode(), program="deployer")
             time.sleep(0.1)
 
 
