@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.harness import Mock, Node, Process, until
+from tests.e2e.harness import Mock, Node, Process
 from tests.e2e.room import Room
 
 SECONDS = float(os.environ.get("MESH_LEDGER_SECONDS", "4"))
