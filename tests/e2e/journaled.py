@@ -12,18 +12,20 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from meshcore import redial
 from meshcore.aio import spool_file
 from meshcore.aio.link_client import LinkClient
 from meshcore.aio.segments import SegmentStore
 from meshcore.cli.main import main as run_meshcore
 from meshcore.spool_entry import Entry, Gap, Record
 
-REDIAL_SECONDS = 0.1
+REDIAL_SECONDS = 0.3
 
 
 def main() -> int:
     """Run meshcore's command line with a spool that keeps a journal."""
     journal = os.open(os.environ["NODE_JOURNAL"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    redial.MAX_SECONDS = REDIAL_SECONDS
     LinkClient.__init__.__kwdefaults__["reconnect_backoff_s"] = REDIAL_SECONDS
     SegmentStore.write = _journaled(SegmentStore.write, journal)  # type: ignore[method-assign]
     if items := os.environ.get("NODE_SPOOL_ITEMS"):

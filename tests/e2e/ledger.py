@@ -157,6 +157,21 @@ def _between(what: str, stored: int, least: int, most: int) -> list[str]:
     return [f"{what}: {stored} in the database, {least} to {most} recorded"]
 
 
+def assert_rolled_up(journal: Journal, books: Books) -> None:
+    """Compare roll-ups with traces, of a node that was never killed: all that it counted was written."""
+    assert not books.dropped["drain_step"]
+    calls = len(journal.written["trace"]) + journal.dropped["trace"]
+    if books.dropped["histogram"]:  # a small spool and a long absence
+        assert books.rolled_up < calls
+    else:
+        assert books.rolled_up == calls
+
+
+def merged(journal: Journal, books: Books) -> int:
+    """Return how many transitions have no row of their own."""
+    return len(journal.written["transition"]) - len(books.transitions)
+
+
 def until_settled(journals: Mapping[str, Path], read: Read) -> dict[str, tuple[Journal, Books]]:
     """Wait until every node's journal agrees with the database, and return both; fails with what doesn't."""
     seen: dict[str, tuple[Journal, Books]] = {}

@@ -195,6 +195,17 @@ def test_a_node_that_falls_silent_is_told_before_it_is_unreachable() -> None:
     assert said().sentence == "node-a has gone quiet"
 
 
+def test_a_disk_that_was_set_back_is_said_for_a_day() -> None:
+    for name, hours in (("node-a", 23), ("node-b", 25)):
+        reset_at = (NOW - timedelta(hours=hours)).isoformat().replace("+00:00", "Z")
+        factory.seen_node(name, now=NOW, spool={"reset_at": reset_at})
+    factory.seen_node("node-c", now=NOW, spool={"reset_at": None})
+
+    assert verdict.notices(nodes.gather(now=NOW)) == [
+        "Numbers are incomplete: the disk of node-a was set back to an older copy."
+    ]
+
+
 def test_lost_telemetry_and_a_wrong_clock_are_noticed() -> None:
     factory.seen_node("node-a", now=NOW, spool={"dropped": {"trace": 1204, "transition": 2, "histogram": 0}})
     factory.seen_node("node-b", now=NOW, clock_skew_seconds=-62.4)
