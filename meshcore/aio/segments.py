@@ -203,12 +203,16 @@ class SegmentStore:
         for segment in self._segments:
             if not excess.is_over():
                 return
-            if segment.tally.items[Rank.SIGNAL] and not segment.merged:
+            if self._may_be_merged(segment):
                 before = segment.tally
                 self._rewrite(segment, spool_merge.merge(self._waiting_in(segment), behind=self._sent_to))
                 segment.merged = before.first > self._sent_to
                 excess.bytes -= sum(before.bytes) - sum(segment.tally.bytes)
                 excess.items -= sum(before.items) - sum(segment.tally.items)
+
+    def _may_be_merged(self, segment: Segment) -> bool:
+        was_sent = segment.tally.last <= self._sent_to
+        return segment.tally.items[Rank.SIGNAL] > 1 and not segment.merged and not was_sent
 
     def _join_small(self) -> None:
         sizes = [segment.size for segment in self._segments]
