@@ -15,7 +15,7 @@ from meshcore.testing import ManualClock
 from meshcore.trace import RoutingTrace
 
 SPOOL_BYTES = 1 << 20  # the least that a node may be given
-CALLS_PER_SECOND = 4
+CALLS_PER_SECOND = 2
 HOUR_SECONDS = 3600
 STEP_SECONDS = 10
 FAILED_EVERY = 20  # calls

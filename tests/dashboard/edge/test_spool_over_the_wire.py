@@ -24,6 +24,12 @@ from tests.dashboard.served import environment, manage, serving
 
 pytestmark = pytest.mark.e2e
 
+ENROL = """
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+call_command("add_node", "node-a")
+"""
+
 
 class Place(NamedTuple):
     """A dashboard that serves, and the token of node-a."""
@@ -42,13 +48,11 @@ class Place(NamedTuple):
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One dashboard for all stories; each has a spool of its own."""
     var = tmp_path_factory.mktemp("var")
-    assert manage("migrate", "--verbosity=0", env=environment(var)).returncode == 0
-    found = re.search(
-        r"msh_[a-z0-9]{8}_[A-Za-z0-9_-]{43}", manage("add_node", "node-a", env=environment(var)).stdout
-    )
-    assert found
+    made = manage("shell", "--no-imports", "-c", ENROL, env=environment(var))
+    found = re.search(r"msh_[a-z0-9]{8}_[A-Za-z0-9_-]{43}", made.stdout)
+    assert found, made.stderr
     with serving(var) as served:
-        yield Place(var, int(served.url.rpartition(":")[2].strip("/")), found[0])
+        yield Place(var, served.port, found[0])
 
 
 async def until_there(place: Place, first: int, last: int) -> None:
