@@ -4,7 +4,6 @@
 Stamps are aware, numbers fit a database's big integer: what doesn't is refused where it enters.
 """
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,6 +11,9 @@ import msgspec
 from meshcore.breaker import BreakerState
 from meshcore.capability import Manifest
 from meshcore.drain import Readout
+from meshcore.frame_terms import Count, Number, Stamp
+from meshcore.frame_terms import Frame as Frame  # who reads frames knows this module alone
+from meshcore.stream_frames import Stream, StreamCredit, StreamEnd
 from meshcore.trace import RoutingTrace
 
 CONTRACT_VERSION = 1
@@ -20,14 +22,6 @@ FRAME_MAX_BYTES = 256 << 10
 WINDOW = 4  # telemetry frames without acknowledgement
 BATCH_MAX_ITEMS = 500
 PEERS_FRAME_MAX = 64  # peers named in one frame, said or taken back
-
-Stamp = Annotated[datetime, msgspec.Meta(tz=True)]
-Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
-
-
-class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    """Base of all frames."""
 
 
 class Hello(Frame, frozen=True, kw_only=True, tag="hello"):
@@ -211,7 +205,7 @@ class Telemetry(Frame, frozen=True, kw_only=True, tag="telemetry"):
     after: Number
     to: Number
     items: tuple[msgspec.Raw, ...] = ()
-    dropped: dict[str, Count] = {}
+    dropped: dict[str, Count] = msgspec.field(default_factory=dict)
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -268,5 +262,7 @@ class GoingIdleAck(Frame, frozen=True, kw_only=True, tag="going_idle_ack"):
     """The dashboard flipped the node to idle; closing is safe."""
 
 
-FromNode = Hello | Health | Telemetry | InboundAck | GoingIdle
-FromDashboard = Descriptor | TelemetryAck | Rewind | Desired | Inbound | Peers | GoingIdleAck
+FromNode = Hello | Health | Telemetry | InboundAck | GoingIdle | Stream | StreamEnd
+FromDashboard = (
+    Descriptor | TelemetryAck | Rewind | Desired | Inbound | Peers | GoingIdleAck | StreamCredit | StreamEnd
+)
