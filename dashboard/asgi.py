@@ -3,6 +3,7 @@
 websocket /link/v1 -> edge.link     a node, by its token
 websocket /live    -> live.browser  a page, by its session
 GET /healthz, /metrics -> edge      without Django's middleware, each layer of which costs a thread hop
+GET …runs/ID/stream    -> edge      which Django's views would gather before they answer
 the rest -> static files, Django
 """
 
@@ -21,6 +22,7 @@ from dashboard.edge.health import healthz  # noqa: E402
 from dashboard.edge.link import LinkConsumer  # noqa: E402
 from dashboard.edge.metrics import metrics  # noqa: E402
 from dashboard.edge.static import with_static_files  # noqa: E402
+from dashboard.edge.streams import is_run_stream, run_stream  # noqa: E402
 from dashboard.live.browser import LiveConsumer  # noqa: E402
 
 SOCKETS: dict[str, Any] = {"/link/v1": LinkConsumer.as_asgi(), "/live": LiveConsumer.as_asgi()}
@@ -32,6 +34,8 @@ async def route(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Pass a connection to whom its path belongs."""
     if scope["type"] == "websocket":
         await SOCKETS.get(scope["path"], refuse)(scope, receive, send)
+    elif is_run_stream(scope["path"]):
+        await run_stream(scope, receive, send)
     else:
         await EDGE.get(scope["path"], pages)(scope, receive, send)
 
