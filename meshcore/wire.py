@@ -1,0 +1,10 @@
+"""What any frame may hold: stamps are aware, and numbers fit a database's integers."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+Stamp = Annotated[datetime, msgspec.Meta(tz=True)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
