@@ -11,10 +11,11 @@ import msgspec
 from meshcore.breaker import BreakerState
 from meshcore.capability import Manifest
 from meshcore.drain import Readout
-from meshcore.frame_terms import Count, Number, Stamp
-from meshcore.frame_terms import Frame as Frame  # who reads frames knows this module alone
+from meshcore.run_reports import RunFacts, RunReport
 from meshcore.stream_frames import Stream, StreamCredit, StreamEnd
 from meshcore.trace import RoutingTrace
+from meshcore.wire import Count, Number, Stamp
+from meshcore.wire import Frame as Frame  # who reads frames knows this module alone
 
 CONTRACT_VERSION = 1
 MESSAGE_MAX_BYTES = 1 << 20
@@ -119,9 +120,10 @@ class SpoolReport(msgspec.Struct, frozen=True, kw_only=True):
 class Health(Frame, frozen=True, kw_only=True, tag="health"):
     """The source of current state.
 
-    `no` rises within a connection; `full` means that breakers not listed don't exist.
-    A node gives all its breakers and any `no`; `meshcore.link` numbers the frame and leaves out what didn't
-    change.
+    `no` rises within a connection; `full` means that breakers not listed don't exist, nor runs of this node
+    unless `runs_more` says how many it had no room for.
+    A node gives all its breakers and runs and any `no`; `meshcore.link` numbers the frame and leaves out what
+    didn't change.
     """
 
     no: Number
@@ -129,6 +131,8 @@ class Health(Frame, frozen=True, kw_only=True, tag="health"):
     node: Readout
     full: bool = False
     breakers: tuple[BreakerReport, ...] = ()
+    runs: tuple[RunReport, ...] = ()  # that it owns, or that have just ended
+    runs_more: Count = 0
     spool: SpoolReport = SpoolReport()
     version: str = ""
 
@@ -183,14 +187,12 @@ class HistogramItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     histogram_version: int = 1
 
 
-class RunEndItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="run_end"):
-    """A run ended."""
+class RunEndItem(RunFacts, frozen=True, kw_only=True, tag_field="kind", tag="run_end"):
+    """A run ended, by the word of the node that wrote its end; `usage` is OpenAI's."""
 
     seq: Number
     at: Stamp
-    run_id: str
-    status: str
-    reason: str = ""
+    usage: dict[str, Any] | None = None
 
 
 Item = TraceItem | TransitionItem | DrainStepItem | HistogramItem | RunEndItem

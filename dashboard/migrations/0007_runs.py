@@ -45,6 +45,7 @@ class Migration(migrations.Migration):
             ],
             options={"ordering": ["-id"]},
         ),
+        migrations.AddField("node", "runs_more", models.PositiveIntegerField(default=0)),
         migrations.AddIndex("run", models.Index(fields=["owner", "-id"], name="run_by_owner")),
         migrations.AddIndex("run", models.Index(fields=["status", "-id"], name="run_by_status")),
         migrations.AddIndex(

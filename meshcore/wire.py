@@ -1,4 +1,4 @@
-"""What all frames of the link are made of: their base, and values that fit where they are stored."""
+"""What any frame may hold: stamps are aware, and numbers fit a database's integers."""
 
 from datetime import datetime
 from typing import Annotated
