@@ -15,7 +15,6 @@ from meshcore.run_view import HELLO
 RESPONSE_MAX_BYTES = 4 << 20  # of one answer; then the client comes again, for the rest
 COMMENT_SECONDS = 15.0  # of silence; proxies take a connection that is silent for longer for dead
 STUCK_SECONDS = 60.0  # in which a client must take what it was given
-RETRY_MS = 1000  # after which a browser comes again
 HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
@@ -73,7 +72,7 @@ async def _send_all(send: Any, events: AsyncGenerator[bytes, None]) -> None:
 
 
 async def _with_head(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    yield b"retry: %d\n" % RETRY_MS + HELLO
+    yield HELLO
     async for data in events:
         yield data
 

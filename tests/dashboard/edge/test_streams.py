@@ -98,7 +98,7 @@ async def test_a_viewer_gets_what_is_there_then_what_comes_then_the_end(
     assert viewer.status == 200
     assert viewer.headers[b"content-type"] == b"text/event-stream"
     assert viewer.headers[b"cache-control"] == b"no-store"
-    assert viewer.body.startswith(b"retry: 1000\n: attached\n\nid: 2\nevent: epoch\ndata: {")
+    assert viewer.body.startswith(b": attached\n\nid: 2\nevent: epoch\ndata: {")
     assert [seq for seq, _, _ in viewer.events] == list(range(2, 11))
     assert viewer.events[-1][1:] == (
         "end",
