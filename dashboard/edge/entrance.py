@@ -20,6 +20,8 @@ from dashboard.services import actor, audit_refusals, rights, tokens
 from dashboard.services.accounts import PASSWORD_DUE
 from dashboard.services.rights import Right
 from dashboard.services.tokens import TokenRejected, TokensUnavailable
+from meshcore.openai_errors import BadRequest
+from meshcore.run_view import position
 
 Scope = dict[str, Any]
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -111,6 +113,23 @@ async def until_unwelcome(runtime: Runtime, judge: Judge, scope: Scope, may: fro
             return None
 
     await until_refused(runtime, counts, key=TOKENS if judge is by_token else PEOPLE)
+
+
+def position_of(scope: Scope, query: dict[str, list[str]], *known: str) -> int | None:
+    """Return the last event that a client says it has; raises Refusal, also for unknown parameters."""
+    allowed = sorted({"starting_after", *known})
+    for name, values_of in query.items():
+        if name not in allowed:
+            said = f"Unknown parameter {name[:80]!r}; allowed are {', '.join(allowed)}."
+            raise Refusal(HTTPStatus.BAD_REQUEST, said, field=name[:80])
+        if len(values_of) > 1:
+            said = f"{name} is there {len(values_of)} times; expected it once."
+            raise Refusal(HTTPStatus.BAD_REQUEST, said, field=name)
+    last_event_id = next(iter(values(scope, b"last-event-id")), "")
+    try:
+        return position(last_event_id, query.get("starting_after", [""])[0])
+    except BadRequest as exc:
+        raise Refusal(HTTPStatus.BAD_REQUEST, exc.message, field=exc.param) from exc
 
 
 async def refuse(scope: Scope, send: Any, refusal: Refusal) -> None:

@@ -15,9 +15,8 @@ from urllib.parse import parse_qs
 
 from dashboard import runtime
 from dashboard.edge import brokerage, entrance
-from dashboard.edge.address import values
 from dashboard.edge.broker import log_prefix
-from dashboard.edge.entrance import RETRY, Judge, Refusal, Scope
+from dashboard.edge.entrance import RETRY, Judge, Refusal, Scope, position_of
 from dashboard.edge.event_stream import COMMENT_SECONDS, Full, Places, respond
 from dashboard.edge.viewing import Viewing, Word
 from dashboard.models import Node
@@ -25,8 +24,7 @@ from dashboard.runtime import Runtime
 from dashboard.selectors import runs
 from dashboard.services.outbox import RUN_ID
 from meshcore.clock import monotonic
-from meshcore.openai_errors import BadRequest
-from meshcore.run_view import COMMENT, position, sse
+from meshcore.run_view import COMMENT, sse
 from meshcore.stream_frames import Stream
 
 VIEWERS_MAX = 256  # of runs, in this process
@@ -75,23 +73,11 @@ def _wish(scope: Scope) -> Wish:
     query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     return Wish(
         run_id=found["run"],
-        after=_after(scope, query),
+        after=position_of(scope, query, "history"),
         history=_history(query),
         judge=entrance.by_token if found["api"] else entrance.by_session,
         route="GET api/v1/runs/<run>/stream" if found["api"] else "GET runs/<run>/stream",
     )
-
-
-def _after(scope: Scope, query: dict[str, list[str]]) -> int | None:
-    unknown = sorted(query.keys() - {"starting_after", "history"})
-    if unknown:
-        said = f"Unknown parameter {unknown[0][:80]!r}; allowed are history, starting_after."
-        raise Refusal(HTTPStatus.BAD_REQUEST, said, field=unknown[0][:80])
-    last_event_id = next(iter(values(scope, b"last-event-id")), "")
-    try:
-        return position(last_event_id, query.get("starting_after", [""])[-1])
-    except BadRequest as exc:
-        raise Refusal(HTTPStatus.BAD_REQUEST, exc.message, field=exc.param) from exc
 
 
 def _history(query: dict[str, list[str]]) -> bool:

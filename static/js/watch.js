@@ -45,6 +45,7 @@
   }
 
   function paint() {
+    clearTimeout(painting);
     painting = 0;
     const follows = text.scrollHeight - text.scrollTop - text.clientHeight < SLACK_PX;
     let words = "";
@@ -111,6 +112,7 @@
 
   function end({ status, reason }) {
     run.over = true;
+    paint(); // all of it is there when the status says so
     const why = reason && reason !== status ? ` (${reason})` : "";
     const empty = run.chunks || status !== "completed" ? "" : "; its log keeps an answer for 15 minutes";
     say(`${status}${why}${empty}`);
