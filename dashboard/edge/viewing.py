@@ -105,6 +105,8 @@ class Viewing:
                 yield word
                 if isinstance(frame, Stream):
                     await source.grant()
+                elif relay is not None and self._broker.here(self._log):
+                    return  # a link of this process has come: one hop less, and perhaps that one is gone
                 frame = await source.get(TICK_SECONDS)
 
     def _word(self, frame: Stream | StreamEnd | None, name: str) -> Stream | Word | None:
