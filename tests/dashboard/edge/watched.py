@@ -1,15 +1,19 @@
 """Both ends of a watched run, spoken over ASGI: nodes that have its log, viewers that read it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from channels.testing import WebsocketCommunicator
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.test import Client
 
 from dashboard.asgi import application
+from dashboard.models import Run
 from meshcore.capability import Manifest
 from meshcore.clock import monotonic
 from meshcore.frames import Descriptor, Frame, Hello, Inbound
@@ -21,10 +25,25 @@ SECONDS = 20.0  # no answer takes this long, however busy the machine
 LOG = "abcdef0123456789"
 RUN = "run_abcdef_" + "0" * 32
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+API = f"/api/v1/runs/{RUN}/stream"
+PAGE = f"/runs/{RUN}/stream"
+Watch = Callable[..., "Viewer"]
+NewNode = Callable[..., Awaitable["LogNode"]]
 
 
 def bearer(secret: str) -> tuple[bytes, bytes]:
     return (b"authorization", f"Bearer {secret}".encode())
+
+
+def known(status: str = "running") -> None:
+    Run.objects.create(run_id=RUN, status=status, first_heard_at=NOW, heard_at=NOW)
+
+
+def cookie(user: User) -> tuple[bytes, bytes]:
+    client = Client()
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    value = client.cookies[settings.SESSION_COOKIE_NAME].value
+    return (b"cookie", f"{settings.SESSION_COOKIE_NAME}={value}".encode())
 
 
 def event(seq: int, name: Any = "chunk", **data: Any) -> ViewedEvent:
@@ -58,6 +77,7 @@ class LogNode:
         self.events: dict[str, list[ViewedEvent]] = {RUN: []}
         self.refuses: StreamEndReason | None = None
         self.mute = False  # takes wishes and says nothing
+        self.begins_at: int | None = None  # else where it is asked to
         self.open: dict[str, tuple[WatchRun, int]] = {}  # with the last event that was sent
         self.asked: list[WatchRun] = []
         self.ended: list[str] = []
@@ -124,7 +144,7 @@ class LogNode:
         if reason:
             self.side.streams.end(watch.stream, reason)
         else:
-            after = watch.after or 0
+            after = (watch.after or 0) if self.begins_at is None else self.begins_at
             self.open[watch.stream] = watch, after
             self.side.streams.send(Stream(id=watch.stream, after=after, to=after))
         await self._send_on()
