@@ -47,3 +47,9 @@ def test_a_session_of_somebody_inactive_belongs_to_nobody(key: str, bob: User) -
     User.objects.filter(pk=bob.pk).update(is_active=False)
 
     assert user_of(key) is None
+
+
+def test_what_a_session_holds_is_seen(key: str) -> None:
+    assert sessions.has(key, "_auth_user_id")
+    assert not sessions.has(key, "password_due")
+    assert not sessions.has("", "_auth_user_id")
