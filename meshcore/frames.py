@@ -11,11 +11,11 @@ import msgspec
 from meshcore.breaker import BreakerState
 from meshcore.capability import Manifest
 from meshcore.drain import Readout
+from meshcore.frame_terms import Count, Number, Stamp
+from meshcore.frame_terms import Frame as Frame  # who reads frames knows this module alone
 from meshcore.run_reports import RunFacts, RunReport
 from meshcore.stream_frames import Stream, StreamCredit, StreamEnd
 from meshcore.trace import RoutingTrace
-from meshcore.wire import Count, Number, Stamp
-from meshcore.wire import Frame as Frame  # who reads frames knows this module alone
 
 CONTRACT_VERSION = 1
 MESSAGE_MAX_BYTES = 1 << 20

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from meshcore.frame_terms import Count, Number, Stamp
 from meshcore.run_chunks import model_of
 from meshcore.runs import RunState
-from meshcore.wire import Count, Number, Stamp
 
 RUNS_MAX = 500  # of a health frame
 RUNS_MAX_BYTES = 128 << 10  # half of a frame's bound: the other half is for breakers and readout

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from meshcore.errors import IllegalMove
-from meshcore.wire import Stamp
+from meshcore.frame_terms import Stamp
 
 TAKEOVERS_MAX = 3  # claims of a run whose owner died; behind a fourth death it has failed
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from meshcore.wire import Frame, Number
+from meshcore.frame_terms import Frame, Number
 
 STREAM_CREDIT = 4  # pieces on their way to one viewer
 STREAM_CREDIT_MAX = 64  # that a node takes; whoever grants more gets no more pieces at once

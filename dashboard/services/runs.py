@@ -5,8 +5,8 @@
        └──run_end──▶ ended, told ◀──run_end── live, or ended by the word of health
 
 The later epoch wins, whoever tells first; an ended run never lives again; `run_end` counts once. That is held
-by the statements that write, too: two nodes may tell of a new run in two transactions. Rows are locked and
-written in order of run id, so that no two of those wait for each other.
+by the statements that write, too: two nodes may tell of a new run in two transactions. Rows are locked in
+order of run id and written in that of their making, so that no two of those wait for each other.
 """
 
 from collections.abc import Iterable, Sequence
@@ -157,7 +157,7 @@ def _epochs(stored: Sequence[dict[str, Any]], said: RunFacts) -> list[dict[str, 
 
 
 def _write(rows: Iterable[Run], *more: str, where: str) -> None:
-    ordered = sorted(rows, key=lambda row: row.run_id)
+    ordered = sorted(rows, key=lambda row: (row.created_at or columns.EARLIEST, row.run_id))
     bulk_insert.insert(ordered, unique=("run_id",), replacing=(*FIELDS, *more), where=where)
 
 

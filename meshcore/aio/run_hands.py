@@ -187,6 +187,7 @@ class RunHands:
         run_id = execution.run_id
         try:
             outcome = await execution.run()
+            execution.work.moved = outcome is Outcome.RELEASED
         except Exception:  # the run is open and nobody's any more: the next sweep releases it
             logger.exception("%s: executing it failed", run_id)
             return

@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.test import Client
 
+from dashboard.selectors import sessions
 from dashboard.selectors.sessions import key_of, user_of
 
 pytestmark = pytest.mark.django_db

@@ -1,4 +1,4 @@
-"""What any frame may hold: stamps are aware, and numbers fit a database's integers."""
+"""What all frames of the link are made of: their base, and values that fit where they are stored."""
 
 from datetime import datetime
 from typing import Annotated
