@@ -19,9 +19,8 @@ from dashboard.edge.broker import log_prefix
 from dashboard.edge.entrance import RETRY, Judge, Refusal, Scope, position_of
 from dashboard.edge.event_stream import COMMENT_SECONDS, Full, Places, respond
 from dashboard.edge.viewing import Viewing, Word
-from dashboard.models import Node
+from dashboard.models import Node, Run
 from dashboard.runtime import Runtime
-from dashboard.selectors import runs
 from dashboard.services.outbox import RUN_ID
 from meshcore.clock import monotonic
 from meshcore.run_view import COMMENT, sse
@@ -125,7 +124,7 @@ async def _first(running: Runtime, run_id: str, words: AsyncGenerator[Stream | W
 def _known(run_id: str) -> tuple[bool, bool]:
     """Return whether there is a row of a run, and whether there may be a run without; reads the database."""
     of_log = Node.objects.filter(log_id__startswith=log_prefix(run_id))
-    return runs.named(run_id=run_id) is not None, of_log.exists()
+    return Run.objects.filter(run_id=run_id).exists(), of_log.exists()
 
 
 async def _events(
