@@ -105,6 +105,17 @@ async def test_a_link_that_is_gone_ends_what_it_fed_and_no_newer_link(rt: Runtim
     assert (broker.here("zzzzzz"), old.left) == (set(), [old.stream])
 
 
+async def test_a_link_that_is_gone_leaves_what_others_feed_alone(rt: Runtime) -> None:
+    broker, gone, other = Broker(rt), SilentCarrier(), SilentCarrier()
+    broker.join("node-a", gone)
+    broker.join("node-b", other)
+    async with broker.watching("node-b", RUN, after=None, history=False) as source:
+        broker.leave("node-a", gone)
+
+        assert source is not None
+        assert await source.get(0.01) is None
+
+
 async def test_a_node_that_is_not_here_gives_nothing(rt: Runtime) -> None:
     async with Broker(rt).watching("node-a", RUN, after=None, history=False) as source:
         assert source is None
