@@ -28,7 +28,10 @@ from meshcore.stream_frames import Stream
 
 VIEWERS_MAX = 256  # of runs, in this process
 OPEN_SECONDS = 6.0  # for a node to say whether there is such a run
-WAITING = b": waiting for a node of this log\n\n"
+WAITING = {
+    Word.WAITING: b": waiting for a node of this log\n\n",
+    Word.BUSY: b": waiting: its nodes send as many runs as they may\n\n",
+}
 _PATH = re.compile(r"(?P<api>/api/v1)?/runs/(?P<run>[^/]{1,200})/stream", re.ASCII)
 _places = Places(VIEWERS_MAX)
 
@@ -107,6 +110,9 @@ async def _first(running: Runtime, run_id: str, words: AsyncGenerator[Stream | W
     async for word in words:
         if word is Word.UNKNOWN:
             raise _unknown(run_id)
+        if word is Word.BUSY:
+            said = f"The nodes of the run log {log_prefix(run_id)} send as many runs as they may; try again."
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, RETRY)
         if isinstance(word, Stream):
             return word
         if known is None:
@@ -131,17 +137,16 @@ async def _events(
     first: Stream | Word, words: AsyncGenerator[Stream | Word, None]
 ) -> AsyncGenerator[bytes, None]:
     """Yield a run's events, and comments while there are none."""
-    word, said_at, waiting = first, monotonic(), False
+    word, said_at, before = first, monotonic(), None
     while True:
         data = b"".join(map(sse, word.events)) if isinstance(word, Stream) else b""
-        if not data and (word is Word.WAITING) > waiting:
-            data = WAITING
-        if not data and monotonic() >= said_at + COMMENT_SECONDS:
-            data = WAITING if word is Word.WAITING else COMMENT
+        is_due = monotonic() >= said_at + COMMENT_SECONDS
+        if not data and (is_due or (word in WAITING and word != before)):
+            data = COMMENT if isinstance(word, Stream) else WAITING.get(word, COMMENT)
         if data:
             said_at = monotonic()
             yield data
-        waiting = word is Word.WAITING
+        before = word if isinstance(word, Word) else None
         try:
             word = await anext(words)
         except StopAsyncIteration:

@@ -35,6 +35,7 @@ class Word(enum.StrEnum):
 
     SILENT = "silent"  # its node is there and has nothing new
     WAITING = "waiting"  # there is nobody to ask now
+    BUSY = "busy"  # whoever can be asked sends as many runs as it may
     UNKNOWN = "unknown"  # its log doesn't have it, or not any more
 
 
@@ -61,6 +62,7 @@ class Viewing:
         self._look_at = clock()
         self._begun = False  # whether a node said where the viewer begins
         self._ended = False
+        self._busy = False  # whether the last who was asked sends too many runs
 
     async def words(self) -> AsyncGenerator[Stream | Word, None]:
         """Yield pieces as they come, and a word at least every few seconds when none do.
@@ -71,7 +73,7 @@ class Viewing:
         while True:
             name = await self._next()
             if name is None:
-                yield Word.WAITING
+                yield Word.BUSY if self._busy else Word.WAITING
                 await self._broker.until_joined(LOOK_SECONDS)
                 continue
             async with aclosing(self._given_by(name)) as given:
@@ -113,6 +115,7 @@ class Viewing:
         """Return what is to be said, None when another node is to be asked."""
         match frame:
             case Stream() if not self._begun or frame.after <= (self._after or 0):
+                self._busy = False
                 self._carriers.gave(name)
                 return self._new_of(frame)
             case StreamEnd(reason=StreamEndReason.UNKNOWN_RUN):
@@ -120,6 +123,7 @@ class Viewing:
             case None if not self._is_away(name):
                 return Word.SILENT
             case _:
+                self._busy = isinstance(frame, StreamEnd) and frame.reason == StreamEndReason.TOO_MANY
                 why = frame.reason if isinstance(frame, StreamEnd) else "something got lost, or it is away"
                 logger.info("%s gives no more of %s: %s", name, self._run_id, why)
                 return None

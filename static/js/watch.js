@@ -136,11 +136,14 @@
   }
 
   function comment(words) {
-    if (words.startsWith("waiting")) say("waits: no node of its log can be reached now");
+    if (words.startsWith("waiting:")) say("waits: its nodes send as many runs as they may");
+    else if (words.startsWith("waiting")) say("waits: no node of its log can be reached now");
     else if (words === "attached" && !run.chunks) say("waits for the first words");
   }
 
   // The connection.
+
+  class NotNow extends Error {} // its message is the server's own sentence
 
   async function read(signal, heard) {
     const url = new URL(panel.dataset.stream, location.href);
@@ -151,7 +154,7 @@
       say(FOREVER[response.status]);
       return;
     }
-    if (!response.ok) throw new Error(`status ${response.status}`);
+    if (!response.ok) throw new NotNow((await response.json()).detail);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
     for (;;) {
@@ -176,9 +179,10 @@
     heard();
     try {
       await read(mine.signal, heard);
-    } catch {
+    } catch (error) {
       run.failures += 1;
-      if (reading === mine) say("The dashboard can't be reached: what you see is old. Trying again.");
+      const words = error instanceof NotNow ? error.message : "The dashboard can't be reached: what you see is old.";
+      if (reading === mine) say(`${words} Trying again.`);
     }
     clearTimeout(silence);
     if (reading !== mine) return;

@@ -8,7 +8,7 @@ import pytest
 from dashboard.edge import streams
 from dashboard.edge.event_stream import Places
 from dashboard.runtime import Runtime
-from meshcore.stream_frames import STREAM_CREDIT
+from meshcore.stream_frames import STREAM_CREDIT, StreamEnd, StreamEndReason
 from tests.dashboard.edge.watched import (
     API,
     NewNode,
@@ -142,3 +142,31 @@ async def test_only_get(rt: Runtime, watch: Watch, reader: Any) -> None:
     viewer = await watch(API, reader, method="POST").finish()
 
     assert (viewer.status, viewer.headers[b"allow"]) == (HTTPStatus.METHOD_NOT_ALLOWED, b"GET")
+
+
+async def test_a_run_whose_nodes_send_as_many_as_they_may_is_refused_for_now(
+    new_node: NewNode, watch: Watch, reader: Any
+) -> None:
+    node = await new_node("node-a")
+    node.refuses = StreamEndReason.TOO_MANY
+
+    viewer = await watch(API, reader).finish()
+
+    assert (viewer.status, viewer.headers[b"retry-after"]) == (HTTPStatus.SERVICE_UNAVAILABLE, b"5")
+    assert b"as many runs as they may" in viewer.body
+
+
+async def test_a_viewer_that_has_begun_is_told_when_nodes_send_as_many_as_they_may(
+    new_node: NewNode, watch: Watch, reader: Any
+) -> None:
+    node = await new_node("node-a")
+    await node.add(*chunks(3, 3))
+    viewer = await watch(API, reader).until(lambda v: v.text == "w3 ")
+
+    node.refuses = StreamEndReason.TOO_MANY
+    await node.flood(StreamEnd(id=node.asked[0].stream, reason="engine_gone"))
+    await viewer.until(lambda v: b": waiting: its nodes send as many runs as they may\n\n" in v.body)
+    node.refuses = None
+    await node.add(end(4))
+
+    assert (await viewer.finish()).events[-1][0] == 4
