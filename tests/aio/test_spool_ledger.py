@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -32,6 +33,7 @@ from meshcore.testing import START
 from meshcore.trace import RoutingTrace
 
 EXAMPLES = int(os.environ.get("MESH_SPOOL_EXAMPLES", "15"))
+pytestmark = pytest.mark.timeout(120 + 3 * EXAMPLES)
 POLICY = SpoolPolicy(max_bytes=4000, max_items=10, kept_bytes=1000, segment_bytes=1200)
 FRAME_BYTES = 2500
 GATHERED_MAX = 12

@@ -57,7 +57,8 @@ def _name(entry: Entry) -> dict[str, Any]:
     """Return what tells an item from others in the database."""
     if isinstance(entry, Gap):
         return {"kind": "gap", "dropped": entry.counts}
-    return {"kind": entry.kind} | _NAMES[entry.kind](entry)
+    name = _NAMES.get(entry.kind)
+    return {"kind": entry.kind} | (name(entry) if name else {})
 
 
 def _trace(entry: Record) -> dict[str, Any]:

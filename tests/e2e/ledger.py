@@ -64,7 +64,7 @@ class Journal:
                 where["histogram"].append(entry["count"])
             elif entry["kind"] == "trace":
                 where["trace"].append(entry["id"])
-            else:
+            elif entry["kind"] in KINDS:
                 at, *rest = entry["id"]
                 where[entry["kind"]].append((_stamp(at), *rest))
 
