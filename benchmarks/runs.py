@@ -9,8 +9,11 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
+
+import msgspec
 
 from benchmarks.loops import Loop, Prepare, contestant
 from benchmarks.rounds import Contestant, Role
@@ -21,6 +24,7 @@ OURS = "run log, sqlite"
 LIMIT = "raw inserts, sqlite"
 GOALS = (Goal(ratio=0.5, of=LIMIT),)
 RUNS = 200
+NAMES = [f"run_bench0_{number:032x}" for number in range(0, RUNS << 120, 1 << 120)]
 DELTA = b'{"content":"A few words of an answer, "}'
 
 
@@ -28,7 +32,13 @@ class _Runs:
     """200 runs that are being answered."""
 
     def __init__(self, folder: str) -> None:
+        from meshcore.aio.runlog.appending import append
+        from meshcore.clock import monotonic
+        from meshcore.runs import ChunkEvent
+
         self._folder = folder
+        self._appending = partial(append, clock=monotonic, random=lambda: 0.5)
+        self._chunk = partial(ChunkEvent, delta=msgspec.Raw(DELTA))
         self._number = 0
 
     async def begin(self) -> None:
@@ -36,7 +46,7 @@ class _Runs:
         from meshcore.run_writer import RunWriter
 
         self._log = await SqliteLog.open(Path(self._folder) / "log.db")
-        self._writers = {f"run_bench0_{number}": RunWriter(f"node-{number}") for number in range(RUNS)}
+        self._writers = {run: RunWriter(f"node-{run}") for run in NAMES}
         await asyncio.gather(*map(self._create, self._writers))
 
     async def append(self, times: int) -> None:
@@ -45,41 +55,22 @@ class _Runs:
         await asyncio.gather(*map(self._go_on, self._writers, shares))
 
     async def _create(self, run: str) -> None:
-        import msgspec
-
         from meshcore.runs import Claimed, ClaimReason, Created
 
+        writer, started = self._writers[run], ClaimReason.STARTED
         created = Created(capability="llm.chat", request=msgspec.Raw(b"{}"), log_id="bench0")
-        await self._append(
-            run,
-            created,
-            Claimed(node="here", instance=self._writers[run].instance, epoch=1, reason=ClaimReason.STARTED),
-        )
+        claimed = Claimed(node="here", instance=writer.instance, epoch=1, reason=started)
+        await self._appending(self._log, run, writer, self._next_id(), created, claimed)
 
     async def _go_on(self, run: str, times: int) -> None:
-        import msgspec
-
-        from meshcore.runs import ChunkEvent
-
+        writer = self._writers[run]
         for _ in range(times):
-            index = self._writers[run].state.next_index
-            await self._append(run, ChunkEvent(index=index, delta=msgspec.Raw(DELTA)))
+            chunk = self._chunk(index=writer.state.next_index)
+            await self._appending(self._log, run, writer, self._next_id(), chunk)
 
-    async def _append(self, run: str, *events: object) -> None:
-        from meshcore.aio.runlog.appending import append
-        from meshcore.clock import monotonic
-
+    def _next_id(self) -> str:
         self._number += 1
-        append_id = f"{self._number:032x}"
-        await append(
-            self._log,
-            run,
-            self._writers[run],
-            append_id,
-            *events,  # type: ignore[arg-type]  # the events' types are imported where they are made
-            clock=monotonic,
-            random=lambda: 0.5,
-        )
+        return f"{self._number:032x}"
 
 
 def _ours() -> Loop:
@@ -96,7 +87,7 @@ def _ours() -> Loop:
 
 
 def _limit() -> Loop:
-    from meshcore.aio.runlog.sqlite_file import INSERT, MOVE, SqliteFile
+    from meshcore.aio.runlog.sqlite_file import SqliteFile, _insert_behind
     from meshcore.config_sections import Sync
 
     folder = tempfile.TemporaryDirectory(prefix="meshboard-bench-")
@@ -104,19 +95,22 @@ def _limit() -> Loop:
     SqliteFile(path, sync=Sync.PROCESS).close()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = NORMAL")
-    heads = {f"run_bench0_{number}": (0, 0) for number in range(RUNS)}
-    begin = "INSERT INTO runs (run, head_seq, head_id, open, owner) VALUES (?, 0, 0, 1, '')"
-    connection.executemany(begin, [(run,) for run in heads])
+    connection.execute("PRAGMA secure_delete = ON")
+    insert = "INSERT INTO events (run, seq, last_seq, append_id, is_plain, record) VALUES (?, 1, 1, '', 0, '')"
+    heads = {run: (1, connection.execute(insert, (run,)).lastrowid or 0) for run in NAMES}
 
     async def inserts(times: int) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        for run in islice(cycle(heads), times):
-            seq = heads[run][0] + 1
-            record = b'[1,"%032x",%d,[{"type":"chunk","index":%d,"delta":%s}]]' % (seq, seq, seq, DELTA)
-            id_ = connection.execute(INSERT, (run, seq, seq, f"{seq:032x}", True, record)).lastrowid or 0
-            connection.execute(MOVE, (seq, id_, run, *heads[run]))
-            heads[run] = seq, id_
-        connection.execute("COMMIT")
+        due = cycle(heads)
+        while times:
+            group = min(times, RUNS)
+            connection.execute("BEGIN IMMEDIATE")
+            for run in islice(due, group):
+                seq, row = heads[run]
+                record = b'[1,"%032x",%d,[{"type":"chunk","index":%d,"delta":%s}]]' % (seq, seq, seq, DELTA)
+                values = run, seq + 1, seq + 1, f"{seq:032x}", True, record, row
+                heads[run] = seq + 1, connection.execute(_insert_behind(1), values).lastrowid or 0
+            connection.execute("COMMIT")
+            times -= group
 
     inserts.folder = folder  # type: ignore[attr-defined]
     return inserts

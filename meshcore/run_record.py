@@ -48,13 +48,14 @@ class Head(NamedTuple):
 
 EMPTY = Head(0)
 _DECODER = msgspec.json.Decoder(Record)
+_ENCODER = msgspec.json.Encoder()
 
 
 def encode(record: Record) -> bytes:
     """Return the bytes of a record. Raises TooLarge, and ValueError for one without events."""
     if not record.events:
         raise ValueError("a record without events")
-    data = msgspec.json.encode(record)
+    data = _ENCODER.encode(record)
     if len(data) > RECORD_MAX_BYTES:
         raise TooLarge(f"record: {len(data)} bytes, expected at most {RECORD_MAX_BYTES}")
     return data
@@ -71,6 +72,11 @@ def decode(data: bytes) -> Record:
     if not record.events or record.first_seq < 1:
         raise FrameError(f"record: {len(record.events)} events from {record.first_seq}, expected some from 1")
     return record
+
+
+def is_plain(record: Record) -> bool:
+    """Return whether a record has nothing but chunks, as nearly all have."""
+    return all(type(event) is ChunkEvent for event in record.events)
 
 
 def _format_of(data: bytes) -> str:

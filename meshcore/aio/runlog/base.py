@@ -1,6 +1,6 @@
 """The primitive of runs: a log per run whose only write is compare-and-append (runs.md, "The primitive")."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -32,6 +32,20 @@ Stored = tuple[Record, Head]
 """A record with the log's end behind it."""
 
 
+class Tail(Protocol):
+    """Gives a run's records in order: no gap, nothing twice; never ends by itself, and is to be closed."""
+
+    def __aiter__(self) -> AsyncIterator[Record]: ...
+
+    async def __anext__(self) -> Record: ...
+
+    async def next(self, within_seconds: float | None = None) -> list[Record]:
+        """Return the next ones, as many as are there; [] when none came for so long. Raises EngineGone."""
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+
+
 class RunLog(Protocol):
     """Everything may raise EngineGone. `log_id` is random, stored in the log, and part of every run's id."""
 
@@ -43,10 +57,11 @@ class RunLog(Protocol):
     async def read(self, run_id: str, after_seq: int = 0, *, limit: int = READ_RECORDS) -> Sequence[Stored]:
         """Return the next records that have anything behind `after_seq`, none for an unknown run."""
 
-    def tail(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[Record, None]:
-        """Yield what stands behind `after_seq`, then what comes: no gap, nothing twice; never ends by itself.
+    def tail(self, run_id: str, after_seq: int = 0, *, is_new: bool = False) -> Tail:
+        """Return a reader of what stands behind `after_seq`, then of what comes.
 
-        To be closed by its reader.
+        It listens from now on. With `is_new` nothing that stands there is read: for who makes the run next, at
+        an empty head, and gives the reader up when that conflicts.
         """
 
     def feed(self) -> AsyncGenerator[tuple[str, Record], None]:

@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 
 from meshcore.aio.runlog.base import END_KEPT, READ_RECORDS, RETENTION, Conflict, OpenRun, Stored
-from meshcore.aio.runlog.hub import Hub
+from meshcore.aio.runlog.hub import Hub, Tail
 from meshcore.clock import UtcNow, utcnow
 from meshcore.liveness import Beat
-from meshcore.run_record import EMPTY, Head, Record, encode
+from meshcore.run_record import EMPTY, Head, Record, encode, is_plain
 from meshcore.runs import Claimed, End
 
 LOG_ID_BYTES = 16
@@ -39,7 +39,7 @@ class MemoryLog:
                 self._owners[run_id] = event.instance
             elif isinstance(event, End):
                 self._ended_at.setdefault(run_id, self._now())
-        self._hub.tell(run_id, record)
+        self._hub.tell(run_id, record, is_plain=is_plain(record))
         return new
 
     async def read(self, run_id: str, after_seq: int = 0, *, limit: int = READ_RECORDS) -> Sequence[Stored]:
@@ -47,9 +47,9 @@ class MemoryLog:
         stored = self._runs.get(run_id, [])
         return [each for each in stored if each[0].last_seq > after_seq][:limit]
 
-    def tail(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[Record, None]:
-        """Yield what stands there, then what comes."""
-        return self._hub.tail(run_id, after_seq, self.read)
+    def tail(self, run_id: str, after_seq: int = 0, *, is_new: bool = False) -> Tail:
+        """Return a reader of what stands there and then of what comes."""
+        return Tail(self._hub, run_id, after_seq, self.read, is_new=is_new)
 
     def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
         """Yield what all runs have beside chunks, from now on."""

@@ -3,8 +3,12 @@
 meta     log_id
 events   a record a row; ids rise in the order of commits, so a reader needs one cursor for all runs;
          a plain one has nothing but chunks
-runs     where each run's log ends, whether it is open, who claimed it last: in the records' transaction
+runs     those that were begun: whether each is open, who claimed it last; in the records' transaction
 beats    the last sign of life of each instance
+
+A log ends at a head when the head's row is there and none begins behind it: the first is looked up by the row's
+id, the second is what (run, seq) is unique for. So to append is one statement, and several appends are one, too.
+A statement is what Python lets other threads run meanwhile for, and waits for them behind: one is better than many.
 """
 
 import logging
@@ -14,15 +18,16 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from meshcore.aio.runlog.base import END_KEPT, RETENTION, Conflict, OpenRun, Stored
 from meshcore.config_sections import Sync
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
 from meshcore.run_record import Head, Record, decode
-from meshcore.runs import ChunkEvent, Claimed, End
+from meshcore.runs import Claimed, End
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +45,47 @@ CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
     append_id TEXT NOT NULL, is_plain INTEGER NOT NULL, record BLOB NOT NULL, UNIQUE (run, seq));
 CREATE TABLE IF NOT EXISTS runs (
-    run TEXT PRIMARY KEY, head_seq INTEGER NOT NULL, head_id INTEGER NOT NULL, open INTEGER NOT NULL,
-    owner TEXT NOT NULL, ended_at REAL, trimmed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+    run TEXT PRIMARY KEY, open INTEGER NOT NULL, owner TEXT NOT NULL, ended_at REAL,
+    trimmed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS runs_open ON runs (run) WHERE open;
 CREATE INDEX IF NOT EXISTS runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS beats (
     node TEXT NOT NULL, instance TEXT NOT NULL, counter INTEGER NOT NULL, PRIMARY KEY (node, instance));
 """
 INSERT = "INSERT INTO events (run, seq, last_seq, append_id, is_plain, record) VALUES (?, ?, ?, ?, ?, ?)"
-MOVE = "UPDATE runs SET head_seq = ?, head_id = ? WHERE run = ? AND head_seq = ? AND head_id = ?"
+BEGIN = "INSERT INTO runs (run, open, owner) VALUES (?, 1, '') ON CONFLICT (run) DO NOTHING"
 NEWS = "SELECT id, run, is_plain, record FROM events WHERE id > ? ORDER BY id LIMIT ?"
 
 Write = Callable[["SqliteFile"], Any]
-"""Something to do in a commit that it shares with others; Conflict fails it alone."""
+"""Something to do in a commit that it shares with others."""
+
+
+class Append(NamedTuple):
+    """A record to be stored behind `head`; `data` are its bytes, `is_plain`: it has nothing but chunks."""
+
+    run_id: str
+    head: Head
+    record: Record
+    data: bytes
+    is_plain: bool
+    at: datetime
+
+    @property
+    def row(self) -> tuple[str, int, int, str, bool, bytes]:
+        """What the table gets; its id comes with the commit."""
+        record = self.record
+        return self.run_id, record.first_seq, record.last_seq, record.append_id, self.is_plain, self.data
+
+
+class News(NamedTuple):
+    """Records that were committed up to the row `cursor`, each with its row."""
+
+    cursor: int
+    records: list[tuple[int, str, Record]]
+
+
+class _Contended(Exception):
+    """One of several appends that were made at once was for another head."""
 
 
 class SqliteFile:
@@ -73,31 +106,16 @@ class SqliteFile:
         self._reader.close()
         self._writer.close()
 
-    def commit(self, writes: Sequence[Write]) -> list[Any]:
-        """Do all of `writes` in one transaction and return what each returned, or its Conflict."""
-        with self._transaction():
-            return [self._result_of(write) for write in writes]
-
-    def append(self, run_id: str, head: Head, record: Record, data: bytes, at: datetime) -> Head:
-        """Store a record behind `head`, in a commit; raises Conflict."""
-        is_plain = all(isinstance(event, ChunkEvent) for event in record.events)
-        row = (run_id, record.first_seq, record.last_seq, record.append_id, is_plain, data)
+    def commit(self, writes: Sequence[Write], appends: Sequence[Append]) -> list[Any]:
+        """Do all of `writes`, then of `appends`, in one transaction; return what each write returned, and of
+        each append its new head or its Conflict.
+        """
         try:
-            id_ = self._writer.execute(INSERT, row).lastrowid or 0
-        except sqlite3.IntegrityError:
-            raise _conflict(run_id, head) from None
-        new = Head(record.last_seq, id_)
-        moved = (
-            self._writer.execute(MOVE, (*new, run_id, *head)).rowcount
-            if head.seq
-            else self._begin(run_id, new)
-        )
-        if not moved:
-            self._writer.execute("DELETE FROM events WHERE id = ?", [id_])
-            raise _conflict(run_id, head)
-        if not is_plain:
-            self._note(run_id, record, at)
-        return new
+            with self._transaction():
+                return [*(write(self) for write in writes), *self._append_at_once(appends)]
+        except _Contended:
+            with self._transaction():
+                return [*(write(self) for write in writes), *map(self._append_alone, appends)]
 
     def beat(self, beat: Beat) -> None:
         """Store a sign of life, in a commit."""
@@ -117,7 +135,7 @@ class SqliteFile:
         cut = self._ended("ended_at <= ? AND NOT trimmed", old)
         for run_id in cut:
             self._writer.execute(
-                "DELETE FROM events WHERE run = ? AND id < (SELECT head_id FROM runs WHERE run = ?)",
+                "DELETE FROM events WHERE run = ? AND seq < (SELECT max(seq) FROM events WHERE run = ?)",
                 [run_id] * 2,
             )
             self._writer.execute("UPDATE runs SET trimmed = 1 WHERE run = ?", [run_id])
@@ -140,41 +158,76 @@ class SqliteFile:
         """Return the last signs of life."""
         return [Beat(*row) for row in self._reader.execute("SELECT node, instance, counter FROM beats")]
 
-    def news(self, wanted: Callable[[str, bool], bool]) -> list[tuple[str, Record]]:
+    def news(self, wanted: Callable[[str, bool], bool], known: Sequence[range] = ()) -> News:
         """Return the records that were committed since the last look, by whatever process.
 
         `wanted(run, plain)` says of each whether it is worth reading: at most times nobody watches a run.
+        Rows that are `known`, in their order, are passed over where that is easy.
         """
         version: int = self._reader.execute("PRAGMA data_version").fetchone()[0]
         if version == self._version:
-            return []
+            return News(self._cursor, [])
+        for rows_known in known:
+            if rows_known.start <= self._cursor + 1:  # else somebody else's are in between
+                self._cursor = max(self._cursor, rows_known.stop - 1)
         rows = self._reader.execute(NEWS, [self._cursor, NEWS_ROWS]).fetchall()
         if rows:
             self._cursor = rows[-1][0]
         if len(rows) < NEWS_ROWS:
             self._version = version
-        worth = [(run_id, data) for _, run_id, is_plain, data in rows if wanted(run_id, bool(is_plain))]
-        return [(run_id, record) for run_id, data in worth if (record := _read_or_skip(run_id, data))]
+        worth = [(id_, run_id, data) for id_, run_id, is_plain, data in rows if wanted(run_id, bool(is_plain))]
+        found = [(id_, run_id, _read_or_skip(run_id, data)) for id_, run_id, data in worth]
+        return News(self._cursor, [(id_, run_id, record) for id_, run_id, record in found if record])
 
-    def _result_of(self, write: Write) -> Any:
+    def _append_at_once(self, appends: Sequence[Append]) -> list[Head | Conflict]:
+        """Store all; raises _Contended when not all can be: then nothing of this transaction may stay."""
+        results: list[Head | Conflict] = []
+        going_on = [append for append in appends if append.head.seq]
+        first_id = self._insert(going_on) if going_on else 0
+        for append in appends:
+            if append.head.seq:
+                results.append(Head(append.record.last_seq, first_id))
+                first_id += 1
+                self._note(append)
+            else:
+                results.append(self._begin(append))
+        return results
+
+    def _append_alone(self, append: Append) -> Head | Conflict:
+        if not append.head.seq:
+            return self._begin(append)
         try:
-            return write(self)
-        except Conflict as exc:
-            return exc
+            id_ = self._insert([append])
+        except _Contended:
+            return _conflict(append)
+        self._note(append)
+        return Head(append.record.last_seq, id_)
 
-    def _begin(self, run_id: str, head: Head) -> int:
-        """Note a run's first record; returns 0 when there was one before."""
-        begun = "INSERT OR IGNORE INTO runs (run, head_seq, head_id, open, owner) VALUES (?, ?, ?, 1, '')"
-        return self._writer.execute(begun, (run_id, *head)).rowcount
+    def _insert(self, appends: Sequence[Append]) -> int:
+        """Add rows behind their heads and return the id of the first; the others follow it."""
+        values = [value for append in appends for value in (*append.row, append.head.token)]
+        added = self._writer.execute(_insert_behind(len(appends)), values)
+        if added.rowcount != len(appends):
+            raise _Contended
+        return (added.lastrowid or 0) - len(appends) + 1
 
-    def _note(self, run_id: str, record: Record, at: datetime) -> None:
+    def _begin(self, append: Append) -> Head | Conflict:
+        """Store a run's first record; Conflict when there was one before, and be it forgotten but for its end."""
+        if not self._writer.execute(BEGIN, [append.run_id]).rowcount:
+            return _conflict(append)
+        id_ = self._writer.execute(INSERT, append.row).lastrowid or 0
+        self._note(append)
+        return Head(append.record.last_seq, id_)
+
+    def _note(self, append: Append) -> None:
         """Note who owns a run, and that it ended. The first end counts, as for whoever folds the log."""
-        for event in record.events:
+        for event in () if append.is_plain else append.record.events:
             if isinstance(event, Claimed):
-                self._writer.execute("UPDATE runs SET owner = ? WHERE run = ?", [event.instance, run_id])
+                owned = "UPDATE runs SET owner = ? WHERE run = ?"
+                self._writer.execute(owned, [event.instance, append.run_id])
             elif isinstance(event, End):
                 ended = "UPDATE runs SET open = 0, ended_at = ? WHERE run = ? AND open"
-                self._writer.execute(ended, [at.timestamp(), run_id])
+                self._writer.execute(ended, [append.at.timestamp(), append.run_id])
 
     def _ended(self, condition: str, at: float) -> list[str]:
         found = self._writer.execute(f"SELECT run FROM runs WHERE {condition} LIMIT {TRIM_RUNS}", [at])  # noqa: S608
@@ -197,8 +250,20 @@ class SqliteFile:
         self._writer.execute("COMMIT")
 
 
-def _conflict(run_id: str, head: Head) -> Conflict:
-    return Conflict(f"{run_id}: the log doesn't end at {head.seq}")
+@cache
+def _insert_behind(rows: int) -> str:
+    """Return the statement that adds so many rows, each where the row of its head is and ends before it."""
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows)
+    return (
+        "INSERT OR IGNORE INTO events (run, seq, last_seq, append_id, is_plain, record) "  # noqa: S608
+        "SELECT column1, column2, column3, column4, column5, column6 "
+        f"FROM (VALUES {values}) CROSS JOIN events AS head "
+        "ON head.id = column7 AND head.run = column1 AND head.last_seq = column2 - 1"
+    )
+
+
+def _conflict(append: Append) -> Conflict:
+    return Conflict(f"{append.run_id}: the log doesn't end at {append.head.seq}")
 
 
 def _read_or_skip(run_id: str, data: bytes) -> Record | None:

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import aclosing
 
-from meshcore.aio.runlog.hub import LOST, QUEUED_MAX, Hub
+from meshcore.aio.runlog.hub import LOST, QUEUED_MAX, Hub, Tail
 from meshcore.aio.runlog.memory import MemoryLog
 from tests.aio.runlog.conformance import RUN, begun, numbers, take, write
 from tests.test_runs import chunk
@@ -43,7 +43,7 @@ async def test_a_reader_that_left_is_forgotten() -> None:
     hub = Hub()
     log = MemoryLog()
     writer = await begun(log)
-    async with aclosing(hub.tail(RUN, 0, log.read)) as tail:
+    async with aclosing(Tail(hub, RUN, 0, log.read)) as tail:
         await take(tail, writer.head.seq)
         listening = bool(hub._by_run)
 

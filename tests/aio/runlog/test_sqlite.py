@@ -123,9 +123,11 @@ async def test_a_record_of_a_newer_version_keeps_no_news_from_others(
         with other:
             other.execute(INSERT, (RUN, 1, 1, "x", 0, b'[2,"x",1,[{}]]'))
         other.close()
-        await begun(log, run=OTHER)
+        neighbour = await SqliteLog.open(path)
+        await begun(neighbour, run=OTHER)
         async with asyncio.timeout(30):
             run, record = await coming
+        await neighbour.close()
 
     assert (run, numbers([record])) == (OTHER, [1, 2])
     assert "format 2" in caplog.text

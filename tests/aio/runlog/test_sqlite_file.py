@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from meshcore.aio.runlog.base import RETENTION, Conflict
-from meshcore.aio.runlog.sqlite_file import NEWS_ROWS, TRIM_RUNS, SqliteFile
+from meshcore.aio.runlog.sqlite_file import NEWS_ROWS, TRIM_RUNS, Append, SqliteFile
 from meshcore.config_sections import Sync
-from meshcore.run_record import EMPTY, Head, Record, encode
+from meshcore.run_record import EMPTY, Head, Record, encode, is_plain
 from meshcore.runs import AnyEvent
 from tests.test_runs import CREATED, STARTED, chunk, end
 
@@ -46,7 +46,7 @@ def file(tmp_path: Path) -> Iterator[SqliteFile]:
 def append(file: SqliteFile, run: str, head: Head, *events: AnyEvent) -> Head | Conflict:
     """Append one record in a commit of its own."""
     record = Record(1, "x", head.seq + 1, events)
-    (result,) = file.commit([lambda each: each.append(run, head, record, encode(record), START)])
+    (result,) = file.commit([], [Append(run, head, record, encode(record), is_plain(record), START)])
     stored: Head | Conflict = result
     return stored
 
@@ -55,13 +55,8 @@ def test_a_conflict_fails_its_own_append_and_not_its_neighbours(file: SqliteFile
     record = Record(1, "x", 1, (CREATED,))
     data = encode(record)
 
-    results = file.commit(
-        [
-            lambda each: each.append("one", EMPTY, record, data, START),
-            lambda each: each.append("one", EMPTY, record, data, START),
-            lambda each: each.append("two", EMPTY, record, data, START),
-        ]
-    )
+    appends = [Append(run, EMPTY, record, data, False, START) for run in ("one", "one", "two")]
+    results = file.commit([], appends)
 
     assert [type(result) for result in results] == [Head, Conflict, Head]
     assert file.read("two", 0, 10)[0][0] == record
@@ -73,7 +68,8 @@ def test_news_come_once_and_in_pieces(file: SqliteFile, tmp_path: Path) -> None:
 
     looks = [file.news(lambda run, plain: True) for _ in range(3)]
 
-    assert [len(look) for look in looks] == [NEWS_ROWS, 5, 0]
+    assert [len(look.records) for look in looks] == [NEWS_ROWS, 5, 0]
+    assert [look.cursor for look in looks] == [NEWS_ROWS, NEWS_ROWS + 5, NEWS_ROWS + 5]
 
 
 def test_what_nobody_wants_is_not_read(file: SqliteFile) -> None:
@@ -84,14 +80,14 @@ def test_what_nobody_wants_is_not_read(file: SqliteFile) -> None:
 
     looked = file.news(lambda run, plain: run == "one" and not plain)
 
-    assert [(run, record.events) for run, record in looked] == [("one", tuple(STARTED))]
+    assert [(run, record.events) for _, run, record in looked.records] == [("one", tuple(STARTED))]
 
 
 def test_a_late_append_to_a_trimmed_run_conflicts_and_leaves_nothing(file: SqliteFile) -> None:
     head = append(file, "one", EMPTY, *STARTED)
     assert isinstance(head, Head)
     append(file, "one", head, end(3))
-    file.commit([lambda each: each.trim(START + RETENTION + timedelta(seconds=1))])
+    file.commit([lambda each: each.trim(START + RETENTION + timedelta(seconds=1))], [])
 
     results = [append(file, "one", late, CREATED) for late in (EMPTY, Head(1, 1))]
 
@@ -106,7 +102,7 @@ def test_so_many_runs_are_trimmed_at_once(file: SqliteFile) -> None:
         append(file, f"run-{number}", head, end(3))
     later = START + RETENTION + timedelta(seconds=1)
 
-    touched = [file.commit([lambda each: each.trim(later)])[0] for _ in range(3)]
+    touched = [file.commit([lambda each: each.trim(later)], [])[0] for _ in range(3)]
 
     assert touched == [TRIM_RUNS, 3, 0]
 
