@@ -96,7 +96,9 @@ def _limit() -> Loop:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA secure_delete = ON")
-    insert = "INSERT INTO events (run, seq, last_seq, append_id, is_plain, record) VALUES (?, 1, 1, '', 0, '')"
+    insert = (
+        "INSERT INTO events (run, seq, last_seq, append_id, is_plain, record) VALUES (?, 1, 1, '', 0, '')"
+    )
     heads = {run: (1, connection.execute(insert, (run,)).lastrowid or 0) for run in NAMES}
 
     async def inserts(times: int) -> None:

@@ -74,10 +74,14 @@ def parse_run(raw: bytes, operation: Operation | None = None) -> RunRequest:
         if fields.keys() >= _BUS_FORM:
             return _bus_form(raw, fields)
         operation = Operation.CHAT
-    request = parse_request(operation, raw)
+    return run_of(parse_request(operation, raw))
+
+
+def run_of(request: Request) -> RunRequest:
+    """Return a plain call as what a run is asked for. Raises BadRequest."""
     if request.body.get("n") not in (None, 1):
         raise BadRequest("n", f"expected 1, as a run has one answer, got {request.body['n']!r:.60}")
-    return RunRequest(capability=operation, raw=raw, openai=request)
+    return RunRequest(capability=request.operation, raw=request.raw, openai=request)
 
 
 def parse_stored(capability: str, raw: bytes) -> RunRequest:

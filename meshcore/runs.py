@@ -126,8 +126,9 @@ class RunState:
     """What a log says up to `last_seq`. Not to be changed but by `apply`."""
 
     __slots__ = (
-        *("_beyond_text", "_texts", "_unread", "cancelled_by", "chunks", "created", "end", "finish_reason"),
-        *("frame", "generation_seq", "last_seq", "next_index", "owner", "released", "size_bytes", "takeovers"),
+        *("_beyond_text", "_texts", "_unread", "cancelled_by", "chunks", "created", "end"),
+        *("finish_reason", "frame", "generation_seq", "last_seq", "next_index", "owner", "released"),
+        *("size_bytes", "takeovers"),
     )
 
     def __init__(self) -> None:
@@ -185,7 +186,9 @@ class RunState:
 
         Behind the `end` everything is ignored: who wrote it had not read that far.
         """
-        if self.end is None:
+        if isinstance(event, ChunkEvent) and self._goes_on(event):
+            self._add(event)  # the short way, for nearly all are
+        elif self.end is None:
             if not self.allows(event):
                 raise IllegalMove(self.status if self.created else "nothing", name_of(event))
             self._take(event)
@@ -229,8 +232,6 @@ class RunState:
 
     def _take(self, event: AnyEvent) -> None:
         match event:
-            case ChunkEvent():
-                self._add(event)
             case Created():
                 self.created = event
             case Claimed():
@@ -239,7 +240,7 @@ class RunState:
                 self.cancelled_by = event.by
             case Released():
                 self.released = True
-            case _:
+            case End():
                 self.end = event
 
     def _claim(self, claim: Claimed) -> None:

@@ -12,11 +12,12 @@ claimed ──► generating ── the stream broke, and it may run again ─�
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 from meshcore.aio.owned_calls import Resumption
-from meshcore.aio.run_reading import BATCH_MAX, BATCH_SECONDS, Reading, alongside
+from meshcore.aio.run_reading import Reading, alongside
 from meshcore.aio.run_terms import Outcome, Tools
 from meshcore.aio.runlog import EngineGone
 from meshcore.aio.runlog.appending import append, catch_up
@@ -144,24 +145,31 @@ class Execution:
         return Resumption(begun_of(self._state), model_of(self._state), owner.node)
 
     async def _store(self, reading: Reading) -> _Decision:
-        """Store what comes until there is something to decide."""
+        """Store what comes until there is something to decide; what comes meanwhile is stored together."""
         progress_at = self._tools.clock()
         while True:
             if (ordered := await self._ordered()) is not None:
                 return ordered
-            self.work.provider = reading.provider
             if reading.waiting:
-                progress_at = self._tools.clock()
+                self.work.provider = reading.provider
                 for batch in batches(reading.take()):
                     if (turn := await self._append(*batch)) is not Turn.STORED:
                         return turn
+                progress_at = self._tools.clock()
                 if self._is_over_bounds():
                     return _Ending(RunStatus.FAILED, EndReason.BUFFER_FULL)
             elif reading.done:
                 return self._at_end(reading)
-            elif self._tools.clock() - progress_at >= self._tools.policy.stall_seconds:
+            elif (left := progress_at + self._tools.policy.stall_seconds - self._tools.clock()) <= 0:
                 return _Ending(RunStatus.FAILED, EndReason.STALLED)
-            await self._gather(reading, progress_at)
+            else:
+                await self._wait(left)
+
+    async def _wait(self, seconds: float) -> None:
+        """Return when there is something to do, or when nothing came for so long."""
+        with suppress(TimeoutError), self._tools.limits.within(seconds):
+            await self._news.wait()
+        self._news.clear()
 
     async def _ordered(self) -> _Decision | None:
         """Return what somebody else decided, if anybody did."""
@@ -172,32 +180,6 @@ class Execution:
             if (turn := await catch_up(self._tools.log, self.run_id, self._writer)) is not Turn.STORED:
                 return turn
         return self._letting
-
-    async def _gather(self, reading: Reading, progress_at: float) -> None:
-        """Wait for something to do; what comes soon behind a chunk is stored together with it."""
-        if reading.waiting >= BATCH_MAX:
-            return
-        if not reading.waiting and not reading.done:
-            left = progress_at + self._tools.policy.stall_seconds - self._tools.clock()
-            await self._wait(max(left, 0))
-        if self._state.next_index > 1 and not reading.done:
-            gathered_until = self._tools.clock() + BATCH_SECONDS
-            while reading.waiting < BATCH_MAX and not (reading.done or self._is_interrupted()):
-                if (left := gathered_until - self._tools.clock()) <= 0:
-                    return
-                await self._wait(left)
-
-    def _is_interrupted(self) -> bool:
-        return self._is_fenced or self._is_to_look or self._letting is not None
-
-    async def _wait(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-        except TimeoutError:
-            return
-        finally:
-            self._news.clear()
 
     def _is_over_bounds(self) -> bool:
         policy = self._tools.policy

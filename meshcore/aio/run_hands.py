@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from meshcore.aio.bus import CapabilityBus
 from meshcore.aio.drain_marker import DrainController
@@ -22,6 +23,7 @@ from meshcore.run_request import RunRequest, parse_stored
 from meshcore.run_writer import RunWriter, Turn
 from meshcore.runs import AnyEvent, Claimed, ClaimReason, End, RunState
 from meshcore.splice import is_used_up, obstacle
+from meshcore.traceparent import trace_ids
 
 CALL_SECONDS = 3600.0  # the longest deadline that peers take; what runs for longer than that has failed
 STOP_SECONDS = 5.0  # for the last words of all runs
@@ -50,8 +52,9 @@ class RunHands:
         self._on_fenced = on_fenced
         self._executing: dict[str, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._held: set[str] = set()  # runs that are being made or claimed
+        self._held: dict[str, bool] = {}  # runs that are being made or claimed, and whether there was news
         self._is_stopping = False
+        self._trace_ids = trace_ids(secrets.token_bytes)
 
     def has(self, run_id: str) -> bool:
         """Return whether a run is executed here, or about to be."""
@@ -60,11 +63,11 @@ class RunHands:
     @contextmanager
     def holding(self, run_id: str, work: Work | None) -> Iterator[None]:
         """Have a run in hand while the context lasts; its work is counted out unless it is executed then."""
-        self._held.add(run_id)
+        self._held[run_id] = False
         try:
             yield
         finally:
-            self._held.discard(run_id)
+            self._held.pop(run_id, None)
             execution = self._executing.get(run_id)
             if work is not None and (execution is None or execution.work is not work):
                 work.close()
@@ -72,12 +75,15 @@ class RunHands:
     def look(self, run_id: str, seq: int | None = None) -> bool:
         """Let who executes a run look at news, unless it has read to `seq`; False when nobody here does."""
         execution = self._executing.get(run_id)
-        if execution is not None and (seq is None or seq > execution.state_seq):
+        if execution is None:
+            self._held.update({run_id: True} if run_id in self._held else {})
+        elif seq is None or seq > execution.state_seq:
             execution.look()
         return execution is not None
 
     def look_all(self) -> None:
         """News of any run may have been missed."""
+        self._held = dict.fromkeys(self._held, True)
         for execution in self._executing.values():
             execution.look()
 
@@ -97,7 +103,7 @@ class RunHands:
             self._bus.registry.named(request.capability),
             caller=client,
             deadline=self._tools.clock() + CALL_SECONDS,
-            trace_id=secrets.token_hex(16),
+            trace_id=next(self._trace_ids),
         )
 
     async def append(self, run_id: str, writer: RunWriter, *events: AnyEvent) -> Turn:
@@ -124,7 +130,7 @@ class RunHands:
             turn = await self.append(run_id, writer, self.claimed(writer, reason))
             if turn in (Turn.STORED, Turn.CANCEL) and writer.owns:
                 logger.info("%s: %s, epoch %d", run_id, reason, writer.state.epoch)
-                self.start(run_id, writer, work)
+                self.start(run_id, writer, work, None)
         return True
 
     def _reason_to_claim(self, state: RunState) -> ClaimReason | None:
@@ -155,13 +161,20 @@ class RunHands:
             superseded_from=state.generation_seq if reason is ClaimReason.RESTARTED else None,
         )
 
-    def start(self, run_id: str, writer: RunWriter, work: Work) -> None:
-        """Execute a run that was claimed, unless this isn't the instance any more that did so."""
+    def start(self, run_id: str, writer: RunWriter, work: Work, request: RunRequest | None) -> None:
+        """Execute a run in hand that was claimed, unless this isn't the instance any more that did so.
+
+        `request` None: it is read from the log.
+        """
         if writer.instance != self._heart.instance or not self.may_own():
             return
         work.work_id, work.kind = run_id, WorkKind.RUN
-        execution = Execution(run_id, writer, lambda: self._stored_route(writer.state), work, self._tools)
-        execution.look()  # it may have been cancelled in the same breath
+        route = partial(self._stored_route, writer.state)
+        if request is not None:
+            route = partial(self.route, request, writer.state.created.key if writer.state.created else "")
+        execution = Execution(run_id, writer, route, work, self._tools)
+        if self._held.get(run_id, True):
+            execution.look()  # it may have been cancelled in the same breath
         self._executing[run_id] = execution
         task = asyncio.create_task(self._execute(execution))
         self._tasks.add(task)
@@ -177,7 +190,8 @@ class RunHands:
         finally:
             del self._executing[run_id]
             execution.work.close()
-        logger.info("%s: %s", run_id, outcome.name.lower())
+        is_ordinary = outcome is Outcome.ENDED
+        logger.log(logging.DEBUG if is_ordinary else logging.INFO, "%s: %s", run_id, outcome.name.lower())
         if outcome is Outcome.FENCED:
             self._on_fenced()
         elif outcome is Outcome.ENDED and execution.end is not None:

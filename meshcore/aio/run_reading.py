@@ -14,10 +14,7 @@ from meshcore.run_chunks import Chunking
 from meshcore.runs import ChunkEvent
 
 AHEAD_MAX = 1024  # events that wait to be stored; then the provider waits
-BATCH_MAX = 32
-BATCH_SECONDS = (
-    0.025  # that a chunk may wait for others: half of what runs.md allows, the rest is the append's
-)
+BATCH_MAX = 32  # chunks in a record; what comes while one is being stored is together in the next
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +83,7 @@ async def alongside(task: "asyncio.Task[None]") -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([task])
+        if not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from meshcore.aio.owned_calls import OwnedCalls
 from meshcore.aio.runlog import RunLog
+from meshcore.aio.time_limits import TimeLimits
 from meshcore.clock import Clock
 from meshcore.config_sections import OnBrokenStream
 
@@ -39,3 +40,4 @@ class Tools(NamedTuple):
     ids: Callable[[], str]
     clock: Clock
     random: Callable[[], float]
+    limits: TimeLimits

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from meshcore.aio.bus import CapabilityBus
@@ -22,9 +23,10 @@ from meshcore.aio.run_heart import Heart
 from meshcore.aio.run_sweep import Sweeper
 from meshcore.aio.run_terms import ExecutionPolicy, Tools
 from meshcore.aio.runlog import EngineGone, RunLog
+from meshcore.aio.time_limits import TimeLimits
 from meshcore.clock import Clock, UtcNow
 from meshcore.run_orphans import OrphanPolicy
-from meshcore.run_record import Record
+from meshcore.run_record import Record, append_ids
 from meshcore.runs import CancelRequested, End, Released
 
 SWEEP_SECONDS = 0.5
@@ -64,7 +66,8 @@ class Runner:
         self._utcnow = utcnow
         self._random = random
         self._wake = asyncio.Event()
-        tools = Tools(log, bus.owned, policy.execution, lambda: secrets.token_hex(16), clock, random)
+        ids = partial(next, append_ids(secrets.token_hex))
+        tools = Tools(log, bus.owned, policy.execution, ids, clock, random, TimeLimits())
         self._heart = Heart(
             log,
             node=bus.node_id_full,

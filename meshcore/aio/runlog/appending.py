@@ -33,7 +33,9 @@ async def append(
     try:
         writer.stored(await log.append(run_id, writer.head, record))
     except (Conflict, EngineGone):
-        return await settle(log, run_id, writer, clock=clock, random=random, patience_seconds=patience_seconds)
+        return await settle(
+            log, run_id, writer, clock=clock, random=random, patience_seconds=patience_seconds
+        )
     return Turn.STORED
 
 

@@ -58,10 +58,10 @@ class RunLog(Protocol):
         """Return the next records that have anything behind `after_seq`, none for an unknown run."""
 
     def tail(self, run_id: str, after_seq: int = 0, *, is_new: bool = False) -> Tail:
-        """Return a reader of what stands behind `after_seq`, then of what comes.
+        """Return a reader of what stands behind `after_seq`, then of what comes; it listens from now on.
 
-        It listens from now on. With `is_new` nothing that stands there is read: for who makes the run next, at
-        an empty head, and gives the reader up when that conflicts.
+        With `is_new` nothing that stands there is read: for who makes the run next, at an empty head, and
+        gives the reader up when that conflicts.
         """
 
     def feed(self) -> AsyncGenerator[tuple[str, Record], None]:

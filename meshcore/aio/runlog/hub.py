@@ -103,10 +103,10 @@ class Hub:
 
 
 class Tail:
-    """A run's records behind `after_seq`: first by `read`, then as they come; it listens from its making on.
+    """A run's records behind `after_seq`: first by `read`, then as they come; it listens from its making.
 
-    To be iterated, or asked for what came together, by one task; to be closed. `is_new`: whoever makes it knows,
-    or is about to find out, that there was nothing to read.
+    To be iterated, or asked for what came together, by one task; to be closed. `is_new`: whoever makes it
+    knows, or is about to find out, that there was nothing to read.
     """
 
     def __init__(self, hub: Hub, run_id: str, after_seq: int, read: Read, *, is_new: bool = False) -> None:

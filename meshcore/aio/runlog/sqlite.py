@@ -1,8 +1,8 @@
 """A log in one SQLite file on a local disk, shared by the nodes of a machine; the default.
 
-One thread writes: what several runs want to append at once is committed together, beats first. Readers of this
-process hear of it as soon as that is done. Another thread reads: it looks every 20 ms whether anybody else, in
-whatever process, has committed anything, and serves every tail of this process with one query.
+One thread writes: what several runs want to append at once is committed together, beats first; readers of
+this process hear of it as soon as that is done. Another thread reads: it looks every 20 ms whether anybody
+else, in whatever process, has committed anything, and serves every tail of this process with one query.
 """
 
 import asyncio
@@ -10,14 +10,16 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
 from meshcore.aio.runlog.base import READ_RECORDS, EngineGone, OpenRun, Stored
 from meshcore.aio.runlog.hub import Hub, Tail
 from meshcore.aio.runlog.sqlite_file import Append, SqliteFile, Write
-from meshcore.aio.runlog.worker import Worker
+from meshcore.aio.runlog.worker import Worker, settle
 from meshcore.clock import UtcNow, utcnow
 from meshcore.config_sections import Sync
 from meshcore.liveness import Beat
@@ -47,7 +49,7 @@ class SqliteLog:
         self._reading = Worker("run-log-read")
         self._writes: deque[tuple[Write, asyncio.Future[Any]]] = deque()
         self._appends: deque[tuple[Append, asyncio.Future[Head]]] = deque()
-        self._committing: asyncio.Task[None] | None = None
+        self._is_committing = False
         self._known: deque[range] = deque()  # rows of this process that the poll hasn't passed yet
         self._polled = 0  # the row that it has passed
         self._polling = asyncio.create_task(self._poll_on())
@@ -63,7 +65,8 @@ class SqliteLog:
 
     async def append(self, run_id: str, head: Head, record: Record) -> Head:
         """Store a record behind `head`; who is cancelled meanwhile doesn't take it back."""
-        append = Append(run_id, head, record, encode(record), is_plain(record), self._now())
+        plain = is_plain(record)
+        append = Append(run_id, head, record, encode(record), plain, None if plain else self._now())
         stored: asyncio.Future[Head] = self._loop.create_future()
         self._appends.append((append, stored))
         self._have_committed()
@@ -106,8 +109,9 @@ class SqliteLog:
         """Write what waits, and close the file."""
         self._polling.cancel()
         await asyncio.wait([self._polling])
-        while self._committing is not None:
-            await asyncio.wait([self._committing])
+        while self._is_committing:
+            with suppress(EngineGone):
+                await self._write(lambda file: None)  # what waits with it or before it is written then
         self._reading.close()
         self._writing.close()
         self._file.close()
@@ -120,16 +124,18 @@ class SqliteLog:
         return await done
 
     def _have_committed(self) -> None:
-        if self._committing is None:
-            self._committing = self._loop.create_task(self._commit_on())
+        if not self._is_committing:
+            self._is_committing = True
+            self._loop.call_soon(self._commit)  # together with what others want to write in this breath
 
-    async def _commit_on(self) -> None:
-        """Commit while anything waits: what comes during one commit is together in the next."""
-        while self._writes or self._appends:
-            writes, appends = list(self._writes), self._next_group()
-            self._writes.clear()
-            await self._commit(writes, appends)
-        self._committing = None
+    def _commit(self) -> None:
+        """Commit what waits: what comes meanwhile is together in the next commit."""
+        writes, appends = list(self._writes), self._next_group()
+        self._writes.clear()
+        self._is_committing = bool(writes or appends)
+        if self._is_committing:
+            commit = partial(self._file.commit, [write for write, _ in writes], [each for each, _ in appends])
+            self._writing.give(commit, partial(self._committed, writes, appends))
 
     def _next_group(self) -> list[tuple[Append, asyncio.Future[Head]]]:
         group: list[tuple[Append, asyncio.Future[Head]]] = []
@@ -139,22 +145,22 @@ class SqliteLog:
             left -= len(group[-1][0].data)
         return group
 
-    async def _commit(
+    def _committed(
         self,
         writes: Sequence[tuple[Write, asyncio.Future[Any]]],
         appends: Sequence[tuple[Append, asyncio.Future[Head]]],
+        results: Sequence[Any] | Exception,
     ) -> None:
-        try:
-            results = await self._writing.do(
-                self._file.commit, [write for write, _ in writes], [append for append, _ in appends]
-            )
-        except sqlite3.Error as exc:
-            for _, done in (*writes, *appends):
-                _settle(done, EngineGone(str(exc)))
-            return
+        """Tell who waited, then who listens, and commit what came meanwhile."""
+        if isinstance(results, Exception):
+            gone = EngineGone(str(results))
+            gone.__cause__ = results
+            results = [gone] * (len(writes) + len(appends))
+        else:
+            self._tell([append for append, _ in appends], results[len(writes) :])
         for (_, done), result in zip((*writes, *appends), results, strict=True):
-            _settle(done, result)
-        self._tell([append for append, _ in appends], results[len(writes) :])
+            settle(done, result)
+        self._commit()
 
     def _tell(self, appends: Sequence[Append], results: Sequence[Head | Exception]) -> None:
         """Pass on what was committed, but for what the poll was faster with."""
@@ -193,12 +199,3 @@ class SqliteLog:
                 self._hub.tell(run_id, record, is_plain=is_plain(record))
         while self._known and self._known[0].stop <= self._polled + 1:
             self._known.popleft()
-
-
-def _settle(done: "asyncio.Future[Any]", result: Any) -> None:
-    if done.done():
-        return  # cancelled meanwhile
-    if isinstance(result, Exception):
-        done.set_exception(result)
-    else:
-        done.set_result(result)

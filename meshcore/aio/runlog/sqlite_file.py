@@ -6,9 +6,9 @@ events   a record a row; ids rise in the order of commits, so a reader needs one
 runs     those that were begun: whether each is open, who claimed it last; in the records' transaction
 beats    the last sign of life of each instance
 
-A log ends at a head when the head's row is there and none begins behind it: the first is looked up by the row's
-id, the second is what (run, seq) is unique for. So to append is one statement, and several appends are one, too.
-A statement is what Python lets other threads run meanwhile for, and waits for them behind: one is better than many.
+A log ends at a head when the head's row is there and none begins behind it: the first is looked up by the
+row's id, the second is what (run, seq) is unique for. So to append is one statement, and so are several
+appends: Python lets other threads run during a statement, and waits for them behind it.
 """
 
 import logging
@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS beats (
     node TEXT NOT NULL, instance TEXT NOT NULL, counter INTEGER NOT NULL, PRIMARY KEY (node, instance));
 """
 INSERT = "INSERT INTO events (run, seq, last_seq, append_id, is_plain, record) VALUES (?, ?, ?, ?, ?, ?)"
-BEGIN = "INSERT INTO runs (run, open, owner) VALUES (?, 1, '') ON CONFLICT (run) DO NOTHING"
+BEGIN = "INSERT INTO runs (run, open, owner) VALUES (?, 1, ?) ON CONFLICT (run) DO NOTHING"
 NEWS = "SELECT id, run, is_plain, record FROM events WHERE id > ? ORDER BY id LIMIT ?"
 
 Write = Callable[["SqliteFile"], Any]
@@ -61,14 +61,16 @@ Write = Callable[["SqliteFile"], Any]
 
 
 class Append(NamedTuple):
-    """A record to be stored behind `head`; `data` are its bytes, `is_plain`: it has nothing but chunks."""
+    """A record to be stored behind `head`; `data` are its bytes. `is_plain`: it has nothing but chunks, and
+    needs no time.
+    """
 
     run_id: str
     head: Head
     record: Record
     data: bytes
     is_plain: bool
-    at: datetime
+    at: datetime | None
 
     @property
     def row(self) -> tuple[str, int, int, str, bool, bytes]:
@@ -175,7 +177,9 @@ class SqliteFile:
             self._cursor = rows[-1][0]
         if len(rows) < NEWS_ROWS:
             self._version = version
-        worth = [(id_, run_id, data) for id_, run_id, is_plain, data in rows if wanted(run_id, bool(is_plain))]
+        worth = [
+            (id_, run_id, data) for id_, run_id, is_plain, data in rows if wanted(run_id, bool(is_plain))
+        ]
         found = [(id_, run_id, _read_or_skip(run_id, data)) for id_, run_id, data in worth]
         return News(self._cursor, [(id_, run_id, record) for id_, run_id, record in found if record])
 
@@ -212,20 +216,19 @@ class SqliteFile:
         return (added.lastrowid or 0) - len(appends) + 1
 
     def _begin(self, append: Append) -> Head | Conflict:
-        """Store a run's first record; Conflict when there was one before, and be it forgotten but for its end."""
-        if not self._writer.execute(BEGIN, [append.run_id]).rowcount:
+        """Store a run's first record; Conflict when there was one, and be it forgotten but for its end."""
+        claims = [event for event in append.record.events if isinstance(event, Claimed)]
+        if not self._writer.execute(BEGIN, [append.run_id, claims[-1].instance if claims else ""]).rowcount:
             return _conflict(append)
-        id_ = self._writer.execute(INSERT, append.row).lastrowid or 0
-        self._note(append)
-        return Head(append.record.last_seq, id_)
+        return Head(append.record.last_seq, self._writer.execute(INSERT, append.row).lastrowid or 0)
 
     def _note(self, append: Append) -> None:
         """Note who owns a run, and that it ended. The first end counts, as for whoever folds the log."""
-        for event in () if append.is_plain else append.record.events:
+        for event in append.record.events if append.at else ():
             if isinstance(event, Claimed):
                 owned = "UPDATE runs SET owner = ? WHERE run = ?"
                 self._writer.execute(owned, [event.instance, append.run_id])
-            elif isinstance(event, End):
+            elif isinstance(event, End) and append.at:
                 ended = "UPDATE runs SET open = 0, ended_at = ? WHERE run = ? AND open"
                 self._writer.execute(ended, [append.at.timestamp(), append.run_id])
 

@@ -9,7 +9,6 @@ from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_Work = Callable[[], None]
 
 
 class Worker:
@@ -20,23 +19,28 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.get_running_loop()
-        self._work: SimpleQueue[_Work | None] = SimpleQueue()
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work_on, name=name, daemon=True)
         self._thread.start()
+
+    def give(self, function: Callable[[], T], then: Callable[[T | Exception], None]) -> None:
+        """Have something done; `then` gets what it returned or raised, in the event loop."""
+
+        def work() -> None:
+            result: T | Exception
+            try:
+                result = function()
+            except Exception as exc:
+                result = exc
+            with suppress(RuntimeError):  # the event loop was closed: nobody waits any more
+                self._loop.call_soon_threadsafe(then, result)
+
+        self._work.put(work)
 
     async def do(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returned, or raise what it raised; who leaves doesn't stop it."""
         done: asyncio.Future[T] = self._loop.create_future()
-
-        def work() -> None:
-            try:
-                result = function(*args, **kwargs)
-            except Exception as exc:
-                self._tell(_fail, done, exc)
-            else:
-                self._tell(_succeed, done, result)
-
-        self._work.put(work)
+        self.give(lambda: function(*args, **kwargs), lambda result: settle(done, result))
         return await done
 
     def close(self) -> None:
@@ -48,16 +52,12 @@ class Worker:
         while (work := self._work.get()) is not None:
             work()
 
-    def _tell(self, tell: Callable[..., None], done: asyncio.Future[T], what: object) -> None:
-        with suppress(RuntimeError):  # the event loop was closed: nobody waits any more
-            self._loop.call_soon_threadsafe(tell, done, what)
 
-
-def _succeed(done: asyncio.Future[T], result: T) -> None:
-    if not done.done():
+def settle(done: "asyncio.Future[T]", result: T | Exception) -> None:
+    """Give a future its result or its error, unless who waited has left."""
+    if done.done():
+        return
+    if isinstance(result, Exception):
+        done.set_exception(result)
+    else:
         done.set_result(result)
-
-
-def _fail(done: asyncio.Future[T], error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)
