@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from meshcore.errors import FrameError
-from meshcore.runs import AnyEvent, ChunkEvent, text_in
+from meshcore.runs import AnyEvent, ChunkEvent, End, text_in
 
 FORMAT = 1
 RECORD_MAX_BYTES = 256 << 10
@@ -50,6 +50,7 @@ class Head(NamedTuple):
 
 EMPTY = Head(0)
 _DECODER = msgspec.json.Decoder(Record)
+_PLAIN = {ChunkEvent}
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -85,7 +86,18 @@ def decode(data: bytes) -> Record:
 
 def is_plain(record: Record) -> bool:
     """Return whether a record has nothing but chunks, as nearly all have."""
-    return all(type(event) is ChunkEvent for event in record.events)
+    return set(map(type, record.events)) == _PLAIN
+
+
+def end_alone(record: Record) -> Record:
+    """Return what stays of the last record of an ended run: its end, and nothing of the answer."""
+    ends = [
+        (seq, event) for seq, event in enumerate(record.events, record.first_seq) if isinstance(event, End)
+    ]
+    if not ends:
+        return record
+    seq, end = ends[0]
+    return Record(record.format, record.append_id, seq, (end,))
 
 
 def _format_of(data: bytes) -> str:

@@ -18,7 +18,6 @@ from meshcore.catalogue import wanted
 from meshcore.openai_errors import BadRequest
 from meshcore.openai_wire import Operation, Request, parse_object, parse_request
 from meshcore.registry import Entry
-from meshcore.traceparent import RandomBytes
 
 VERSION = (1, 0)
 LOG_CHARACTERS = 6  # of a log's id, in the ids of its runs
@@ -103,9 +102,9 @@ def _bus_form(raw: bytes, fields: dict[str, Any]) -> RunRequest:
     return RunRequest(capability=capability, raw=raw, body=body)
 
 
-def new_run_id(log_id: str, random: RandomBytes) -> str:
-    """Return the id of a new run."""
-    return f"run_{log_id[:LOG_CHARACTERS]}_{random(_OWN_BYTES).hex()}"
+def new_run_id(log_id: str, own: str) -> str:
+    """Return the id of a new run; `own` are 32 random hexadecimal digits."""
+    return f"run_{log_id[:LOG_CHARACTERS]}_{own}"
 
 
 def idempotent_run_id(log_id: str, client: str, key: str) -> str:

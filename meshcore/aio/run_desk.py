@@ -18,6 +18,7 @@ from meshcore.errors import CallError, Code
 from meshcore.run_request import RunRequest, idempotent_run_id, new_run_id, same_request
 from meshcore.run_writer import RunWriter, Turn
 from meshcore.runs import CancelRequested, ClaimReason, Created, RunState, RunStatus
+from meshcore.traceparent import trace_ids
 
 CANCEL_SECONDS = 2.0  # to get a cancellation into the log
 REFUSED_AT_ONCE = frozenset({Code.NOT_FOUND, Code.BAD_REQUEST})  # waiting wouldn't help
@@ -38,6 +39,7 @@ class RunDesk:
         self._bus = bus
         self._heart = heart
         self._hands = hands
+        self._own_ids = trace_ids(secrets.token_bytes)  # a run's own is one of the same kind
 
     async def create(
         self,
@@ -58,7 +60,7 @@ class RunDesk:
         run_id = (
             idempotent_run_id(log_id, client, idempotency_key)
             if idempotency_key
-            else new_run_id(log_id, secrets.token_bytes)
+            else new_run_id(log_id, next(self._own_ids))
         )
         created = Created(
             capability=request.capability,

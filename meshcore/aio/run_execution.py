@@ -11,7 +11,7 @@ claimed ──► generating ── the stream broke, and it may run again ─�
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -51,6 +51,9 @@ class _Ending(NamedTuple):
     status: RunStatus
     reason: str
     usage: dict[str, Any] | None = None
+
+    def event(self, final_seq: int) -> End:
+        return End(status=self.status, reason=self.reason, usage=self.usage, final_seq=final_seq)
 
 
 class _Letting(NamedTuple):
@@ -152,9 +155,11 @@ class Execution:
                 return ordered
             if reading.waiting:
                 self.work.provider = reading.provider
-                for batch in batches(reading.take()):
+                for batch in batches(self._next_events(reading)):
                     if (turn := await self._append(*batch)) is not Turn.STORED:
                         return turn
+                if self._state.end is not None:
+                    return Outcome.ENDED
                 progress_at = self._tools.clock()
                 if self._is_over_bounds():
                     return _Ending(RunStatus.FAILED, EndReason.BUFFER_FULL)
@@ -164,6 +169,18 @@ class Execution:
                 return _Ending(RunStatus.FAILED, EndReason.STALLED)
             else:
                 await self._wait(left)
+
+    def _next_events(self, reading: Reading) -> Sequence[AnyEvent]:
+        """Return what is to be stored next, and be it the end with the last of it."""
+        chunks = reading.take()
+        bounds = self._tools.policy
+        size_bytes = self._state.size_bytes + sum(memoryview(chunk.delta).nbytes for chunk in chunks)
+        is_within = self._state.chunks + len(chunks) < bounds.max_chunks and size_bytes < bounds.max_bytes
+        if self._tools.log.keeps_records or not (reading.is_over and is_within):
+            return chunks
+        said = [chunk.finish_reason for chunk in chunks if chunk.finish_reason] or [self._state.finish_reason]
+        final_seq = self._state.last_seq + len(chunks) + 1
+        return [*chunks, self._completed(said[-1], reading).event(final_seq)]
 
     async def _wait(self, seconds: float) -> None:
         """Return when there is something to do, or when nothing came for so long."""
@@ -187,9 +204,11 @@ class Execution:
 
     def _at_end(self, reading: Reading) -> _Decision:
         if reading.error is None:
-            reason = self._state.finish_reason or EndReason.STOP
-            return _Ending(RunStatus.COMPLETED, reason, reading.chunking.usage)
+            return self._completed(self._state.finish_reason, reading)
         return self._broken(reading.error)
+
+    def _completed(self, finish_reason: str, reading: Reading) -> _Ending:
+        return _Ending(RunStatus.COMPLETED, finish_reason or EndReason.STOP, reading.chunking.usage)
 
     def _broken(self, error: CallError) -> _Decision:
         """Decide what becomes of a run whose provider failed."""
@@ -231,12 +250,7 @@ class Execution:
     async def _end(self, ending: _Ending) -> Outcome | None:
         if self._state.cancelled_by is not None:
             ending = _Ending(RunStatus.CANCELLED, EndReason.CANCEL_REQUESTED)
-        event = End(
-            status=ending.status,
-            reason=ending.reason,
-            usage=ending.usage,
-            final_seq=self._state.last_seq + 1,
-        )
+        event = ending.event(self._state.last_seq + 1)
         return await self._then(await self._append(event), Outcome.ENDED)
 
     def _claim_again(self) -> Claimed:

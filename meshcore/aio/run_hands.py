@@ -26,6 +26,7 @@ from meshcore.splice import is_used_up, obstacle
 from meshcore.traceparent import trace_ids
 
 CALL_SECONDS = 3600.0  # the longest deadline that peers take; what runs for longer than that has failed
+UNKNOWN = float("inf")  # the number of an event that there may be
 STOP_SECONDS = 5.0  # for the last words of all runs
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,9 @@ class RunHands:
         self._on_fenced = on_fenced
         self._executing: dict[str, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._held: dict[str, bool] = {}  # runs that are being made or claimed, and whether there was news
+        self._held: dict[
+            str, float
+        ] = {}  # runs that are being made or claimed, and up to where there is news
         self._is_stopping = False
         self._trace_ids = trace_ids(secrets.token_bytes)
 
@@ -63,7 +66,7 @@ class RunHands:
     @contextmanager
     def holding(self, run_id: str, work: Work | None) -> Iterator[None]:
         """Have a run in hand while the context lasts; its work is counted out unless it is executed then."""
-        self._held[run_id] = False
+        self._held[run_id] = 0
         try:
             yield
         finally:
@@ -75,15 +78,16 @@ class RunHands:
     def look(self, run_id: str, seq: int | None = None) -> bool:
         """Let who executes a run look at news, unless it has read to `seq`; False when nobody here does."""
         execution = self._executing.get(run_id)
-        if execution is None:
-            self._held.update({run_id: True} if run_id in self._held else {})
-        elif seq is None or seq > execution.state_seq:
-            execution.look()
+        if execution is not None:
+            if seq is None or seq > execution.state_seq:
+                execution.look()
+        elif run_id in self._held:
+            self._held[run_id] = UNKNOWN if seq is None else max(seq, self._held[run_id])
         return execution is not None
 
     def look_all(self) -> None:
         """News of any run may have been missed."""
-        self._held = dict.fromkeys(self._held, True)
+        self._held = dict.fromkeys(self._held, UNKNOWN)
         for execution in self._executing.values():
             execution.look()
 
@@ -173,7 +177,7 @@ class RunHands:
         if request is not None:
             route = partial(self.route, request, writer.state.created.key if writer.state.created else "")
         execution = Execution(run_id, writer, route, work, self._tools)
-        if self._held.get(run_id, True):
+        if self._held.get(run_id, UNKNOWN) > writer.head.seq:
             execution.look()  # it may have been cancelled in the same breath
         self._executing[run_id] = execution
         task = asyncio.create_task(self._execute(execution))
@@ -190,8 +194,8 @@ class RunHands:
         finally:
             del self._executing[run_id]
             execution.work.close()
-        is_ordinary = outcome is Outcome.ENDED
-        logger.log(logging.DEBUG if is_ordinary else logging.INFO, "%s: %s", run_id, outcome.name.lower())
+        if outcome is not Outcome.ENDED:
+            logger.info("%s: %s", run_id, outcome.name.lower())
         if outcome is Outcome.FENCED:
             self._on_fenced()
         elif outcome is Outcome.ENDED and execution.end is not None:

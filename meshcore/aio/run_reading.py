@@ -36,6 +36,11 @@ class Reading:
         """How many events came and were not taken."""
         return len(self._events)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether all came that was to come, and nothing is left to take."""
+        return self.done and self.error is None and not self._events
+
     def take(self) -> Sequence[ChunkEvent]:
         """Return the next events, at most `BATCH_MAX`."""
         events = [self._events.popleft() for _ in range(min(len(self._events), BATCH_MAX))]

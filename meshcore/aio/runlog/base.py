@@ -51,6 +51,10 @@ class RunLog(Protocol):
 
     log_id: str
 
+    @property
+    def keeps_records(self) -> bool:
+        """Whether `trim` keeps the `end` with all that is in its record, which then had better be alone."""
+
     async def append(self, run_id: str, head: Head, record: Record) -> Head:
         """Store a record behind `head` and return the new end. Raises Conflict, TooLarge."""
 

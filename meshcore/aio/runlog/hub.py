@@ -40,19 +40,14 @@ class _Reader:
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
-    async def wait(self, within_seconds: float | None = None) -> None:
-        """Return when there is something, or when nothing came for so long."""
-        if self.queue:
-            return
-        loop = asyncio.get_running_loop()
-        self.waiter = loop.create_future()
-        timer = None if within_seconds is None else loop.call_later(within_seconds, self.wake)
-        try:
-            await self.waiter
-        finally:
-            self.waiter = None
-            if timer is not None:
-                timer.cancel()
+    async def wait(self) -> None:
+        """Return when there is something, or when it is woken."""
+        if not self.queue:
+            self.waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self.waiter
+            finally:
+                self.waiter = None
 
 
 class Hub:
@@ -117,6 +112,8 @@ class Tail:
         self._is_to_read = not is_new
         self._held: deque[Record] = deque()
         self._reader = hub.listen(run_id)
+        self._timer: asyncio.TimerHandle | None = None  # one for many waits, which seldom last as long
+        self._waits_since = 0.0
 
     def __aiter__(self) -> Self:
         return self
@@ -136,7 +133,9 @@ class Tail:
                 if records:
                     self._seen = records[-1].last_seq
                     return records
-            await reader.wait(within_seconds)
+            if within_seconds is not None and not reader.queue:
+                self._have_woken(within_seconds)
+            await reader.wait()
             if not reader.queue:
                 return []
             if records := self._take():
@@ -145,6 +144,21 @@ class Tail:
     async def aclose(self) -> None:
         """Listen no more."""
         self._hub.leave(self._run_id, self._reader)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _have_woken(self, within_seconds: float) -> None:
+        """Have the wait that begins now end after so long."""
+        loop = asyncio.get_running_loop()
+        self._waits_since = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(within_seconds, self._wake, within_seconds)
+
+    def _wake(self, within_seconds: float) -> None:
+        loop, due_at = asyncio.get_running_loop(), self._waits_since + within_seconds
+        self._timer = None if due_at <= loop.time() else loop.call_at(due_at, self._wake, within_seconds)
+        if self._timer is None:
+            self._reader.wake()
 
     def _take(self) -> list[Record]:
         """Return what is new in the queue, up to a gap: what is missing there is to be read."""

@@ -50,6 +50,8 @@ EXPECTED = api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
 class JetStreamLog:
     """See the module; made by `open`, closed by `close`, and of one event loop."""
 
+    keeps_records = True
+
     def __init__(self, connection: Client, place: Place) -> None:
         self.log_id = ""
         self._connection = connection

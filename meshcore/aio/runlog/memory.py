@@ -8,7 +8,7 @@ from meshcore.aio.runlog.base import END_KEPT, READ_RECORDS, RETENTION, Conflict
 from meshcore.aio.runlog.hub import Hub, Tail
 from meshcore.clock import UtcNow, utcnow
 from meshcore.liveness import Beat
-from meshcore.run_record import EMPTY, Head, Record, encode, is_plain
+from meshcore.run_record import EMPTY, Head, Record, encode, end_alone, is_plain
 from meshcore.runs import Claimed, End
 
 LOG_ID_BYTES = 16
@@ -16,6 +16,8 @@ LOG_ID_BYTES = 16
 
 class MemoryLog:
     """See the module; all of it belongs to one event loop."""
+
+    keeps_records = False
 
     def __init__(self, *, now: UtcNow = utcnow) -> None:
         self.log_id = secrets.token_hex(LOG_ID_BYTES)
@@ -81,7 +83,7 @@ class MemoryLog:
                 self._owners.pop(run_id, None)
                 touched += 1
             elif now - ended_at >= RETENTION and len(stored) > 1:
-                self._runs[run_id] = [each for each in stored if isinstance(each[0].events[-1], End)][:1]
+                self._runs[run_id] = [(end_alone(record), head) for record, head in stored[-1:]]
                 touched += 1
         return touched
 

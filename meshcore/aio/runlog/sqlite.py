@@ -39,6 +39,8 @@ GROUP_MAX_BYTES = 1 << 20  # of them, but for one larger record alone; about 5 m
 class SqliteLog:
     """See the module; made by `open`, closed by `close`, and of one event loop."""
 
+    keeps_records = False
+
     def __init__(self, file: SqliteFile, *, now: UtcNow) -> None:
         self.log_id = file.log_id
         self._file = file

@@ -26,7 +26,7 @@ from meshcore.aio.runlog.base import END_KEPT, RETENTION, Conflict, OpenRun, Sto
 from meshcore.config_sections import Sync
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
-from meshcore.run_record import Head, Record, decode
+from meshcore.run_record import Head, Record, decode, encode, end_alone
 from meshcore.runs import Claimed, End
 
 logger = logging.getLogger(__name__)
@@ -140,8 +140,21 @@ class SqliteFile:
                 "DELETE FROM events WHERE run = ? AND seq < (SELECT max(seq) FROM events WHERE run = ?)",
                 [run_id] * 2,
             )
+            self._cut_last(run_id)
             self._writer.execute("UPDATE runs SET trimmed = 1 WHERE run = ?", [run_id])
         return len(gone) + len(cut)
+
+    def _cut_last(self, run_id: str) -> None:
+        """Leave nothing but the end in what is left of a run; a record that can't be read goes."""
+        for id_, data in self._writer.execute(
+            "SELECT id, record FROM events WHERE run = ?", [run_id]
+        ).fetchall():
+            if (record := _read_or_skip(run_id, data)) is None:
+                self._writer.execute("DELETE FROM events WHERE id = ?", [id_])
+            elif len(record.events) > 1:
+                end = end_alone(record)
+                row = (end.first_seq, end.last_seq, encode(end), id_)
+                self._writer.execute("UPDATE events SET seq = ?, last_seq = ?, record = ? WHERE id = ?", row)
 
     def read(self, run_id: str, after_seq: int, limit: int) -> list[Stored]:
         """Return the next records behind `after_seq`."""
