@@ -124,11 +124,11 @@ class Runner:
     async def _follow_on(self) -> None:
         while True:
             await self._guarded("the feed", self._follow())
-            self._hear("", None)
             await asyncio.sleep(SWEEP_SECONDS)
 
     async def _follow(self) -> None:
         async with aclosing(self.log.feed()) as feed:
+            self._hear("", None)  # what came before was not heard
             async for run_id, record in feed:
                 self._hear(run_id, record if run_id else None)
 

@@ -1,6 +1,6 @@
 """The primitive of runs: a log per run whose only write is compare-and-append (runs.md, "The primitive")."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -46,6 +46,20 @@ class Tail(Protocol):
         """Listen no more."""
 
 
+class Feed(Protocol):
+    """Gives (run, record) of all runs, but for records that have only chunks; to be closed.
+
+    An empty run id says that some were passed over: the reader looks at all its runs.
+    """
+
+    def __aiter__(self) -> AsyncIterator[tuple[str, Record]]: ...
+
+    async def __anext__(self) -> tuple[str, Record]: ...
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+
+
 class RunLog(Protocol):
     """Everything may raise EngineGone. `log_id` is random, stored in the log, and part of every run's id."""
 
@@ -68,11 +82,8 @@ class RunLog(Protocol):
         gives the reader up when that conflicts.
         """
 
-    def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield (run, record) of all runs from now on, but for records that have only chunks.
-
-        An empty run id says that some were passed over: the reader looks at all its runs.
-        """
+    def feed(self) -> Feed:
+        """Return a reader of all runs; it listens from now on."""
 
     async def open_runs(self) -> Sequence[OpenRun]:
         """Return the runs that may not have ended: hints, of which a log says the truth."""

@@ -6,7 +6,7 @@ queue, not its place: it reads the log again from where it was.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
 from meshcore.aio.runlog.base import READ_RECORDS, Stored
@@ -69,32 +69,40 @@ class Hub:
             for reader in self._of_all:
                 reader.put(run_id, record)
 
-    def listen(self, run_id: str) -> _Reader:
-        """Return a reader that hears of a run from now on, until `leave`."""
+    def listen(self, run_id: str = "") -> _Reader:
+        """Return a reader that hears of a run, or of all, from now on until `leave`."""
         reader = _Reader()
-        self._by_run.setdefault(run_id, set()).add(reader)
+        (self._by_run.setdefault(run_id, set()) if run_id else self._of_all).add(reader)
         return reader
 
-    def leave(self, run_id: str, reader: _Reader) -> None:
+    def leave(self, reader: _Reader, run_id: str = "") -> None:
         """Tell a reader nothing more."""
-        readers = self._by_run.get(run_id, set())
+        readers = self._by_run.get(run_id, self._of_all)
         readers.discard(reader)
         if not readers:
             self._by_run.pop(run_id, None)
 
-    async def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield records with more than chunks in them from now on, `LOST` where some were passed over."""
-        reader = _Reader()
-        self._of_all.add(reader)
-        try:
-            while True:
-                await reader.wait()
-                if reader.behind:
-                    reader.behind = False
-                    yield LOST
-                yield reader.queue.popleft()
-        finally:
-            self._of_all.discard(reader)
+
+class Feed:
+    """Gives records with more than chunks in them from its making on, `LOST` where some were passed over."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._reader = hub.listen()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[str, Record]:
+        await self._reader.wait()
+        if self._reader.behind:
+            self._reader.behind = False
+            return LOST
+        return self._reader.queue.popleft()
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+        self._hub.leave(self._reader)
 
 
 class Tail:
@@ -143,7 +151,7 @@ class Tail:
 
     async def aclose(self) -> None:
         """Listen no more."""
-        self._hub.leave(self._run_id, self._reader)
+        self._hub.leave(self._reader, self._run_id)
         if self._timer is not None:
             self._timer.cancel()
 

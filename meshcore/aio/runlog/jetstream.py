@@ -13,7 +13,7 @@ sent fails.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
 
@@ -26,7 +26,7 @@ from nats.aio.msg import Msg
 from nats.js import api
 
 from meshcore.aio.runlog.base import END_KEPT, READ_RECORDS, RETENTION, Conflict, EngineGone, OpenRun, Stored
-from meshcore.aio.runlog.hub import Hub, Tail
+from meshcore.aio.runlog.hub import Feed, Hub, Tail
 from meshcore.aio.runlog.jetstream_url import Place
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
@@ -122,9 +122,9 @@ class JetStreamLog:
         """Return a reader of what stands there and then of what comes."""
         return Tail(self._hub, run_id, after_seq, self.read, is_new=is_new)
 
-    def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield what all runs have beside chunks, from now on."""
-        return self._hub.feed()
+    def feed(self) -> Feed:
+        """Return a reader of what all runs have beside chunks, from now on."""
+        return Feed(self._hub)
 
     async def open_runs(self) -> Sequence[OpenRun]:
         """Return the runs that may not have ended; whose they are their logs say."""

@@ -1,11 +1,11 @@
 """A log in this process's memory: for tests, and for nodes whose runs may die with them."""
 
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from meshcore.aio.runlog.base import END_KEPT, READ_RECORDS, RETENTION, Conflict, OpenRun, Stored
-from meshcore.aio.runlog.hub import Hub, Tail
+from meshcore.aio.runlog.hub import Feed, Hub, Tail
 from meshcore.clock import UtcNow, utcnow
 from meshcore.liveness import Beat
 from meshcore.run_record import EMPTY, Head, Record, encode, end_alone, is_plain
@@ -53,9 +53,9 @@ class MemoryLog:
         """Return a reader of what stands there and then of what comes."""
         return Tail(self._hub, run_id, after_seq, self.read, is_new=is_new)
 
-    def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield what all runs have beside chunks, from now on."""
-        return self._hub.feed()
+    def feed(self) -> Feed:
+        """Return a reader of what all runs have beside chunks, from now on."""
+        return Feed(self._hub)
 
     async def open_runs(self) -> Sequence[OpenRun]:
         """Return the runs that have not ended."""

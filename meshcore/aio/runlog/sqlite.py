@@ -9,7 +9,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
 from meshcore.aio.runlog.base import READ_RECORDS, EngineGone, OpenRun, Stored
-from meshcore.aio.runlog.hub import Hub, Tail
+from meshcore.aio.runlog.hub import Feed, Hub, Tail
 from meshcore.aio.runlog.sqlite_file import Append, SqliteFile, Write
 from meshcore.aio.runlog.worker import Worker, settle
 from meshcore.clock import UtcNow, utcnow
@@ -82,9 +82,9 @@ class SqliteLog:
         """Return a reader of what stands there and then of what comes."""
         return Tail(self._hub, run_id, after_seq, self.read, is_new=is_new)
 
-    def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield what all runs have beside chunks, from now on."""
-        return self._hub.feed()
+    def feed(self) -> Feed:
+        """Return a reader of what all runs have beside chunks, from now on."""
+        return Feed(self._hub)
 
     async def open_runs(self) -> Sequence[OpenRun]:
         """Return the runs that have not ended."""
@@ -155,6 +155,8 @@ class SqliteLog:
     ) -> None:
         """Tell who waited, then who listens, and commit what came meanwhile."""
         if isinstance(results, Exception):
+            if not isinstance(results, sqlite3.Error):
+                logger.error("writing the run log failed", exc_info=results)
             gone = EngineGone(str(results))
             gone.__cause__ = results
             results = [gone] * (len(writes) + len(appends))

@@ -12,6 +12,7 @@ import pytest
 from meshcore.aio.runlog.base import RETENTION, Conflict
 from meshcore.aio.runlog.sqlite_file import NEWS_ROWS, TRIM_RUNS, Append, SqliteFile
 from meshcore.config_sections import Sync
+from meshcore.liveness import Beat
 from meshcore.run_record import EMPTY, Head, Record, encode, is_plain
 from meshcore.runs import AnyEvent
 from tests.test_runs import CREATED, STARTED, chunk, end
@@ -60,6 +61,47 @@ def test_a_conflict_fails_its_own_append_and_not_its_neighbours(file: SqliteFile
 
     assert [type(result) for result in results] == [Head, Conflict, Head]
     assert file.read("two", 0, 10)[0][0] == record
+
+
+def test_of_those_that_go_on_together_a_late_one_fails_alone(file: SqliteFile) -> None:
+    heads = [append(file, run, EMPTY, *STARTED) for run in ("one", "two", "three")]
+    assert all(isinstance(head, Head) for head in heads)
+    moved = append(file, "two", heads[1], chunk(1))  # type: ignore[arg-type]  # as asserted
+    record = Record(1, "y", 3, (chunk(1),))
+    late = [
+        Append(run, head, record, encode(record), True, None)  # type: ignore[arg-type]
+        for run, head in zip(("one", "two", "three"), heads, strict=True)
+    ]
+
+    results = file.commit([lambda each: each.beat(Beat("node", "x", 1))], [*late, late[0]])
+
+    assert [type(result) for result in results[1:]] == [Head, Conflict, Head, Conflict]
+    assert file.beats() == [Beat("node", "x", 1)]
+    assert [file.read(run, 2, 10)[-1][1] for run in ("one", "two", "three")] == [
+        results[1],
+        moved,
+        results[3],
+    ]
+
+
+def test_known_rows_are_passed_over_unless_others_are_in_between(file: SqliteFile) -> None:
+    for number in range(1, 7):
+        append(file, f"run-{number}", EMPTY, CREATED)
+
+    looked = file.news(lambda run, plain: True, [range(1, 3), range(3, 4), range(5, 6)])
+
+    assert (looked.cursor, [row for row, _, _ in looked.records]) == (6, [4, 5, 6])
+
+
+def test_what_cannot_be_read_is_not_kept_for_its_end(file: SqliteFile) -> None:
+    head = append(file, "one", EMPTY, *STARTED)
+    assert isinstance(head, Head)
+    append(file, "one", head, chunk(1), end(4))
+    file._writer.execute("UPDATE events SET record = '[2]' WHERE seq = 3")
+
+    file.commit([lambda each: each.trim(START + RETENTION + timedelta(seconds=1))], [])
+
+    assert file.read("one", 0, 10) == []
 
 
 def test_news_come_once_and_in_pieces(file: SqliteFile, tmp_path: Path) -> None:
