@@ -1,7 +1,8 @@
 """Chunks a second appended durably to 200 live runs in an SQLite log, a record each; and the file's limit.
 
-The limit writes the same bytes into the same tables, 500 records in a commit, from one loop that decides
-nothing, waits for nobody, and is alone.
+A record each is the worst case, of providers that are slow: a node puts into the next record what comes while
+the last one is being stored, up to 32 chunks. The limit stores the same rows by the same statement, one run
+behind the other and all 200 in a commit, from one loop that decides nothing, waits for nobody, and is alone.
 """
 
 import asyncio
@@ -10,14 +11,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from benchmarks.loops import Loop, Prepare, contestant
 from benchmarks.rounds import Contestant, Role
 from benchmarks.table import Goal
+
+if TYPE_CHECKING:
+    from meshcore.run_writer import RunWriter
 
 UNIT = "chunks"
 OURS = "run log, sqlite"
@@ -29,7 +34,7 @@ DELTA = b'{"content":"A few words of an answer, "}'
 
 
 class _Runs:
-    """200 runs that are being answered."""
+    """200 runs that are being answered: each appends its next chunk as soon as the last one is durable."""
 
     def __init__(self, folder: str) -> None:
         from meshcore.aio.runlog.appending import append
@@ -39,38 +44,41 @@ class _Runs:
         self._folder = folder
         self._appending = partial(append, clock=monotonic, random=lambda: 0.5)
         self._chunk = partial(ChunkEvent, delta=msgspec.Raw(DELTA))
-        self._number = 0
+        self._ids = map("{:032x}".format, count(1))
+        self._stored = 0
+        self._wanted = 0
+        self._enough = asyncio.Event()
 
     async def begin(self) -> None:
         from meshcore.aio.runlog.sqlite import SqliteLog
         from meshcore.run_writer import RunWriter
 
         self._log = await SqliteLog.open(Path(self._folder) / "log.db")
-        self._writers = {run: RunWriter(f"node-{run}") for run in NAMES}
-        await asyncio.gather(*map(self._create, self._writers))
+        writers = {run: RunWriter(f"node-{run}") for run in NAMES}
+        await asyncio.gather(*map(self._create, writers, writers.values()))
+        self._living = list(map(asyncio.ensure_future, map(self._go_on, writers, writers.values())))
 
     async def append(self, times: int) -> None:
-        each, more = divmod(times, RUNS)
-        shares = (each + (number < more) for number in range(RUNS))
-        await asyncio.gather(*map(self._go_on, self._writers, shares))
+        """Return when so many more are stored."""
+        self._wanted = self._stored + times
+        self._enough.clear()
+        await self._enough.wait()
 
-    async def _create(self, run: str) -> None:
+    async def _create(self, run: str, writer: "RunWriter") -> None:
         from meshcore.runs import Claimed, ClaimReason, Created
 
-        writer, started = self._writers[run], ClaimReason.STARTED
+        started = ClaimReason.STARTED
         created = Created(capability="llm.chat", request=msgspec.Raw(b"{}"), log_id="bench0")
         claimed = Claimed(node="here", instance=writer.instance, epoch=1, reason=started)
-        await self._appending(self._log, run, writer, self._next_id(), created, claimed)
+        await self._appending(self._log, run, writer, next(self._ids), created, claimed)
 
-    async def _go_on(self, run: str, times: int) -> None:
-        writer = self._writers[run]
-        for _ in range(times):
+    async def _go_on(self, run: str, writer: "RunWriter") -> None:
+        while True:
             chunk = self._chunk(index=writer.state.next_index)
-            await self._appending(self._log, run, writer, self._next_id(), chunk)
-
-    def _next_id(self) -> str:
-        self._number += 1
-        return f"{self._number:032x}"
+            await self._appending(self._log, run, writer, next(self._ids), chunk)
+            self._stored += 1
+            if self._stored == self._wanted:
+                self._enough.set()
 
 
 def _ours() -> Loop:
@@ -87,7 +95,7 @@ def _ours() -> Loop:
 
 
 def _limit() -> Loop:
-    from meshcore.aio.runlog.sqlite_file import SqliteFile, _insert_behind
+    from meshcore.aio.runlog.sqlite_file import INSERT, SqliteFile, insert_behind
     from meshcore.config_sections import Sync
 
     folder = tempfile.TemporaryDirectory(prefix="meshboard-bench-")
@@ -96,23 +104,19 @@ def _limit() -> Loop:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA secure_delete = ON")
-    insert = (
-        "INSERT INTO events (run, seq, last_seq, append_id, is_plain, record) VALUES (?, 1, 1, '', 0, '')"
-    )
-    heads = {run: (1, connection.execute(insert, (run,)).lastrowid or 0) for run in NAMES}
+    ids = [connection.execute(INSERT, (run, 1, 1, "", False, b"")).lastrowid or 0 for run in NAMES]
+    heads = {run: (1, row) for run, row in zip(NAMES, ids, strict=True)}
+    append, due = insert_behind(1), cycle(NAMES)
 
     async def inserts(times: int) -> None:
-        due = cycle(heads)
-        while times:
-            group = min(times, RUNS)
+        for group in (RUNS,) * (times // RUNS) + (times % RUNS,):
             connection.execute("BEGIN IMMEDIATE")
             for run in islice(due, group):
                 seq, row = heads[run]
                 record = b'[1,"%032x",%d,[{"type":"chunk","index":%d,"delta":%s}]]' % (seq, seq, seq, DELTA)
                 values = run, seq + 1, seq + 1, f"{seq:032x}", True, record, row
-                heads[run] = seq + 1, connection.execute(_insert_behind(1), values).lastrowid or 0
+                heads[run] = seq + 1, connection.execute(append, values).lastrowid or 0
             connection.execute("COMMIT")
-            times -= group
 
     inserts.folder = folder  # type: ignore[attr-defined]
     return inserts

@@ -140,11 +140,12 @@ class SqliteLog:
             self._writing.give(commit, partial(self._committed, writes, appends))
 
     def _next_group(self) -> list[tuple[Append, asyncio.Future[Head]]]:
+        waiting, left = self._appends, GROUP_MAX_BYTES
         group: list[tuple[Append, asyncio.Future[Head]]] = []
-        left = GROUP_MAX_BYTES
-        while self._appends and len(group) < GROUP_MAX and left > 0:
-            group.append(self._appends.popleft())
-            left -= len(group[-1][0].data)
+        while waiting and len(group) < GROUP_MAX and left > 0:
+            each = waiting.popleft()
+            group.append(each)
+            left -= len(each[0].data)
         return group
 
     def _committed(
@@ -160,22 +161,22 @@ class SqliteLog:
             gone = EngineGone(str(results))
             gone.__cause__ = results
             results = [gone] * (len(writes) + len(appends))
-        else:
-            self._tell([append for append, _ in appends], results[len(writes) :])
         for (_, done), result in zip((*writes, *appends), results, strict=True):
             settle(done, result)
+        self._tell(appends, results[len(writes) :])
         self._commit()
 
-    def _tell(self, appends: Sequence[Append], results: Sequence[Head | Exception]) -> None:
+    def _tell(
+        self, appends: Sequence[tuple[Append, asyncio.Future[Head]]], results: Sequence[Head | Exception]
+    ) -> None:
         """Pass on what was committed, but for what the poll was faster with."""
-        rows = []
-        for append, head in zip(appends, results, strict=True):
-            if isinstance(head, Head):
-                rows.append(head.token)
-                if head.token > self._polled:
-                    self._hub.tell(append.run_id, append.record, is_plain=append.is_plain)
-        if rows and max(rows) > self._polled:
-            self._known.append(range(min(rows), max(rows) + 1))
+        rows = [head.token for head in results if type(head) is Head]
+        if not rows or max(rows) <= self._polled:
+            return
+        self._known.append(range(min(rows), max(rows) + 1))
+        for (append, _), head in zip(appends, results, strict=True):
+            if type(head) is Head and head.token > self._polled:
+                self._hub.tell(append.run_id, append.record, is_plain=append.is_plain)
 
     async def _read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:

@@ -1,10 +1,4 @@
-"""The file of an SQLite run log: its tables and statements. Synchronous; one thread writes, one reads.
-
-meta     log_id
-events   a record a row; ids rise in the order of commits, so a reader needs one cursor for all runs;
-         a plain one has nothing but chunks
-runs     those that were begun: whether each is open, who claimed it last; in the records' transaction
-beats    the last sign of life of each instance
+"""The file of an SQLite run log: its statements. Synchronous; one thread writes, one reads.
 
 A log ends at a head when the head's row is there and none begins behind it: the first is looked up by the
 row's id, the second is what (run, seq) is unique for. So to append is one statement, and so are several
@@ -14,15 +8,16 @@ appends: Python lets other threads run during a statement, and waits for them be
 import logging
 import os
 import secrets
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from meshcore.aio.runlog.base import END_KEPT, RETENTION, Conflict, OpenRun, Stored
+from meshcore.aio.runlog.sqlite_schema import SCHEMA, connect
 from meshcore.config_sections import Sync
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
@@ -32,26 +27,8 @@ from meshcore.runs import Claimed, End
 logger = logging.getLogger(__name__)
 
 LOG_ID_BYTES = 16
-BUSY_SECONDS = 1.0  # to wait for another process's commit; half of what a node waits for its engine
 NEWS_ROWS = 500  # in one look, at most 128 MB and mostly 100 kB
 TRIM_RUNS = 100  # at once, about 20 ms
-PRAGMAS = {
-    Sync.PROCESS: "NORMAL",
-    Sync.FULL: "FULL",
-}  # in WAL mode, NORMAL survives the process, not the power
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
-    append_id TEXT NOT NULL, is_plain INTEGER NOT NULL, record BLOB NOT NULL, UNIQUE (run, seq));
-CREATE TABLE IF NOT EXISTS runs (
-    run TEXT PRIMARY KEY, open INTEGER NOT NULL, owner TEXT NOT NULL, ended_at REAL,
-    trimmed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS runs_open ON runs (run) WHERE open;
-CREATE INDEX IF NOT EXISTS runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
-CREATE TABLE IF NOT EXISTS beats (
-    node TEXT NOT NULL, instance TEXT NOT NULL, counter INTEGER NOT NULL, PRIMARY KEY (node, instance));
-"""
 INSERT = "INSERT INTO events (run, seq, last_seq, append_id, is_plain, record) VALUES (?, ?, ?, ?, ?, ?)"
 BEGIN = "INSERT INTO runs (run, open, owner) VALUES (?, 1, ?) ON CONFLICT (run) DO NOTHING"
 NEWS = "SELECT id, run, is_plain, record FROM events WHERE id > ? ORDER BY id LIMIT ?"
@@ -96,8 +73,8 @@ class SqliteFile:
     def __init__(self, path: Path, *, sync: Sync) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
-        self._writer = _connect(path, sync)
-        self._reader = _connect(path, sync)
+        self._writer = connect(path, sync)
+        self._reader = connect(path, sync)
         self._writer.executescript(SCHEMA)
         self.log_id = self._give_id()
         self._version = 0
@@ -198,14 +175,14 @@ class SqliteFile:
 
     def _append_at_once(self, appends: Sequence[Append]) -> list[Head | Conflict]:
         """Store all; raises _Contended when not all can be: then nothing of this transaction may stay."""
-        results: list[Head | Conflict] = []
         going_on = [append for append in appends if append.head.seq]
-        first_id = self._insert(going_on) if going_on else 0
+        ids = count(self._insert(going_on) if going_on else 0)
+        results: list[Head | Conflict] = []
         for append in appends:
             if append.head.seq:
-                results.append(Head(append.record.last_seq, first_id))
-                first_id += 1
-                self._note(append)
+                results.append(Head(append.record.last_seq, next(ids)))
+                if append.at is not None:
+                    self._note(append, append.at)
             else:
                 results.append(self._begin(append))
         return results
@@ -217,13 +194,17 @@ class SqliteFile:
             id_ = self._insert([append])
         except _Contended:
             return _conflict(append)
-        self._note(append)
+        if append.at is not None:
+            self._note(append, append.at)
         return Head(append.record.last_seq, id_)
 
     def _insert(self, appends: Sequence[Append]) -> int:
         """Add rows behind their heads and return the id of the first; the others follow it."""
-        values = [value for append in appends for value in (*append.row, append.head.token)]
-        added = self._writer.execute(_insert_behind(len(appends)), values)
+        values: list[str | int | bytes] = []
+        for append in appends:
+            values += append.row
+            values.append(append.head.token)
+        added = self._writer.execute(insert_behind(len(appends)), values)
         if added.rowcount != len(appends):
             raise _Contended
         return (added.lastrowid or 0) - len(appends) + 1
@@ -235,15 +216,15 @@ class SqliteFile:
             return _conflict(append)
         return Head(append.record.last_seq, self._writer.execute(INSERT, append.row).lastrowid or 0)
 
-    def _note(self, append: Append) -> None:
+    def _note(self, append: Append, at: datetime) -> None:
         """Note who owns a run, and that it ended. The first end counts, as for whoever folds the log."""
-        for event in append.record.events if append.at else ():
+        for event in append.record.events:
             if isinstance(event, Claimed):
                 owned = "UPDATE runs SET owner = ? WHERE run = ?"
                 self._writer.execute(owned, [event.instance, append.run_id])
-            elif isinstance(event, End) and append.at:
+            elif isinstance(event, End):
                 ended = "UPDATE runs SET open = 0, ended_at = ? WHERE run = ? AND open"
-                self._writer.execute(ended, [append.at.timestamp(), append.run_id])
+                self._writer.execute(ended, [at.timestamp(), append.run_id])
 
     def _ended(self, condition: str, at: float) -> list[str]:
         found = self._writer.execute(f"SELECT run FROM runs WHERE {condition} LIMIT {TRIM_RUNS}", [at])  # noqa: S608
@@ -267,7 +248,7 @@ class SqliteFile:
 
 
 @cache
-def _insert_behind(rows: int) -> str:
+def insert_behind(rows: int) -> str:
     """Return the statement that adds so many rows, each where the row of its head is and ends before it."""
     values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows)
     return (
@@ -289,11 +270,3 @@ def _read_or_skip(run_id: str, data: bytes) -> Record | None:
     except FrameError as exc:
         logger.error("%s: passed over: %s", run_id, exc)
         return None
-
-
-def _connect(path: Path, sync: Sync) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {PRAGMAS[sync]}")
-    connection.execute("PRAGMA secure_delete = ON")  # prompts and answers don't outlive their retention
-    return connection
