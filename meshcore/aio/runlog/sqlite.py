@@ -171,9 +171,8 @@ class SqliteLog:
     ) -> None:
         """Pass on what was committed, but for what the poll was faster with."""
         rows = [head.token for head in results if type(head) is Head]
-        if not rows or max(rows) <= self._polled:
-            return
-        self._known.append(range(min(rows), max(rows) + 1))
+        if rows:
+            self._known.append(range(min(rows), max(rows) + 1))
         for (append, _), head in zip(appends, results, strict=True):
             if type(head) is Head and head.token > self._polled:
                 self._hub.tell(append.run_id, append.record, is_plain=append.is_plain)

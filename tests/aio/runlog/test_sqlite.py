@@ -214,3 +214,22 @@ async def test_a_large_record_goes_alone_and_the_others_behind_it(
     await asyncio.gather(*(log.append(f"run-{at}", EMPTY, record) for at, record in enumerate(records)))
 
     assert groups == [1, 3, 1]
+
+
+async def test_what_the_poll_was_faster_with_is_told_once(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = log._committed
+    polls: list[asyncio.Task[None]] = []
+
+    def late(*args: Any) -> None:
+        polls.append(asyncio.create_task(log._poll()))
+        polls[-1].add_done_callback(lambda _: committed(*args))
+
+    monkeypatch.setattr(log, "_committed", late)
+    async with aclosing(log.feed()) as feed:
+        for name in (RUN, OTHER):
+            await begun(log, run=name)
+        heard = [run for run, _ in feed._reader.queue]
+
+    assert (heard, len(polls)) == ([RUN, OTHER], 2)

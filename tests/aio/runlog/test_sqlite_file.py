@@ -165,3 +165,13 @@ def test_what_was_acknowledged_survives_a_kill_of_its_writer(tmp_path: Path) -> 
     assert stored[-1][1].seq >= acknowledged[-1]
     assert [record.first_seq for record, _ in stored] == [1, *range(3, stored[-1][1].seq + 1)]
     assert stored[-1][0].events == (chunk(stored[-1][1].seq - 2),)
+
+
+def test_a_head_is_a_row_of_that_run_that_ends_there(file: SqliteFile) -> None:
+    one, two = (append(file, run, EMPTY, *STARTED) for run in ("one", "two"))
+    assert isinstance(one, Head)
+    assert isinstance(two, Head)
+
+    results = [append(file, "one", head, chunk(1)) for head in (Head(3, one.token), Head(2, two.token), one)]
+
+    assert [type(result) for result in results] == [Conflict, Conflict, Head]
