@@ -8,7 +8,7 @@ from typing import NamedTuple
 from meshcore.aio.owned_calls import OwnedCalls
 from meshcore.aio.runlog import RunLog
 from meshcore.aio.time_limits import TimeLimits
-from meshcore.clock import Clock
+from meshcore.clock import Clock, UtcNow
 from meshcore.config_sections import OnBrokenStream
 
 
@@ -39,5 +39,6 @@ class Tools(NamedTuple):
     policy: ExecutionPolicy
     ids: Callable[[], str]
     clock: Clock
+    utcnow: UtcNow
     random: Callable[[], float]
     limits: TimeLimits

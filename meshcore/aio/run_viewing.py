@@ -18,7 +18,7 @@ async def frames(log: RunLog, run_id: str, after_seq: int) -> AsyncGenerator[byt
     Raises EngineGone: a stream that stops without an `end` is to be taken up again.
     """
     yield HELLO
-    async with aclosing(log.tail(run_id, after_seq)) as tail, aclosing(batches(tail, after_seq)) as found:
+    async with aclosing(batches(log, run_id, after_seq)) as found:
         async for events in found:
             if not events:
                 yield COMMENT
@@ -26,8 +26,17 @@ async def frames(log: RunLog, run_id: str, after_seq: int) -> AsyncGenerator[byt
                 yield data
 
 
-async def batches(tail: Tail, after_seq: int) -> AsyncGenerator[list[tuple[int, AnyEvent]], None]:
+async def batches(
+    log: RunLog, run_id: str, after_seq: int
+) -> AsyncGenerator[list[tuple[int, AnyEvent]], None]:
     """Yield (seq, event) as they come, until the run's end is among them; [] when there was silence."""
+    async with aclosing(log.tail(run_id, after_seq)) as tail, aclosing(batches_of(tail, after_seq)) as found:
+        async for events in found:
+            yield events
+
+
+async def batches_of(tail: Tail, after_seq: int) -> AsyncGenerator[list[tuple[int, AnyEvent]], None]:
+    """Yield the same, of a tail that somebody else closes."""
     while True:
         events: list[tuple[int, AnyEvent]] = []
         for record in (records := await tail.next(COMMENT_SECONDS)):

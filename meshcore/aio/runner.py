@@ -8,7 +8,7 @@ follow    one feed for all runs: a run that is executed here is to end, or was t
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,7 +27,8 @@ from meshcore.aio.time_limits import TimeLimits
 from meshcore.clock import Clock, UtcNow
 from meshcore.run_orphans import OrphanPolicy
 from meshcore.run_record import Record, append_ids
-from meshcore.runs import CancelRequested, End, Released
+from meshcore.run_reports import RunReport
+from meshcore.runs import CancelRequested, End, Released, RunState
 
 SWEEP_SECONDS = 0.5
 TRIM_SECONDS = 60.0
@@ -56,7 +57,7 @@ class Runner:
         *,
         home: str,
         policy: RunnerPolicy,
-        on_end: Callable[[str, End], None] = lambda run_id, end: None,
+        on_end: Callable[[str, RunState], None] = lambda run_id, state: None,
         on_fenced: Callable[[], None] = lambda: None,
         clock: Clock,
         utcnow: UtcNow,
@@ -67,7 +68,7 @@ class Runner:
         self._random = random
         self._wake = asyncio.Event()
         ids = partial(next, append_ids(secrets.token_hex))
-        tools = Tools(log, bus.owned, policy.execution, ids, clock, random, TimeLimits())
+        tools = Tools(log, bus.owned, policy.execution, ids, clock, utcnow, random, TimeLimits())
         self._heart = Heart(
             log,
             node=bus.node_id_full,
@@ -78,7 +79,7 @@ class Runner:
             clock=clock,
         )
         self._hands = RunHands(bus, controller, self._heart, tools, on_end=on_end, on_fenced=on_fenced)
-        self.desk = RunDesk(log, bus, self._heart, self._hands)
+        self.desk = RunDesk(log, bus, self._heart, self._hands, utcnow=utcnow)
         self._sweeper = Sweeper(
             self._heart,
             tools,
@@ -92,6 +93,10 @@ class Runner:
     def is_ready(self) -> bool:
         """Whether this node may own runs."""
         return self._heart.is_alive
+
+    def reports(self) -> Iterator[RunReport]:
+        """Yield what the dashboard is told of the runs of this node now."""
+        return self._hands.reports()
 
     async def take_place(self) -> None:
         """Begin to live in the log. Raises IdentityTaken, EngineGone."""

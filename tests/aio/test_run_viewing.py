@@ -28,8 +28,7 @@ async def test_a_viewer_gets_what_stands_there_and_then_the_end() -> None:
     log = MemoryLog()
     await whole(log)
 
-    async with aclosing(log.tail(RUN, 2)) as tail:
-        found = [events async for events in batches(tail, 2)]
+    found = [events async for events in batches(log, RUN, 2)]
 
     assert [[seq for seq, _ in events] for events in found] == [[3, 4, 5]]
 

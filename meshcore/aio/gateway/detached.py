@@ -15,7 +15,7 @@ from meshcore.aio.gateway.run_routes import RUN_ID, RunRoutes
 from meshcore.aio.gateway.streams import EventStream
 from meshcore.aio.run_desk import log_unreachable
 from meshcore.aio.run_service import RunService
-from meshcore.aio.run_viewing import batches
+from meshcore.aio.run_viewing import batches_of
 from meshcore.aio.runlog import EngineGone
 from meshcore.clock import UtcNow
 from meshcore.errors import CallError, Code
@@ -53,7 +53,7 @@ class DetachedCalls:
             after_seq = first_seq_wanted(ask, await runner.desk.load(run_id))
             tail = runner.log.tail(run_id, after_seq)
         try:
-            async with aclosing(tail), aclosing(batches(tail, after_seq)) as found:
+            async with aclosing(tail), aclosing(batches_of(tail, after_seq)) as found:
                 if request.stream:
                     return await self._stream(http, found, plain, request, run_id)
                 return await self._whole(found, plain, request, run_id)
