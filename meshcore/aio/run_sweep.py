@@ -108,7 +108,7 @@ class Sweeper:
         """Do what is to be done about a run; return whether a claim was tried."""
         watched = await self._look(run_id)
         state = watched.writer.state
-        if state.owned_by(self._heart.instance) and state.end is None:
+        if self._is_ours(state):
             await self._let_go(run_id, watched.writer)
             return False
         verdict = judge(
@@ -124,6 +124,13 @@ class Sweeper:
         if is_claimed:
             self.forget(run_id)  # its log is another one now, whoever was faster
         return is_claimed
+
+    def _is_ours(self, state: RunState) -> bool:
+        """Return whether this process owns an open run, be it under a name that it had before it was fenced."""
+        owner = state.owner
+        if owner is None or state.released or state.end is not None:
+            return False
+        return owner.instance == self._heart.instance or self._heart.was(owner.instance)
 
     async def _look(self, run_id: str) -> _Watched:
         """Return a run as it is now."""
