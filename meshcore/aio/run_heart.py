@@ -190,6 +190,7 @@ class Heart:
         await self._log.beat(Beat(self._node, self.instance, self._counter))
         fence.beat(sent_at)
         self._is_beating = fence is self._fence and not self._is_stopped
-        while self._former:
+        while self._former and self._counter * self._heartbeat_seconds >= self._lease_seconds:
+            # not before this process had the time to release what it left: a beat that goes says "take it"
             await self._log.remove_beat(self._node, self._former[-1])
             self._former.pop()

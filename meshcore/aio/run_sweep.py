@@ -126,7 +126,7 @@ class Sweeper:
         return is_claimed
 
     def _is_ours(self, state: RunState) -> bool:
-        """Return whether this process owns an open run, be it under a name that it had before it was fenced."""
+        """Return whether this process owns an open run, be it under a name from before a fence."""
         owner = state.owner
         if owner is None or state.released or state.end is not None:
             return False
