@@ -87,7 +87,7 @@ class Observer:
     def _saw(self, instance: str, counter: int, now: float) -> None:
         self._gone.pop(instance, None)
         seen = self._watched.get(instance)
-        if seen is None or seen.counter != counter:
+        if seen is None or counter > seen.counter:  # a lower one was long on its way
             self._watched[instance] = _Watched(counter, now)
         else:
             seen.reads += 1

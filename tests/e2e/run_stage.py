@@ -264,7 +264,7 @@ def events_of(url: str, run_ids: Sequence[str]) -> dict[str, list[AnyEvent]]:
     return asyncio.run(read())
 
 
-def writes_released(url: str, run_ids: Sequence[str]) -> None:
+def write_released(url: str, run_ids: Sequence[str]) -> None:
     """Write runs that were begun and released, one after the other."""
 
     async def write() -> None:

@@ -18,7 +18,7 @@ from meshcore.aio.gateway.requests import caller_of, read_body, require_json
 from meshcore.aio.gateway.routes import Route
 from meshcore.aio.gateway.run_proxy import RunProxy
 from meshcore.aio.gateway.streams import EventStream
-from meshcore.aio.run_loading import unknown
+from meshcore.aio.run_loading import RunMissing
 from meshcore.aio.run_service import RunService
 from meshcore.aio.run_viewing import frames
 from meshcore.aio.runlog import EngineGone
@@ -114,7 +114,7 @@ class RunRoutes:
         """Answer a client, by the run's log, be it ours or a peer's."""
         log = log_of(ask.run_id)
         if log is None:
-            raise unknown(ask.run_id)
+            raise RunMissing(ask.run_id)
         if self._service.log_id.startswith(log):
             return await self._answer(http, ask)
         return await self._proxy.answer(http, ask, log)
@@ -134,7 +134,7 @@ class RunRoutes:
         runner = self._service.runner
         state = await runner.desk.load(ask.run_id)
         if ask.caller and state.created is not None and state.created.key != ask.caller:
-            raise unknown(ask.run_id)
+            raise RunMissing(ask.run_id)
         match ask.what:
             case "show":
                 status = runner.desk.status(state)

@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from meshcore.aio.runlog.base import Stored
+from meshcore.aio.runlog.base import EngineGone, Stored
 from meshcore.run_record import Record
 from meshcore.runs import ChunkEvent
 
 QUEUED_MAX = 1024  # records that wait for one reader, at most 256 MB and mostly 200 kB; beyond it is behind
+RECHECK_SECONDS = 5.0  # of silence; then a tail reads again, so that a lost record costs time and no more
+RETRY_SECONDS = 0.5  # until a tail asks an engine again that was gone
 LOST = ("", Record(0, "", 0, ()))
 """Tells who follows all runs that records were passed over."""
 
@@ -21,24 +23,43 @@ Read = Callable[[str, int], Awaitable[Sequence[Stored]]]
 
 
 class _Reader:
-    """A queue with a bound; `behind` when it overflowed."""
+    """A queue with a bound; `is_behind` when something may be missing in it."""
 
     def __init__(self) -> None:
-        self.queue: deque[tuple[str, Record]] = deque()
-        self.behind = False
-        self.news = asyncio.Event()
+        self._queue: deque[tuple[str, Record]] = deque()
+        self._is_behind = False
+        self._news = asyncio.Event()
 
     def put(self, run_id: str, record: Record) -> None:
-        if len(self.queue) >= QUEUED_MAX:
-            self.queue.clear()
-            self.behind = True
-        self.queue.append((run_id, record))
-        self.news.set()
+        if len(self._queue) >= QUEUED_MAX:
+            self.lose()
+        self._queue.append((run_id, record))
+        self._news.set()
 
-    async def wait(self) -> None:
-        while not self.queue:
-            self.news.clear()
-            await self.news.wait()
+    def lose(self) -> None:
+        self._queue.clear()
+        self._is_behind = True
+        self._news.set()
+
+    async def next(self) -> tuple[str, Record]:
+        """Return what came next, `LOST` in the place of what got lost."""
+        while not (self._queue or self._is_behind):
+            self._news.clear()
+            await self._news.wait()
+        if self._is_behind:
+            self._is_behind = False
+            return LOST
+        return self._queue.popleft()
+
+    async def next_within(self, seconds: float) -> tuple[str, Record]:
+        """Return what came next, `LOST` also when nothing came for so long."""
+        if self._queue:
+            return await self.next()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.next()
+        except TimeoutError:
+            return LOST
 
 
 class Hub:
@@ -60,22 +81,35 @@ class Hub:
             for reader in tuple(self._of_all):
                 reader.put(run_id, record)
 
+    def lose(self) -> None:
+        """Say that records may have been missed: all readers look at the log."""
+        for reader in (*self._of_all, *(each for readers in self._by_run.values() for each in readers)):
+            reader.lose()
+
     async def tail(self, run_id: str, after_seq: int, read: Read) -> AsyncGenerator[Record, None]:
-        """Yield a run's records behind `after_seq`: first by `read`, then as they come."""
+        """Yield a run's records behind `after_seq`: first by `read`, then as they come.
+
+        Raises EngineGone as long as nothing was read; who watches already waits for the engine.
+        """
         with self._listening(self._by_run.setdefault(run_id, set()), run_id) as reader:
-            seen = after_seq
-            replay = True
+            seen, is_current, has_read = after_seq, False, False
             while True:
-                if replay:
-                    while stored := await read(run_id, seen):
-                        for record, _ in stored:
-                            yield record
-                            seen = record.last_seq
-                await reader.wait()
-                record = reader.queue.popleft()[1]
-                replay = reader.behind or record.first_seq > seen + 1
-                reader.behind = False
-                if not replay and record.last_seq > seen:
+                if is_current:
+                    record = (await reader.next_within(RECHECK_SECONDS))[1]
+                    is_current = record is not LOST[1] and record.first_seq <= seen + 1
+                    if is_current and record.last_seq > seen:
+                        yield record
+                        seen = record.last_seq
+                    continue
+                try:
+                    stored = await read(run_id, seen)
+                except EngineGone:
+                    if not has_read:
+                        raise
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                has_read, is_current = True, not stored
+                for record, _ in stored:
                     yield record
                     seen = record.last_seq
 
@@ -83,11 +117,7 @@ class Hub:
         """Yield records with more than chunks in them from now on, `LOST` where some were passed over."""
         with self._listening(self._of_all) as reader:
             while True:
-                await reader.wait()
-                if reader.behind:
-                    reader.behind = False
-                    yield LOST
-                yield reader.queue.popleft()
+                yield await reader.next()
 
     @contextmanager
     def _listening(self, readers: set[_Reader], run_id: str | None = None) -> Iterator[_Reader]:
