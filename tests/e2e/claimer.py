@@ -16,6 +16,7 @@ from meshcore.aio.runlog.appending import append, catch_up
 from meshcore.clock import monotonic
 from meshcore.run_writer import RunWriter, Turn
 from meshcore.runs import Claimed, ClaimReason
+from tests.e2e.harness import until
 
 BETWEEN_SECONDS = 0.02
 START_SECONDS = 60.0  # to wait for the start
@@ -37,11 +38,9 @@ async def claim(log: RunLog, run_id: str, writer: RunWriter) -> bool:
     return turn is Turn.STORED and writer.owns
 
 
-async def begin_of_races(start: Path) -> float:
+def begin_of_races(start: Path) -> float:
     """Wait until somebody has said when, and return it."""
-    async with asyncio.timeout(START_SECONDS):
-        while not start.exists():
-            await asyncio.sleep(0.02)
+    until(start.exists, "the start", seconds=START_SECONDS)
     return float(start.read_text())
 
 
@@ -52,7 +51,7 @@ async def main(url: str, name: str, start: str, *run_ids: str) -> None:
     for run_id, writer in writers.items():
         await catch_up(log, run_id, writer)
     print("ready -", flush=True)
-    at, won = await begin_of_races(Path(start)), []
+    at, won = await asyncio.to_thread(begin_of_races, Path(start)), []
     for run_id, writer in writers.items():
         await asyncio.sleep(at - monotonic())
         won.append(await claim(log, run_id, writer))

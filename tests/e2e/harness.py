@@ -312,6 +312,11 @@ class Mesh:
         """Return any other process, not started."""
         return self._keep(Process(name, argv, folder=self.folder, env=_environment() | dict(env or {})))
 
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """All nodes that were made."""
+        return [process for process in self._processes if isinstance(process, Node)]
+
     def end(self) -> None:
         """End everything, and print what it logged."""
         for process in reversed(self._processes):

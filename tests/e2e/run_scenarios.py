@@ -327,8 +327,8 @@ class Ending:
             assert events[-1] is end
 
 
-class Lacking:
-    """The log is gone for a while, or not there yet."""
+class Stopping:
+    """Nothing is stored for a while."""
 
     def test_an_engine_that_stops_and_starts_loses_nothing_and_nobody_is_stuck(self, stage: Stage) -> None:
         owner, other = stage.nodes(2, continuation="prefill")
@@ -358,6 +358,10 @@ class Lacking:
         for node in (owner, other):
             assert Viewer(other, make(node, "many:3")).finish().text == chunks(3)
 
+
+class Starting:
+    """The log is not there yet."""
+
     def test_a_log_that_is_not_there_at_the_start_is_waited_for_and_then_deaths_are_noticed(
         self, stage: Stage
     ) -> None:
@@ -380,7 +384,7 @@ class Lacking:
         assert (viewer.finish().text, viewer.epochs) == (chunks(CHUNKS), ["restarted"])
 
 
-class RunScenarios(Watching, Dying, Claiming, Ending, Lacking):
+class RunScenarios(Watching, Dying, Claiming, Ending, Stopping, Starting):
     """All of it."""
 
 

@@ -56,12 +56,12 @@ class SqliteEngine:
 
     def __init__(self, path: Path) -> None:
         self.url = f"sqlite:///{path}"
-        self._path = path
+        self.path = path
         self._holding: sqlite3.Connection | None = None
 
     def stop(self) -> None:
         """Hold the lock, as a process would that was frozen in the middle of a commit."""
-        self._holding = sqlite3.connect(self._path, timeout=20, isolation_level=None)
+        self._holding = sqlite3.connect(self.path, timeout=20, isolation_level=None)
         self._holding.execute("PRAGMA journal_mode = WAL")
         self._holding.execute("BEGIN IMMEDIATE")
 
@@ -73,7 +73,7 @@ class SqliteEngine:
 
     def is_free(self) -> bool:
         """Return whether its lock can be had."""
-        with contextlib.closing(sqlite3.connect(self._path, timeout=0.5, isolation_level=None)) as probe:
+        with contextlib.closing(sqlite3.connect(self.path, timeout=0.5, isolation_level=None)) as probe:
             try:
                 probe.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError:
