@@ -63,12 +63,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
 
 
 class Created(Event, frozen=True, kw_only=True, tag="created"):
-    """The first event: `request` is the client's JSON as it came, `key` whose run it is."""
+    """The first event: `request` is the client's JSON as it came, `key` whose run it is.
+
+    All its calls are of one trace, `trace_id`, whoever makes them; "" in logs of older versions.
+    """
 
     capability: str
     request: msgspec.Raw
     log_id: str
     key: str = ""
+    trace_id: str = ""
     restartable: bool = True
     stream: bool = True
 

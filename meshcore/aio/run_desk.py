@@ -31,7 +31,14 @@ class RunDesk:
         self._hands = hands
 
     async def create(
-        self, request: RunRequest, *, client: str, idempotency_key: str = "", stream: bool, work: Work | None
+        self,
+        request: RunRequest,
+        *,
+        client: str,
+        idempotency_key: str = "",
+        trace_id: str = "",
+        stream: bool,
+        work: Work | None,
     ) -> str:
         """Make a run and return its id; with `work`, which counts it in, it is executed here if it can be.
 
@@ -48,6 +55,7 @@ class RunDesk:
             request=msgspec.Raw(request.raw),
             log_id=log_id,
             key=client,
+            trace_id=trace_id,
             restartable=self._is_restartable(request.capability),
             stream=stream,
         )

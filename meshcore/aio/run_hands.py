@@ -91,13 +91,13 @@ class RunHands:
         for task in list(self._tasks):
             task.cancel()
 
-    def route(self, request: RunRequest, client: str) -> RouteRequest:
-        """Return the call that a request stands for, with a trace of its own."""
+    def route(self, request: RunRequest, client: str, trace_id: str = "") -> RouteRequest:
+        """Return the call that a request stands for, of a trace of its own unless one is given."""
         return request.route(
             self._bus.registry.named(request.capability),
             caller=client,
             deadline=self._tools.clock() + CALL_SECONDS,
-            trace_id=secrets.token_hex(16),
+            trace_id=trace_id or secrets.token_hex(16),
         )
 
     async def append(self, run_id: str, writer: RunWriter, *events: AnyEvent) -> Turn:
@@ -142,7 +142,7 @@ class RunHands:
         if created is None:
             raise CallError(Code.NOT_FOUND, "the run's request isn't there any more")
         request = parse_stored(created.capability, bytes(created.request))
-        return self.route(request, created.key)
+        return self.route(request, created.key, created.trace_id)
 
     def claimed(self, writer: RunWriter, reason: ClaimReason) -> Claimed:
         """Return the claim of a run by this node."""

@@ -264,6 +264,34 @@ async def test_a_node_is_not_ready_until_its_run_log_works(tmp_path: Path, provi
         await eventually(partial(opened, node))
 
 
+async def test_a_run_log_that_opens_late_is_named_in_another_hello(tmp_path: Path, provider: str) -> None:
+    blocked = tmp_path / "runs"
+    blocked.write_text("")  # where the log's folder should be
+    extra = f'[runs]\nlog = "sqlite:///{blocked}/runs.sqlite3"\n'
+    async with FakeDashboard() as dashboard:
+        settings = config(tmp_path, provider=provider, dashboard=address_of(dashboard), extra=extra)
+        async with running(settings):
+            await wait_until(lambda: bool(dashboard.all_of(Health)))
+            first = [hello.log_id for hello in dashboard.all_of(Hello)]
+
+            blocked.unlink()
+            await wait_until(lambda: bool(dashboard.all_of(Hello)[-1].log_id))
+
+    assert first == [""]
+    assert len(dashboard.all_of(Hello)) == 2
+
+
+async def test_a_run_log_that_opens_at_once_is_named_in_the_first_hello_and_no_other(
+    tmp_path: Path, provider: str
+) -> None:
+    async with FakeDashboard() as dashboard:
+        async with running(config(tmp_path, provider=provider, dashboard=address_of(dashboard))):
+            await wait_until(lambda: len(dashboard.all_of(Health)) > 1)
+
+        (hello,) = dashboard.all_of(Hello)
+    assert hello.log_id
+
+
 async def test_an_order_that_a_node_cannot_carry_out_is_not_acknowledged(
     tmp_path: Path, provider: str
 ) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from meshcore.aio.gateway.answers import Answer, error_answer, json_answer
 from meshcore.aio.gateway.message import Request as HttpRequest
-from meshcore.aio.gateway.run_routes import RUN_ID, RunRoutes
+from meshcore.aio.gateway.run_routes import RUN_ID, RunRoutes, run_headers
 from meshcore.aio.gateway.streams import EventStream
 from meshcore.aio.run_desk import log_unreachable
 from meshcore.aio.run_service import RunService
@@ -47,20 +47,24 @@ class DetachedCalls:
         plain = PlainAnswer(request.operation, run_id=run_id, model=request.model, created=created)
         runner = self._service.runner
         ask = RunAsk(run_id=run_id, what="attach", caller=caller)
-        found = batches(runner.log, run_id, first_seq_wanted(ask, await runner.desk.load(run_id)))
+        state = await runner.desk.load(run_id)
+        found = batches(runner.log, run_id, first_seq_wanted(ask, state))
+        headers = run_headers(run_id, state)
         try:
             async with aclosing(found):
                 if request.stream:
-                    return await self._stream(http, found, plain, request, run_id)
-                return await self._whole(found, plain, request, run_id)
+                    return await self._stream(http, found, plain, request, headers)
+                return await self._whole(found, plain, request, headers)
         except EngineGone as exc:
             if http.begun:
                 raise ConnectionResetError("the run log is gone") from exc
             raise log_unreachable(self._service.log_id) from exc
 
-    async def _whole(self, found: "_Batches", plain: PlainAnswer, request: Request, run_id: str) -> Answer:
+    async def _whole(
+        self, found: "_Batches", plain: PlainAnswer, request: Request, headers: dict[str, str]
+    ) -> Answer:
         chunks: list[ChunkEvent] = []
-        headers = {RUN_ID: run_id}
+        run_id = headers[RUN_ID]
         async for events in found:
             for _, event in events:
                 if isinstance(event, ChunkEvent):
@@ -82,10 +86,15 @@ class DetachedCalls:
         return answer_of(Operation.EMBEDDING, result, trace_id=run_id, created=created)
 
     async def _stream(
-        self, http: HttpRequest, found: "_Batches", plain: PlainAnswer, request: Request, run_id: str
+        self,
+        http: HttpRequest,
+        found: "_Batches",
+        plain: PlainAnswer,
+        request: Request,
+        headers: dict[str, str],
     ) -> Answer | None:
         """Send the answer as it comes; until its first chunk a failure is a status."""
-        headers = {RUN_ID: run_id}
+        run_id = headers[RUN_ID]
         stream: EventStream | None = None
         async for events in found:
             data, error = b"", None

@@ -4,6 +4,7 @@ What stands in another log is asked of a peer that has it, signed by the mesh: t
 only its name does.
 """
 
+import os
 from collections.abc import Iterable
 from contextlib import aclosing
 from urllib.parse import parse_qs
@@ -30,6 +31,8 @@ from meshcore.openai_errors import BadRequest
 from meshcore.run_request import KEY_MAX_CHARS, RunRequest, log_of, parse_run
 from meshcore.run_view import RunAsk, attach_path, first_seq_wanted, position, summary
 from meshcore.runs import RunState
+from meshcore.traceparent import HEADER as TRACEPARENT
+from meshcore.traceparent import trace_context
 
 RUN_ID = "X-Mesh-Run-Id"
 ASK_MAX_BYTES = 16 << 10
@@ -71,12 +74,18 @@ class RunRoutes:
         key = http.headers.get("Idempotency-Key")
         if len(key) > KEY_MAX_CHARS:
             raise BadRequest("Idempotency-Key", f"expected at most {KEY_MAX_CHARS} characters")
+        trace_id = trace_context(http.headers.get(TRACEPARENT), os.urandom).trace_id
         desk = self._service.runner.desk
         work, edge = self._admission.enter(WorkKind.RUN, "run")
         if edge:  # this node drains: the run is for whoever takes it
             work.close()
         return await desk.create(
-            request, client=caller, idempotency_key=key, stream=stream, work=None if edge else work
+            request,
+            client=caller,
+            idempotency_key=key,
+            trace_id=trace_id,
+            stream=stream,
+            work=None if edge else work,
         )
 
     async def _create(self, http: Request) -> Answer:
@@ -85,11 +94,11 @@ class RunRoutes:
         request = parse_run(await read_body(http, self._max_body_bytes))
         run_id = await self.create(http, request, caller, stream=True)
         desk = self._service.runner.desk
-        attach = attach_path(run_id)
+        state = await desk.load(run_id)
         return json_answer(
-            {"id": run_id, "status": desk.status(await desk.load(run_id)), "attach": attach},
+            {"id": run_id, "status": desk.status(state), "attach": attach_path(run_id)},
             status=202,
-            headers={RUN_ID: run_id, "Location": f"/v1/runs/{run_id}"},
+            headers=run_headers(run_id, state) | {"Location": f"/v1/runs/{run_id}"},
         )
 
     async def _show(self, http: Request) -> Answer | None:
@@ -158,7 +167,7 @@ class RunRoutes:
         if self._viewers >= self._max_viewers:
             raise CallError(Code.CAPACITY_EXCEEDED, f"{self._max_viewers} runs are being watched here")
         self._viewers += 1
-        stream = EventStream(http, {RUN_ID: ask.run_id})
+        stream = EventStream(http, run_headers(ask.run_id, state))
         found = frames(self._service.runner.log, ask.run_id, first_seq_wanted(ask, state))
         try:
             async with aclosing(found):
@@ -169,3 +178,9 @@ class RunRoutes:
         finally:
             self._viewers -= 1
         await stream.send(b"", last=True)
+
+
+def run_headers(run_id: str, state: RunState) -> dict[str, str]:
+    """Return the headers that say which run an answer is about; a trimmed one has no trace any more."""
+    traced = {"X-Mesh-Trace-Id": state.created.trace_id} if state.created and state.created.trace_id else {}
+    return {RUN_ID: run_id, **traced}
