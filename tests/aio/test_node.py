@@ -31,6 +31,7 @@ from meshcore.frames import Desired, DesiredDrain, GoingIdle, Health, Hello, Inb
 from meshcore.testing import START
 
 CHAT = {"model": "mock-model", "messages": [{"role": "user", "content": "many:2"}]}
+MANY = {"model": "mock-model", "messages": [{"role": "user", "content": "many:20"}]}
 SLOW = {"model": "mock-model", "messages": [{"role": "user", "content": "slow:10x60000"}]}
 
 
@@ -262,6 +263,20 @@ async def test_a_node_is_not_ready_until_its_run_log_works(tmp_path: Path, provi
 
         blocked.unlink()
         await eventually(partial(opened, node))
+
+
+async def test_the_bounds_of_a_run_are_settings(tmp_path: Path, provider: str) -> None:
+    async with running(config(tmp_path, provider=provider, extra="[runs]\nmax_chunks = 3\n")) as node:
+        await eventually(partial(opened, node))
+        run_id = await node.make_run(MANY)
+
+        async def has_failed() -> bool:
+            return (await node.get(f"/v1/runs/{run_id}"))[1]["status"] == "failed"
+
+        await eventually(has_failed)
+        _, run = await node.get(f"/v1/runs/{run_id}")
+
+    assert run["reason"] == "buffer_full"
 
 
 async def test_a_run_log_that_opens_late_is_named_in_another_hello(tmp_path: Path, provider: str) -> None:

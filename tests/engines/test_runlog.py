@@ -3,15 +3,19 @@
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from meshcore.aio.runlog.base import EngineGone, RunLog
+from meshcore.aio.runlog.base import RETENTION, EngineGone, RunLog
 from meshcore.aio.runlog.jetstream import JetStreamLog
-from tests.aio.runlog.conformance import Again, Conformance, begun
+from meshcore.run_writer import RunWriter, Turn
+from tests.aio.runlog.conformance import OTHER, RUN, Again, Conformance, begun, numbers, take, write
 from tests.engines.nats_servers import NATS_SERVICE, nats_answers, nats_from_wheel
 from tests.engines.servers import Mode, NoServer
+from tests.test_runs import STARTED, chunk, end
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,45 @@ class TestJetStream(Conformance):
         yield open_it
         for each in opened:
             await each.close()
+
+    async def test_hints_are_corrected(self, log: JetStreamLog) -> None:
+        writer = await begun(log)
+        await write(log, writer, end(3))
+        for run_id in (RUN, OTHER):
+            await log._put("open", run_id, b"")
+        before = sorted(run.run_id for run in await log.open_runs())
+
+        await log.amend(RUN, writer.head)
+        await log.amend(OTHER, None)
+
+        assert (before, await log.open_runs()) == ([RUN, OTHER], [])
+
+    async def test_all_that_ended_is_cut_however_much_it_is(
+        self, log: JetStreamLog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("meshcore.aio.runlog.jetstream.TRIM_RUNS", 2)
+        later = datetime.now(UTC) + RETENTION + timedelta(minutes=1)
+        for number in range(5):
+            await write(log, await begun(log, run=f"{RUN}{number}"), end(3), run=f"{RUN}{number}")
+
+        cut = [await log.trim(later) for _ in range(4)]
+
+        assert cut == [2, 2, 1, 0]
+        assert [len(await log.read(f"{RUN}{number}")) for number in range(5)] == [1] * 5
+
+    async def test_a_connection_that_was_closed_for_good_is_made_again(
+        self, log: JetStreamLog, again: Again
+    ) -> None:
+        other = await again()
+        writer = await begun(other)
+        async with aclosing(log.tail(RUN)) as tail:
+            first = await take(tail, 2)
+            await log._link._connection.close()
+            await write(other, writer, chunk(1))
+            rest = await take(tail, 3)
+
+        assert numbers(first + rest) == [1, 2, 3]
+        assert await write(log, RunWriter("one"), *STARTED, run=OTHER) is Turn.STORED
 
 
 async def test_replicas_need_servers_that_can_be_trusted_with_them(

@@ -1,8 +1,12 @@
 """Readers of a log that fall behind lose their queue, not their place."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 
+import pytest
+
+from meshcore.aio.runlog.base import EngineGone, Stored
 from meshcore.aio.runlog.hub import LOST, QUEUED_MAX, Hub
 from meshcore.aio.runlog.memory import MemoryLog
 from tests.aio.runlog.conformance import RUN, begun, numbers, take, write
@@ -49,3 +53,64 @@ async def test_a_reader_that_left_is_forgotten() -> None:
 
     assert listening
     assert not hub._by_run
+
+
+class Quiet:
+    """A log of which the hub hears nothing, and that is away for so many reads."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.failures = 0
+
+    async def read(self, run_id: str, after_seq: int) -> Sequence[Stored]:
+        if self.failures:
+            self.failures -= 1
+            raise EngineGone("away")
+        return await self.log.read(run_id, after_seq)
+
+
+async def test_a_record_that_nobody_told_of_costs_a_tail_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshcore.aio.runlog.hub.RECHECK_SECONDS", 0.05)
+    quiet = Quiet()
+    writer = await begun(quiet.log)
+    async with aclosing(Hub().tail(RUN, 0, quiet.read)) as tail:
+        first = await take(tail, 2)
+        await write(quiet.log, writer, chunk(1))
+        rest = await take(tail, 3)
+
+    assert numbers(first + rest) == [1, 2, 3]
+
+
+async def test_a_tail_that_may_have_missed_something_waits_for_an_engine_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("meshcore.aio.runlog.hub.RETRY_SECONDS", 0.01)
+    hub, quiet = Hub(), Quiet()
+    writer = await begun(quiet.log)
+    async with aclosing(hub.tail(RUN, 0, quiet.read)) as tail:
+        first = await take(tail, 2)
+        await write(quiet.log, writer, chunk(1))
+        quiet.failures = 3
+        hub.lose()
+        rest = await take(tail, 3)
+
+    assert numbers(first + rest) == [1, 2, 3]
+    assert quiet.failures == 0
+
+
+async def test_a_tail_of_an_engine_that_is_away_from_the_beginning_says_so() -> None:
+    quiet = Quiet()
+    quiet.failures = 1
+    async with aclosing(Hub().tail(RUN, 0, quiet.read)) as tail:
+        with pytest.raises(EngineGone):
+            await anext(tail)
+
+
+async def test_a_feed_hears_that_something_may_be_missing() -> None:
+    hub = Hub()
+    async with aclosing(hub.feed()) as feed:
+        waiting = asyncio.ensure_future(anext(feed))
+        await asyncio.sleep(0)  # it listens now
+        hub.lose()
+
+        assert await waiting == LOST
