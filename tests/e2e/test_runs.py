@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Mesh
-from tests.e2e.run_scenarios import CLAIMERS, RunScenarios, Stopping, stage
+from tests.e2e.run_deaths import Stopping
+from tests.e2e.run_scenarios import CLAIMERS, Answering, Identifying, RunScenarios, stage
 from tests.e2e.run_stage import Engine, SqliteEngine
 
 __all__ = ["stage"]
@@ -14,7 +15,7 @@ __all__ = ["stage"]
 pytestmark = pytest.mark.e2e
 
 
-class TestSqlite(RunScenarios):
+class TestSqlite(RunScenarios, Answering, Identifying):
     """The scenarios on SQLite."""
 
     @pytest.fixture

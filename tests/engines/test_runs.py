@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,8 @@ from tests.e2e.cable import Cable
 from tests.e2e.calls import chunks
 from tests.e2e.harness import until
 from tests.e2e.run_scenarios import CLAIMERS, Claiming, RunScenarios, stage
-from tests.e2e.run_stage import Engine, Stage, Viewer, make, show, text_comes
+from tests.e2e.run_stage import Engine, Stage, make, show, text_comes
+from tests.e2e.run_viewers import Viewer
 from tests.engines.nats_servers import NatsEngine, nats_cluster
 from tests.engines.servers import Mode
 
@@ -60,11 +61,6 @@ def is_open(url: str) -> bool:
     return asyncio.run(is_open())
 
 
-def answers_lost(cable: Cable) -> None:
-    """Let what a node says arrive, but no answer."""
-    cable.hold(answers_only=True)
-
-
 class TestJetStream(RunScenarios):
     """The scenarios on JetStream."""
 
@@ -81,32 +77,36 @@ class TestJetStream(RunScenarios):
         """One server for all."""
         return [engine.url] * CLAIMERS
 
-    @pytest.mark.parametrize("silence", [Cable.hold, answers_lost])
-    def test_an_owner_whose_connection_is_silent_lets_others_go_on_and_comes_back(
-        self, stage: Stage, silence: Callable[[Cable], None]
-    ) -> None:
-        cable = Cable(stage.engine.url)
-        owner = stage.node("node-0", log=cable.url)
-        other = stage.node("node-1")
-        stage.start((owner, other))
-        run_id = make(owner, "slow:40x60")
-        viewers = [Viewer(node, run_id) for node in (owner, other)]
-        text_comes(other, run_id)
+    def test_owners_whose_connection_is_silent_let_others_go_on_and_come_back(self, stage: Stage) -> None:
+        cables = [Cable(stage.engine.url) for _ in range(2)]
+        owners = [stage.node(f"node-{at}", log=cable.url) for at, cable in enumerate(cables)]
+        other = stage.node("node-2")
+        stage.start((*owners, other))
+        run_ids = [make(owner, "slow:40x60") for owner in owners]
+        viewers = [
+            Viewer(node, id) for owner, id in zip(owners, run_ids, strict=True) for node in (owner, other)
+        ]
+        for run_id in run_ids:
+            text_comes(other, run_id)
 
-        silence(cable)
-        until(lambda: not owner.ready(), "it knows that it may not own runs")
-        until(lambda: show(other, run_id)["owner"] == other.name, "the other takes over")
-        cable.release()  # what the owner said is late, but it arrives
+        cables[0].hold()
+        cables[1].hold(answers_only=True)
+        for owner, run_id in zip(owners, run_ids, strict=True):
+            until(lambda owner=owner: not owner.ready(), "it knows that it may not own runs")
+            until(lambda id=run_id: show(other, id)["owner"] == other.name, "the other takes over")
+        for cable in cables:
+            cable.release()  # what the owners said is late, but it arrives
         for viewer in viewers:
             viewer.finish()
 
         for viewer in viewers:
             assert (viewer.text, viewer.epochs) == (chunks(40), ["restarted"])
             assert viewer.indexes(viewer.taken.seq) == list(range(1, 42))
-        until(owner.ready, "it may own runs again")
-        assert Viewer(owner, make(owner, "many:3")).finish().text == chunks(3)
-        assert len(asyncio.run(beats_of(stage.engine.url))) <= 3  # and one that goes after a lease
-        cable.close()
+        for owner, cable in zip(owners, cables, strict=True):
+            until(owner.ready, "it may own runs again")
+            assert Viewer(owner, make(owner, "many:3")).finish().text == chunks(3)
+            cable.close()
+        assert len(asyncio.run(beats_of(stage.engine.url))) <= 5  # two that go after a lease
 
     def test_a_connection_that_a_firewall_forgot_is_given_up_and_made_again(self, stage: Stage) -> None:
         cable = Cable(stage.engine.url)
