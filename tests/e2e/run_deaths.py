@@ -18,6 +18,7 @@ from tests.e2e.run_stage import (
     Engine,
     Stage,
     alive,
+    beats_of,
     chat,
     fenced,
     make,
@@ -177,6 +178,11 @@ class Starting:
         stage.engine.start()
         for node in (owner, other):
             until(node.ready, "it may own runs")
+        beats = beats_of(stage.engine.url)
+        until(
+            lambda: all(beats_of(stage.engine.url)[each] > count for each, count in beats.items()),
+            "all give signs of life",
+        )
         run_id = make(owner, ANSWER)
         viewer = Viewer(other, run_id)
         text_comes(other, run_id)

@@ -154,6 +154,19 @@ def events_of(url: str, run_ids: Sequence[str]) -> dict[str, list[AnyEvent]]:
     return asyncio.run(read())
 
 
+def beats_of(url: str) -> dict[str, int]:
+    """Return the last sign of life of each instance in a log."""
+
+    async def read() -> dict[str, int]:
+        log = await open_run_log(url)
+        try:
+            return {beat.instance: beat.counter for beat in await log.beats()}
+        finally:
+            await log.close()
+
+    return asyncio.run(read())
+
+
 def write_released(url: str, run_ids: Sequence[str]) -> None:
     """Write runs that were begun and released, one after the other."""
 

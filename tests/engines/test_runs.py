@@ -2,18 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from meshcore.aio.runlog import EngineGone, open_run_log
-from meshcore.liveness import Beat
 from tests.e2e.cable import Cable
 from tests.e2e.calls import chunks
 from tests.e2e.harness import until
 from tests.e2e.run_scenarios import CLAIMERS, Claiming, RunScenarios, stage
-from tests.e2e.run_stage import Engine, Stage, make, show, text_comes
+from tests.e2e.run_stage import Engine, Stage, beats_of, make, show, text_comes
 from tests.e2e.run_viewers import Viewer
 from tests.engines.nats_servers import NatsEngine, nats_cluster
 from tests.engines.servers import Mode
@@ -106,7 +105,7 @@ class TestJetStream(RunScenarios):
             until(owner.ready, "it may own runs again")
             assert Viewer(owner, make(owner, "many:3")).finish().text == chunks(3)
             cable.close()
-        assert len(asyncio.run(beats_of(stage.engine.url))) <= 5  # two that go after a lease
+        assert len(beats_of(stage.engine.url)) <= 5  # two that go after a lease
 
     def test_a_connection_that_a_firewall_forgot_is_given_up_and_made_again(self, stage: Stage) -> None:
         cable = Cable(stage.engine.url)
@@ -126,11 +125,3 @@ class TestJetStream(RunScenarios):
         until(owner.ready, "it may own runs")
         assert Viewer(owner, make(owner, "many:3")).finish().text == chunks(3)
         cable.close()
-
-
-async def beats_of(url: str) -> Sequence[Beat]:
-    """Return the signs of life in a log."""
-    log = await open_run_log(url)
-    beats = await log.beats()
-    await log.close()
-    return beats
