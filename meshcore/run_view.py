@@ -4,7 +4,7 @@ id: <seq>     event: chunk | epoch | end     data: <json>
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,6 +12,7 @@ from meshcore.openai_errors import BadRequest
 from meshcore.openai_wire import Operation
 from meshcore.run_record import Record
 from meshcore.runs import AnyEvent, ChunkEvent, Claimed, End, RunState, RunStatus
+from meshcore.stream_frames import ViewedEvent
 
 HELLO = b": attached\n\n"
 COMMENT = b": \n\n"
@@ -39,25 +40,38 @@ def events_behind(record: Record, after_seq: int) -> Iterator[tuple[int, AnyEven
             yield seq, event
 
 
-def frame(seq: int, event: AnyEvent) -> bytes:
-    """Return an event as viewers get it, b"" for one that isn't for them."""
+def viewed(seq: int, event: AnyEvent) -> ViewedEvent | None:
+    """Return an event as viewers get it, None for one that isn't for them."""
     match event:
         case ChunkEvent():
-            data: dict[str, Any] = {
-                "index": event.index,
-                "delta": event.delta,
-                "finish_reason": event.finish_reason or None,
-            }
-            return _frame(seq, b"chunk", data)
+            reason = event.finish_reason or None
+            return _viewed(
+                seq, "chunk", {"index": event.index, "delta": event.delta, "finish_reason": reason}
+            )
         case Claimed():
             said = ("epoch", "reason", "node", "superseded_from")
-            return _frame(seq, b"epoch", {name: getattr(event, name) for name in said})
+            return _viewed(seq, "epoch", {name: getattr(event, name) for name in said})
         case End():
-            return _frame(
-                seq, b"end", {n: getattr(event, n) for n in ("status", "reason", "final_seq", "usage")}
-            )
+            said = ("status", "reason", "final_seq", "usage")
+            return _viewed(seq, "end", {name: getattr(event, name) for name in said})
         case _:
-            return b""
+            return None
+
+
+def sse(event: ViewedEvent) -> bytes:
+    """Return an event of a stream of server-sent events.
+
+    Its JSON may come from another machine: a line break in it can only stand between two tokens, and here it
+    would end the field.
+    """
+    data = bytes(event.data).replace(b"\r", b" ").replace(b"\n", b" ")
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, event.event.encode(), data)
+
+
+def frame(seq: int, event: AnyEvent) -> bytes:
+    """Return an event as viewers who attach get it, b"" for one that isn't for them."""
+    found = viewed(seq, event)
+    return sse(found) if found else b""
 
 
 def first_seq_wanted(ask: RunAsk, state: RunState) -> int:
@@ -177,5 +191,5 @@ def _merge_parts(parts: list[Any], deltas: list[Any]) -> None:
             _merge(known, delta)
 
 
-def _frame(seq: int, name: bytes, data: dict[str, Any]) -> bytes:
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, name, msgspec.json.encode(data))
+def _viewed(seq: int, name: Literal["chunk", "epoch", "end"], data: dict[str, Any]) -> ViewedEvent:
+    return ViewedEvent(seq=seq, event=name, data=msgspec.Raw(msgspec.json.encode(data)))

@@ -6,6 +6,7 @@
     going_idle -> services.link.go_idle   -> acknowledged after the commit
     a change of the desired state         -> sent at once, whole
     other nodes come, go, drain           -> sent as a delta, from the runtime's directory
+    stream     -> the broker's feeds: a run that somebody watches
 
 Four tasks: one stores, one sends desired state, one says who else is there, one watches the handshake's time.
 """
@@ -17,6 +18,7 @@ from collections.abc import Awaitable, Callable
 
 from django.db import Error as DatabaseError
 
+from dashboard.edge import brokerage
 from dashboard.models import Node
 from dashboard.runtime import PEERS, LaneFull, Runtime
 from dashboard.services import drain, health, ingest, link, outbox
@@ -28,6 +30,7 @@ from meshcore.frames import FromNode, GoingIdle, Health, Hello, InboundAck, Rewi
 from meshcore.link import CloseCode, Closing, DashboardSide, LinkPolicy
 from meshcore.peers import PeerTeller
 from meshcore.pulse import newest
+from meshcore.stream_frames import Stream, StreamEnd, WatchRun
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +66,7 @@ class LinkSession:
         self._health: Health | None = None  # the newest that waits
         self._telemetry: deque[Telemetry] = deque()  # at most a window
         self._told = 0  # the generation that was sent last
-        self._has_log = False  # whether runs can be cancelled there
+        self.log_id = ""  # of the runs that can be watched and cancelled there
         self._work = asyncio.Event()
         self._changed = asyncio.Event()
         self._peers = PeerTeller()
@@ -84,6 +87,7 @@ class LinkSession:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for unsubscribe in self._unsubscribe:
             unsubscribe()
+        brokerage.of(self._runtime).leave(self._node.name, self)
         if self._runtime.links.get(self._node.name) == self._wake:
             del self._runtime.links[self._node.name]
         if self._connection_no:
@@ -113,6 +117,23 @@ class LinkSession:
                 await self._guarded(self._note_taken(buffer_id))
             case GoingIdle():
                 await self._guarded(self._flip_to_idle())
+            case Stream() | StreamEnd():
+                brokerage.of(self._runtime).heard(frame)
+
+    async def watch(self, watch: WatchRun) -> None:
+        """Ask the node for a run."""
+        self._side.streams.watch(watch)
+        await self._write()
+
+    async def grant(self, stream: str) -> None:
+        """Let the node send one piece more of a run."""
+        self._side.streams.grant(stream)
+        await self._write()
+
+    async def leave(self, stream: str) -> None:
+        """Tell the node that nobody watches a run any more."""
+        self._side.streams.end(stream)
+        await self._write()
 
     async def _greet(self, hello: Hello) -> None:
         self._connection_no, descriptor = await self._runtime.in_control(
@@ -129,7 +150,9 @@ class LinkSession:
             self._runtime.on_change(PEERS, lambda ids, keys: self._met.set()),
         ]
         self._told = descriptor.desired.generation if descriptor.desired else 0
-        self._has_log = bool(hello.log_id)
+        self.log_id = hello.log_id
+        if self.log_id:
+            brokerage.of(self._runtime).join(self._node.name, self)
         self._tasks += map(asyncio.create_task, (self._store_on(), self._steer(), self._acquaint()))
         self._wake()  # what changed since the descriptor was made
         self._met.set()
@@ -201,7 +224,7 @@ class LinkSession:
         await self._note_sent()
 
     async def _send_orders(self) -> None:
-        if not self._has_log:
+        if not self.log_id:
             return
         orders = await self._runtime.in_control(
             outbox.take, node=self._node, connection_no=self._connection_no, now=self._now()

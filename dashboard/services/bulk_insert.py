@@ -10,11 +10,16 @@ from django.db import connection, models
 
 
 def insert(
-    rows: Sequence[models.Model], *, replacing: Iterable[str] = (), unique: Iterable[str] = ()
+    rows: Sequence[models.Model],
+    *,
+    replacing: Iterable[str] = (),
+    unique: Iterable[str] = (),
+    where: str = "",
 ) -> None:
     """Insert rows of one model; ids that the database makes are not read back.
 
-    With `unique` a row that is there already gets the values of `replacing` (names of fields) instead.
+    With `unique` a row that is there already gets the values of `replacing` (names of fields) instead, if it
+    fulfils `where`: SQL of ours, in which `excluded` has the new values.
     """
     if not rows:
         return
@@ -23,7 +28,7 @@ def insert(
         [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields] for row in rows
     ]
     with connection.cursor() as cursor:
-        cursor.executemany(_statement(type(rows[0]), fields, tuple(replacing), tuple(unique)), values)
+        cursor.executemany(_statement(type(rows[0]), fields, tuple(replacing), tuple(unique), where), values)
 
 
 def _made_by_database(field: "models.Field[object, object]", row: models.Model) -> bool:
@@ -35,6 +40,7 @@ def _statement(
     fields: "Sequence[models.Field[object, object]]",
     replacing: tuple[str, ...],
     unique: tuple[str, ...],
+    where: str,
 ) -> str:
     columns = ", ".join(_column(model, field.name) for field in fields)
     places = ", ".join(["%s"] * len(fields))
@@ -43,7 +49,8 @@ def _statement(
         return insert
     target = ", ".join(_column(model, name) for name in unique)
     changes = ", ".join(f"{_column(model, name)} = excluded.{_column(model, name)}" for name in replacing)
-    return f"{insert} ON CONFLICT ({target}) DO UPDATE SET {changes}"
+    condition = f" WHERE {where}" if where else ""
+    return f"{insert} ON CONFLICT ({target}) DO UPDATE SET {changes}{condition}"
 
 
 def _column(model: type[models.Model], name: str) -> str:

@@ -13,12 +13,12 @@ from django.db.models import Q
 
 from dashboard.models import Node
 from dashboard.selectors.presence import Composite, presence
-from dashboard.services import breakers, changes, columns
+from dashboard.services import breakers, changes, columns, runs
 from dashboard.services.columns import Unfit
 from meshcore.frames import Health
 
 VERSION_MAX = 64
-SHOWN = ("state", "accepting", "in_flight", "edge", "safe_to_stop", "observed_generation")
+SHOWN = ("state", "accepting", "in_flight", "edge", "safe_to_stop", "observed_generation", "runs_more")
 LINK = ("link__connection_no", "link__closed_at", "link__idle", "last_heard_at", "readout", "spool")
 
 
@@ -36,7 +36,10 @@ def apply(*, node: Node, connection_no: int, health: Health, now: datetime) -> b
         if not _write(node, connection_no, health, said, now):
             return False
         moved = breakers.update(node=node, reports=health.breakers, full=health.full, now=now)
-        keys = _keys(node, before, {**before, **said}, moved, now=now)
+        moved_runs = runs.update(
+            node=node, reports=health.runs, full=health.full and not health.runs_more, now=now
+        )
+        keys = _keys(node, before, {**before, **said}, moved, now=now) + moved_runs.keys(node.name)
         if keys:
             changes.publish(*keys, now=now)
     return True
@@ -57,6 +60,7 @@ def _said(health: Health) -> dict[str, Any]:
         "observed_generation": readout.observed_generation,
         "readout": columns.plain(readout),
         "spool": columns.plain(health.spool),
+        "runs_more": health.runs_more,
     }
 
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from django.db import DataError, IntegrityError, transaction
 
 from dashboard.models import Node, SpoolMark
-from dashboard.services import changes, drain, ingest_items
+from dashboard.services import changes, drain, ingest_items, runs
 from dashboard.services.ingest_items import Kept, Sorted
 from meshcore.frames import Item, Rewind, Telemetry, TelemetryAck
 from meshcore.spool_entry import UNREADABLE
@@ -120,4 +120,4 @@ def _keys(node: Node, news: list[Kept]) -> list[str]:
         keys.append(f"node:{node.name}")
     if any(each.transition for each in news):
         keys.append(f"providers:{node.name}")
-    return keys
+    return keys + runs.keys_of([each.run_end.run_id for each in news if each.run_end])

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db.models import Max
 
 from dashboard.models import Trace, TraceDetail, Transition
-from dashboard.services import bulk_insert, columns, rollups, trace_ids
+from dashboard.services import bulk_insert, columns, rollups, runs, trace_ids
 from dashboard.services.columns import Unfit
 from meshcore import framing
 from meshcore.errors import FrameError
@@ -38,6 +38,7 @@ class Kept:
     transition: Transition | None = None
     sums: rollups.Sums | None = None
     step: DrainStepItem | None = None
+    run_end: RunEndItem | None = None
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ def _keep(item: Item, *, node_id: int, now: datetime) -> Kept:
         case DrainStepItem():
             return Kept(seq=item.seq, step=item)
         case RunEndItem():
-            raise Unfit("run_end: runs are not kept by this version")
+            return Kept(seq=item.seq, run_end=runs.checked(item))
 
 
 def _fits(*, provider: str, capability: str) -> None:
@@ -143,6 +144,7 @@ def write(kept: Sequence[Kept], *, node_id: int, now: datetime) -> None:
     """Store items in the caller's transaction: the same number of queries for any number of them."""
     _write_traces([each.trace for each in kept if each.trace], now=now)
     bulk_insert.insert([each.transition for each in kept if each.transition])
+    runs.store_ends([each.run_end for each in kept if each.run_end], now=now)
     rollups.add(node_id=node_id, sums=[each.sums for each in kept if each.sums])
 
 

@@ -5,7 +5,7 @@ Without a dashboard in the configuration there is none of this, and the node run
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.health import ProviderHealthCache, TransitionEvent
 from meshcore.aio.inbound_events import Handler
 from meshcore.aio.link_client import LinkClient, OnPeers
+from meshcore.aio.run_streams import RunStreams
 from meshcore.aio.spool_file import SpoolFile
 from meshcore.aio.telemetry_feed import TelemetryFeed
 from meshcore.capability import Manifest
@@ -21,7 +22,8 @@ from meshcore.clock import Clock, UtcNow
 from meshcore.config_sections import DashboardSection, NodeConfig
 from meshcore.drain_steps import Step
 from meshcore.frames import Health, Hello
-from meshcore.runs import End
+from meshcore.run_reports import RunReport, fit
+from meshcore.runs import RunState
 from meshcore.trace import RoutingTrace
 from meshcore.version import VERSION
 
@@ -33,8 +35,9 @@ IDLE_SECONDS = 2.0  # for the dashboard to say that it knows that the node goes
 class Reporting:
     """Reports of the node whose parts are given; `manifest` says what it offers now.
 
-    `on_peers` hears which other nodes the dashboard knows of, `on_inbound` what it orders once, `log_id` says
-    which run log this node has.
+    `on_peers` hears which other nodes the dashboard knows of, `on_inbound` what it orders once, `streams`
+    sends the runs that are watched there, `log_id` says which run log this node has, and `runs` which runs it
+    owns.
     """
 
     def __init__(
@@ -48,7 +51,9 @@ class Reporting:
         manifest: Callable[[], Manifest],
         on_peers: OnPeers | None = None,
         on_inbound: Handler | None = None,
+        streams: RunStreams | None = None,
         log_id: Callable[[], str] = str,
+        runs: Callable[[], Iterable[RunReport]] = tuple,
         clock: Clock,
         utcnow: UtcNow,
     ) -> None:
@@ -58,6 +63,7 @@ class Reporting:
         self._health = health
         self._manifest = manifest
         self._log_id = log_id
+        self._runs = runs
         self._utcnow = utcnow
         home = Path(config.node.home)
         self._spool = SpoolFile.open(home, config.spool.max_bytes, config.spool.max_items)
@@ -71,6 +77,7 @@ class Reporting:
             on_desired=controller.apply_desired,
             on_peers=on_peers,
             on_inbound=on_inbound,
+            streams=streams,
             clock=clock,
         )
 
@@ -88,9 +95,9 @@ class Reporting:
         self._feed.on_step(step)
         self._link.health_changed()
 
-    def on_run_end(self, run_id: str, end: End) -> None:
+    def on_run_end(self, run_id: str, state: RunState) -> None:
         """Take the end of a run."""
-        self._feed.on_run_end(run_id, end)
+        self._feed.on_run_end(run_id, state)
 
     def on_log(self) -> None:
         """The run log is open now: a hello that was said before had no id of it."""
@@ -136,11 +143,14 @@ class Reporting:
         )
 
     def _say_health(self) -> Health:
+        runs, runs_more = fit(self._runs())
         return Health(
             no=0,  # the link counts
             at=self._utcnow(),
             node=self._controller.readout(),
             breakers=tuple(self._health.reports()),
+            runs=runs,
+            runs_more=runs_more,
             spool=self._spool.report(),
             version=VERSION,
         )

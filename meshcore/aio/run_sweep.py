@@ -48,7 +48,7 @@ class Sweeper:
         policy: OrphanPolicy,
         claim: Claim,
         is_in_hand: Callable[[str], bool],
-        on_end: Callable[[str, End], None],
+        on_end: Callable[[str, RunState], None],
     ) -> None:
         self._heart = heart
         self._tools = tools
@@ -177,7 +177,7 @@ class Sweeper:
         )
         logger.info("%s: %s", run_id, event)
         if turn is Turn.STORED and isinstance(event, End):
-            self._on_end(run_id, event)
+            self._on_end(run_id, writer.state)
 
     async def _miss(self, run_id: str) -> None:
         """Take note of a run that isn't there, as when its first append failed behind its hint."""

@@ -20,7 +20,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from dashboard import asgi, runtime
 from dashboard.api.base import NoSuchRoute
-from dashboard.models import Drain, DrainStatus, Node, NodeLink, Scope, Trace
+from dashboard.models import Drain, DrainStatus, Node, NodeLink, Run, Scope, Trace
 from dashboard.services import nodes, tokens
 from dashboard.services.actor import SYSTEM
 from meshcore import framing
@@ -99,6 +99,9 @@ ROWS = (
     ),
     page("GET", "drains/", "/drains/", READS),
     page("GET", "drains/<str:ident>/", "/drains/{drain}/", READS),
+    page("GET", "runs/", "/runs/", READS),
+    page("GET", "runs/<str:run_id>/", "/runs/{run}/", READS),
+    page("POST", "runs/<str:run_id>/cancel/", "/runs/{run}/cancel/", OPERATES, ok=302, reason="wrong one"),
     page("GET", "traces/", "/traces/", READS),
     page("GET", "traces/<str:ident>/", "/traces/{trace}/", READS),
     page("GET", "audit/", "/audit/", READS_AUDIT),
@@ -161,6 +164,8 @@ ROWS = (
     api("DELETE", "breakers/overrides", "breakers/overrides?key=groq", "breakers:write"),
     api("GET", "drains", "drains", "read"),
     api("GET", "drains/<str:drain>", "drains/{drain}", "read"),
+    api("GET", "runs", "runs", "read"),
+    api("GET", "runs/<str:run>", "runs/{run}", "read"),
     api("POST", "runs/<str:run>/cancel", "runs/run_k3v9x2_1/cancel", "runs:cancel", ok=202),
     api("GET", "traces", "traces", "read"),
     api("GET", "traces/<str:trace>", "traces/{trace}", "read"),
@@ -178,17 +183,24 @@ ROWS = (
 )
 
 LET_IN: Expected = dict.fromkeys(WHO, 200)
+BY_TOKEN: Expected = dict.fromkeys(WHO, 401) | dict.fromkeys(TOKENS, 403)
+NO_RUN = f"run_zzzzzz_{'0' * 32}"
 EDGE_ROWS: dict[str, Expected] = {
     "/healthz": LET_IN,
     # From elsewhere; this machine itself may (tests/dashboard/edge/test_metrics.py).
     "/metrics": dict.fromkeys(WHO, 403) | {NOBODY: 401, "read": 200} | dict.fromkeys(READS.split(), 200),
     "/static/css/app.css": LET_IN,
+    "/api/v1/events": BY_TOKEN | {"read": 200},
+    f"/api/v1/runs/{NO_RUN}/stream": BY_TOKEN | {"read": 404},  # let in, and then there is no such run
+    f"/runs/{NO_RUN}/stream": dict.fromkeys(WHO, 401) | {"outsider": 403} | dict.fromkeys(READS.split(), 404),
 }
 SOCKET_ROWS: dict[str, Expected] = {  # the code with which it is closed, or "open"
     "/link/v1": dict.fromkeys(WHO, 4401) | dict.fromkeys(NODES, "open"),
     "/live?page=fleet": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=providers": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=drains": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
+    "/live?page=runs": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
+    "/live?page=run:run_k3v9x2_1": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=traces": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=node:node-a": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=audit": dict.fromkeys(WHO, 4401)
@@ -230,6 +242,7 @@ def callers(db: None) -> Callers:
     things = {
         "trace": str(_trace(own).pk),
         "drain": str(_drain(other).pk),
+        "run": _run(own).run_id,
         "person": str(person("bob", "viewer").pk),
         "prefix": token.prefix,
     }
@@ -240,6 +253,13 @@ def _trace(node: Node) -> Trace:
     now = utcnow()
     return Trace.objects.create(
         id=1, trace_id="t1", node=node, started_at=now, received_at=now, outcome="ok", duration_ms=1
+    )
+
+
+def _run(node: Node) -> Run:
+    now = utcnow()
+    return Run.objects.create(
+        run_id="run_k3v9x2_1", status="running", owner=node.name, epoch=1, first_heard_at=now, heard_at=now
     )
 
 
@@ -368,7 +388,9 @@ async def test_each_gets_from_the_edge_what_the_table_says(path: str, callers: C
         for who in WHO:
             wire = HttpCommunicator(asgi.application, "GET", path, headers=scope_headers(callers, who))
             wire.scope["client"] = ["203.0.113.9", 4711]
-            found[who] = (await wire.get_response(timeout=SECONDS))["status"]
+            await wire.send_input({"type": "http.request", "body": b""})
+            found[who] = (await wire.receive_output(SECONDS))["status"]
+            await wire.send_input({"type": "http.disconnect"})
             await wire.wait(timeout=SECONDS)
 
     assert found == EDGE_ROWS[path]
@@ -398,5 +420,6 @@ async def test_each_socket_opens_to_whom_the_table_says(path: str, callers: Call
 
 
 def test_everything_in_front_of_django_has_its_row() -> None:
-    assert {path for path in EDGE_ROWS if not path.startswith(settings.STATIC_URL)} == set(asgi.EDGE)
+    others = {path for path in EDGE_ROWS if path.startswith(settings.STATIC_URL) or asgi.is_run_stream(path)}
+    assert EDGE_ROWS.keys() - others == asgi.EDGE.keys()
     assert {path.partition("?")[0] for path in SOCKET_ROWS} == set(asgi.SOCKETS)
