@@ -93,7 +93,7 @@ class Watching:
         )
 
     def test_all_viewers_of_many_live_runs_get_whole_answers(self, stage: Stage, measured: Measured) -> None:
-        owner, other = stage.nodes(2)
+        owner, other = stage.nodes(2, max_concurrent=LIVE_RUNS)
         began = time.monotonic()
 
         pace_ms = max(200, LIVE_RUNS * 8)  # the first shall live still when the last is made

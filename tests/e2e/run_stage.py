@@ -31,7 +31,7 @@ LIVE_RUNS = int(os.environ.get("MESH_RUN_LIVE", "40"))
 LEASE_SECONDS = 4.0
 CHUNKS = 40
 ANSWER = f"slow:{CHUNKS}x80"  # 3.2 s: time enough to see it begin and to end who gives it
-PROVIDER = '[[providers]]\nname = "{}"\nbase_url = "{}/v1"\nmodels = ["mock-model"]\ncontinuation = "{}"\n'
+PROVIDER = '[[providers]]\nname = "{}"\nbase_url = "{}/v1"\nmodels = ["mock-model"]\n'
 
 
 class Engine(Protocol):
@@ -190,9 +190,9 @@ class Stage:
         self.engine = engine
         self.mock: Mock = mesh.mock("mock")
 
-    def nodes(self, count: int, *, continuation: str = "none", **of_node: Any) -> Sequence[Node]:
+    def nodes(self, count: int, **of_node: Any) -> Sequence[Node]:
         """Start nodes and wait until they may own runs."""
-        nodes = [self.node(f"node-{number}", continuation=continuation, **of_node) for number in range(count)]
+        nodes = [self.node(f"node-{number}", **of_node) for number in range(count)]
         self.start(nodes)
         return nodes
 
@@ -203,14 +203,15 @@ class Stage:
         id: str = "",
         log: str = "",
         continuation: str = "none",
-        extra: str = "",
+        max_concurrent: int = 64,
         **of_node: Any,
     ) -> Node:
         """Return a node that isn't started; `id` when another has its name, `log` its own way to the log."""
         node = self.mesh.node(name, **of_node)
         runs = f'[runs]\nlog = "{log or self.engine.url}"\nlease_seconds = {LEASE_SECONDS}\n'
-        provider = PROVIDER.format("mock", self.mock.url, continuation)
-        self.mesh.configure(node, providers={}, extra=runs + extra + provider)
+        provider = PROVIDER.format("mock", self.mock.url)
+        provider += f'continuation = "{continuation}"\nmax_concurrent = {max_concurrent}\n'
+        self.mesh.configure(node, providers={}, extra=runs + provider)
         if id:
             text = node.config.read_text()
             node.config.write_text(text.replace(f'id = "{name}"', f'id = "{id}"', 1))
