@@ -9,9 +9,10 @@ from benchmarks.rounds import Result
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
     """At least `ratio` times the rate of `of`; without `of`, 99 of 100 within `p99_ms` if that is given, else
-    at least `rate` a second.
+    at least `rate` a second. It is for `who`, without whom it is for the first that was measured.
     """
 
+    who: str = ""
     ratio: float = 0.0
     of: str = ""
     rate: float = 0.0
@@ -19,7 +20,7 @@ class Goal:
 
 
 def render(name: str, unit: str, results: Sequence[Result], goals: Sequence[Goal]) -> str:
-    """Return the whole text; the first result is ours."""
+    """Return the whole text; the first result is ours, and there may be more of ours."""
     heads = f"{'':34} {unit + '/s':>12} {'CPU us each':>12} {'p50 ms':>8} {'p99 ms':>8}"
     lines = [name, heads, *map(_row, results), "", *(_verdict(goal, results) for goal in goals)]
     return "\n".join(lines)
@@ -39,7 +40,7 @@ def _ms(figure: float | None) -> str:
 
 
 def _verdict(goal: Goal, results: Sequence[Result]) -> str:
-    ours = results[0]
+    ours = next(result for result in results if goal.who in ("", result.name))
     if goal.p99_ms:
         if ours.p99_ms is None:
             return f"not known: nothing was measured, goal {goal.p99_ms:g} ms"
@@ -51,7 +52,8 @@ def _verdict(goal: Goal, results: Sequence[Result]) -> str:
     if not other.rate or not ours.rate:
         return f"not known: {goal.of} was not measured, goal {goal.ratio:g} x"
     ratio, cpu_ratio = ours.rate / other.rate, other.cpu_us / ours.cpu_us
-    text = f"{ratio:.2f} x {goal.of} (by CPU time {cpu_ratio:.2f} x), goal {goal.ratio:g} x"
+    who = f"{goal.who}: " if goal.who else ""
+    text = f"{who}{ratio:.2f} x {goal.of} (by CPU time {cpu_ratio:.2f} x), goal {goal.ratio:g} x"
     return f"{_mark(ratio >= goal.ratio)} {text}"
 
 

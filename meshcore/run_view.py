@@ -129,20 +129,26 @@ class PlainAnswer:
     def __init__(self, operation: Operation, *, run_id: str, model: str, created: int) -> None:
         self._operation = operation
         self._head: dict[str, Any] = {"id": run_id, "created": created, "model": model}
+        self._before_delta = b""  # all of a chat's piece in front of its delta; "": not made yet
 
     def chunk(self, event: ChunkEvent) -> bytes:
         """Return the next piece of a streamed answer."""
         if event.frame is not None:
             self._head |= event.frame
+            self._before_delta = b""
         finish_reason = event.finish_reason or None
         if self._operation is Operation.COMPLETION:
             text = _DELTA.decode(event.delta).get("content", "")
             choice: dict[str, Any] = {"index": 0, "text": text, "finish_reason": finish_reason}
-        else:
-            role = {"role": "assistant"} if event.index == 1 else {}
-            delta = {**role, **_DELTA.decode(event.delta)}
-            choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        return self._encode({"choices": [choice]}, ".chunk" if self._operation is Operation.CHAT else "")
+            return self._encode({"choices": [choice]}, "")
+        delta = bytes(event.delta)
+        if event.index == 1:
+            delta = msgspec.json.encode({"role": "assistant", **_DELTA.decode(delta)})
+        if not self._before_delta:
+            piece = self._encode({"choices": [{"index": 0, "delta": None}]}, ".chunk")
+            self._before_delta = piece.removesuffix(b"null}]}")
+        reason = b"null" if finish_reason is None else msgspec.json.encode(finish_reason)
+        return self._before_delta + delta + b',"finish_reason":' + reason + b"}]}"
 
     def usage(self, usage: dict[str, Any]) -> bytes:
         """Return the piece that says what the answer used."""

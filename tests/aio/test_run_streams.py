@@ -14,9 +14,11 @@ from meshcore.aio.relay_transport import WebSocketRelayTransport
 from meshcore.aio.run_service import RunService
 from meshcore.aio.run_streams import RunStreams
 from meshcore.aio.runlog import EngineGone, RunLog
+from meshcore.aio.runlog.hub import Tail
 from meshcore.aio.runlog.memory import MemoryLog
 from meshcore.aio.testing import wait_until
 from meshcore.frames import Inbound
+from meshcore.run_record import Record
 from meshcore.stream_frames import (
     PIECE_MAX_BYTES,
     STREAM_CREDIT,
@@ -159,11 +161,10 @@ async def test_what_is_not_there_is_said(place: Place) -> None:
 async def test_a_log_that_goes_away_ends_the_stream(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = await place.run_with(*WORDS[:2])
 
-    async def gone(run: str, after: int) -> AsyncIterator[Any]:
+    async def gone(tail: Tail, within_seconds: float | None = None) -> list[Record]:
         raise EngineGone("not there")
-        yield
 
-    monkeypatch.setattr(place.log, "tail", gone)
+    monkeypatch.setattr(Tail, "next", gone)
     await place.watch_to_the_end(run_id)
 
     assert place.end() == "engine_gone"

@@ -19,6 +19,7 @@ from meshcore.aio.gateway.requests import caller_of, read_body, require_json
 from meshcore.aio.gateway.routes import Route
 from meshcore.aio.gateway.run_proxy import RunProxy
 from meshcore.aio.gateway.streams import EventStream
+from meshcore.aio.run_desk import Made
 from meshcore.aio.run_loading import RunMissing
 from meshcore.aio.run_service import RunService
 from meshcore.aio.run_viewing import frames
@@ -69,8 +70,10 @@ class RunRoutes:
         yield Route("POST", "/v1/runs/{id}/cancel", self._cancel)
         yield Route("POST", RUN_PATH, self._for_peer)
 
-    async def create(self, http: Request, request: RunRequest, caller: str, *, stream: bool) -> str:
-        """Make the run that a client asks for and return its id. Raises CallError."""
+    async def create(
+        self, http: Request, request: RunRequest, caller: str, *, stream: bool, watched: bool = False
+    ) -> Made:
+        """Make the run that a client asks for. Raises CallError."""
         key = http.headers.get("Idempotency-Key")
         if len(key) > KEY_MAX_CHARS:
             raise BadRequest("Idempotency-Key", f"expected at most {KEY_MAX_CHARS} characters")
@@ -86,19 +89,20 @@ class RunRoutes:
             trace_id=trace_id,
             stream=stream,
             work=None if edge else work,
+            watched=watched,
         )
 
     async def _create(self, http: Request) -> Answer:
         caller = caller_of(http, self._api_keys)
         require_json(http)
         request = parse_run(await read_body(http, self._max_body_bytes))
-        run_id = await self.create(http, request, caller, stream=True)
+        run_id = (await self.create(http, request, caller, stream=True)).run_id
         desk = self._service.runner.desk
         state = await desk.load(run_id)
         return json_answer(
             {"id": run_id, "status": desk.status(state), "attach": attach_path(run_id)},
             status=202,
-            headers=run_headers(run_id, state) | {"Location": f"/v1/runs/{run_id}"},
+            headers=run_headers(run_id, trace_of(state)) | {"Location": f"/v1/runs/{run_id}"},
         )
 
     async def _show(self, http: Request) -> Answer | None:
@@ -167,7 +171,7 @@ class RunRoutes:
         if self._viewers >= self._max_viewers:
             raise CallError(Code.CAPACITY_EXCEEDED, f"{self._max_viewers} runs are being watched here")
         self._viewers += 1
-        stream = EventStream(http, run_headers(ask.run_id, state))
+        stream = EventStream(http, run_headers(ask.run_id, trace_of(state)))
         found = frames(self._service.runner.log, ask.run_id, first_seq_wanted(ask, state))
         try:
             async with aclosing(found):
@@ -180,7 +184,11 @@ class RunRoutes:
         await stream.send(b"", last=True)
 
 
-def run_headers(run_id: str, state: RunState) -> dict[str, str]:
-    """Return the headers that say which run an answer is about; a trimmed one has no trace any more."""
-    traced = {"X-Mesh-Trace-Id": state.created.trace_id} if state.created and state.created.trace_id else {}
-    return {RUN_ID: run_id, **traced}
+def run_headers(run_id: str, trace_id: str) -> dict[str, str]:
+    """Return the headers that say which run an answer is about, and of which trace, unless that is ""."""
+    return {RUN_ID: run_id} | ({"X-Mesh-Trace-Id": trace_id} if trace_id else {})
+
+
+def trace_of(state: RunState) -> str:
+    """Return the trace of a run, "" when only its end is left."""
+    return state.created.trace_id if state.created else ""
