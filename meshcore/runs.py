@@ -66,6 +66,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
 class Created(Event, frozen=True, kw_only=True, tag="created"):
     """The first event: `request` is the client's JSON as it came, `key` whose run it is.
 
+    All its calls are of one trace, `trace_id`, whoever makes them; "" in logs of older versions.
     `at` is for people: nothing is decided by it.
     """
 
@@ -73,6 +74,7 @@ class Created(Event, frozen=True, kw_only=True, tag="created"):
     request: msgspec.Raw
     log_id: str
     key: str = ""
+    trace_id: str = ""
     restartable: bool = True
     stream: bool = True
     at: Stamp | None = None

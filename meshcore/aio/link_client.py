@@ -90,6 +90,7 @@ class LinkClient:
         random: Callable[[], float] = chance.random,
     ) -> None:
         self.first_descriptor = asyncio.Event()
+        self._hello_changed = asyncio.Event()
         self._make_hello = hello
         self._spool = spool
         self._on_desired = on_desired
@@ -113,13 +114,17 @@ class LinkClient:
     async def run(self) -> None:
         """Stay connected until cancelled; returns when the dashboard refuses the token for good."""
         try:
-            await _first_of(self._empty_the_spool(), self._dial())
+            await _first_of(self._empty_the_spool(), self._dial(), self._introduce_again())
         finally:
             await self._transport.disconnect()
 
     def health_changed(self) -> None:
         """Say health at once, at most four times a second."""
         self._transport.health_changed()
+
+    def hello_changed(self) -> None:
+        """Say hello again, on another connection, if one was made already."""
+        self._hello_changed.set()
 
     async def go_idle(self, timeout_s: float = 10.0) -> bool:
         """Ask to be shown as idle before a clean stop.
@@ -137,6 +142,12 @@ class LinkClient:
         with suppress(LinkLost):
             await self._transport.connect()
         await self._transport.ended()
+
+    async def _introduce_again(self) -> None:
+        while True:
+            await self._hello_changed.wait()
+            self._hello_changed.clear()
+            await self._transport.redial("there is more to say in the hello")
 
     async def _heard(self, frame: FromDashboard) -> None:
         match frame:

@@ -232,6 +232,8 @@ class Node:
 
     def _on_log(self, log_id: str) -> None:
         self._endpoint.log_id = log_id
+        if self._reporting is not None:
+            self._reporting.on_log()
 
     def _manifest(self) -> Manifest:
         return self._bus.manifest(url=self._url, log_id=self._runs.log_id)

@@ -137,6 +137,11 @@ class WebSocketRelayTransport:
         if self._session is not None:
             self._session.health_changed()
 
+    async def redial(self, reason: str) -> None:
+        """Close the connection that there is, so that the next one says hello with what is true now."""
+        if self._session is not None:
+            await self._session.close(reason=reason)
+
     async def disconnect(self) -> None:
         """Close for good: nobody dials any more, events in hand are abandoned and will come again."""
         dialler, self._dialler = self._dialler, None

@@ -99,6 +99,10 @@ class Reporting:
         """Take the end of a run."""
         self._feed.on_run_end(run_id, state)
 
+    def on_log(self) -> None:
+        """The run log is open now: a hello that was said before had no id of it."""
+        self._link.hello_changed()
+
     def on_status(self, _: str) -> None:
         """Say at once that the node's state is another one."""
         self._link.health_changed()

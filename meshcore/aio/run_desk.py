@@ -26,9 +26,13 @@ REFUSED_AT_ONCE = frozenset({Code.NOT_FOUND, Code.BAD_REQUEST})  # waiting would
 
 
 class Made(NamedTuple):
-    """A run that is there now; `tail` has all of one that was not there before, for who asked to watch it."""
+    """A run that is there now; `tail` has all of one that was not there before, for who asked to watch it.
+
+    `trace_id` is that of the request: a run that was there before has another.
+    """
 
     run_id: str
+    trace_id: str
     tail: Tail | None = None
 
 
@@ -51,6 +55,7 @@ class RunDesk:
         *,
         client: str,
         idempotency_key: str = "",
+        trace_id: str = "",
         stream: bool,
         work: Work | None,
         watched: bool = False,
@@ -71,6 +76,7 @@ class RunDesk:
             request=msgspec.Raw(request.raw),
             log_id=log_id,
             key=client,
+            trace_id=trace_id,
             restartable=self._is_restartable(request.capability),
             stream=stream,
             at=self._utcnow(),
@@ -89,7 +95,7 @@ class RunDesk:
             finally:
                 if tail is not None and not is_new:
                     await tail.aclose()
-        return Made(run_id, tail if is_new else None)
+        return Made(run_id, trace_id, tail if is_new else None)
 
     async def load(self, run_id: str) -> RunState:
         """Return a run as it is now. Raises CallError."""

@@ -111,13 +111,13 @@ class RunHands:
         for task in list(self._tasks):
             task.cancel()
 
-    def route(self, request: RunRequest, client: str, *, run_id: str) -> RouteRequest:
-        """Return the call that a run's request stands for, with a trace of its own."""
+    def route(self, request: RunRequest, client: str, *, run_id: str, trace_id: str = "") -> RouteRequest:
+        """Return the call that a run's request stands for, of a trace of its own unless one is given."""
         return request.route(
             self._bus.registry.named(request.capability),
             caller=client,
             deadline=self._tools.clock() + CALL_SECONDS,
-            trace_id=next(self._trace_ids),
+            trace_id=trace_id or next(self._trace_ids),
             run_id=run_id,
         )
 
@@ -163,7 +163,7 @@ class RunHands:
         if created is None:
             raise CallError(Code.NOT_FOUND, "the run's request isn't there any more")
         request = parse_stored(created.capability, bytes(created.request))
-        return self.route(request, created.key, run_id=run_id)
+        return self.route(request, created.key, run_id=run_id, trace_id=created.trace_id)
 
     def claimed(self, writer: RunWriter, reason: ClaimReason) -> Claimed:
         """Return the claim of a run by this node."""
@@ -186,9 +186,8 @@ class RunHands:
             return
         work.work_id, work.kind = run_id, WorkKind.RUN
         route = partial(self._stored_route, run_id, writer.state)
-        if request is not None:
-            client = writer.state.created.key if writer.state.created else ""
-            route = partial(self.route, request, client, run_id=run_id)
+        if request is not None and (created := writer.state.created) is not None:
+            route = partial(self.route, request, created.key, run_id=run_id, trace_id=created.trace_id)
         execution = Execution(run_id, writer, route, work, self._tools)
         if self._held.get(run_id, UNKNOWN) > writer.head.seq:
             execution.look()  # it may have been cancelled in the same breath

@@ -11,7 +11,7 @@ import msgspec
 
 from meshcore.aio.gateway.answers import Answer, error_answer, json_answer
 from meshcore.aio.gateway.message import Request as HttpRequest
-from meshcore.aio.gateway.run_routes import RUN_ID, RunRoutes
+from meshcore.aio.gateway.run_routes import RUN_ID, RunRoutes, run_headers, trace_of
 from meshcore.aio.gateway.streams import EventStream
 from meshcore.aio.run_desk import log_unreachable
 from meshcore.aio.run_service import RunService
@@ -41,7 +41,7 @@ class DetachedCalls:
 
     async def serve(self, http: HttpRequest, request: Request, caller: str) -> Answer | None:
         """Make the run of a call and answer by it. Raises CallError."""
-        run_id, tail = await self._runs.create(
+        run_id, trace_id, tail = await self._runs.create(
             http, run_of(request), caller, stream=request.stream, watched=True
         )
         created = int(self._utcnow().timestamp())
@@ -50,21 +50,25 @@ class DetachedCalls:
         if tail is None:  # it was there before
             runner = self._service.runner
             ask = RunAsk(run_id=run_id, what="attach", caller=caller)
-            after_seq = first_seq_wanted(ask, await runner.desk.load(run_id))
+            state = await runner.desk.load(run_id)
+            trace_id, after_seq = trace_of(state), first_seq_wanted(ask, state)
             tail = runner.log.tail(run_id, after_seq)
+        headers = run_headers(run_id, trace_id)
         try:
             async with aclosing(tail), aclosing(batches_of(tail, after_seq)) as found:
                 if request.stream:
-                    return await self._stream(http, found, plain, request, run_id)
-                return await self._whole(found, plain, request, run_id)
+                    return await self._stream(http, found, plain, request, headers)
+                return await self._whole(found, plain, request, headers)
         except EngineGone as exc:
             if http.begun:
                 raise ConnectionResetError("the run log is gone") from exc
             raise log_unreachable(self._service.log_id) from exc
 
-    async def _whole(self, found: "_Batches", plain: PlainAnswer, request: Request, run_id: str) -> Answer:
+    async def _whole(
+        self, found: "_Batches", plain: PlainAnswer, request: Request, headers: dict[str, str]
+    ) -> Answer:
         chunks: list[ChunkEvent] = []
-        headers = {RUN_ID: run_id}
+        run_id = headers[RUN_ID]
         async for events in found:
             for _, event in events:
                 if isinstance(event, ChunkEvent):
@@ -86,10 +90,15 @@ class DetachedCalls:
         return answer_of(Operation.EMBEDDING, result, trace_id=run_id, created=created)
 
     async def _stream(
-        self, http: HttpRequest, found: "_Batches", plain: PlainAnswer, request: Request, run_id: str
+        self,
+        http: HttpRequest,
+        found: "_Batches",
+        plain: PlainAnswer,
+        request: Request,
+        headers: dict[str, str],
     ) -> Answer | None:
         """Send the answer as it comes; until its first chunk a failure is a status."""
-        headers = {RUN_ID: run_id}
+        run_id = headers[RUN_ID]
         stream: EventStream | None = None
         async for events in found:
             data, error = _piece(run_id, events, plain, request, begun=stream is not None)

@@ -88,6 +88,9 @@ class RunLog(Protocol):
     async def open_runs(self) -> Sequence[OpenRun]:
         """Return the runs that may not have ended: hints, of which a log says the truth."""
 
+    async def amend(self, run_id: str, end: Head | None) -> None:
+        """Correct a hint of `open_runs`: the run ended at `end`, or None, it was never made."""
+
     async def beat(self, beat: Beat) -> None:
         """Store a sign of life."""
 

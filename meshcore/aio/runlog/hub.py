@@ -9,10 +9,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
-from meshcore.aio.runlog.base import READ_RECORDS, Stored
+from meshcore.aio.runlog.base import READ_RECORDS, EngineGone, Stored
 from meshcore.run_record import Record
 
 QUEUED_MAX = 1024  # records that wait for one reader, at most 256 MB and mostly 200 kB; beyond it is behind
+RETRY_SECONDS = 0.5  # until a tail asks an engine again that was gone
 LOST = ("", Record(0, "", 0, ()))
 """Tells who follows all runs that records were passed over."""
 
@@ -20,7 +21,7 @@ Read = Callable[[str, int], Awaitable[Sequence[Stored]]]
 
 
 class _Reader:
-    """A queue with a bound; `behind` when it overflowed."""
+    """A queue with a bound; `is_behind` when something may be missing in it."""
 
     __slots__ = ("behind", "queue", "waiter")
 
@@ -31,9 +32,13 @@ class _Reader:
 
     def put(self, run_id: str, record: Record) -> None:
         if len(self.queue) >= QUEUED_MAX:
-            self.queue.clear()
-            self.behind = True
+            self.lose()
         self.queue.append((run_id, record))
+        self.wake()
+
+    def lose(self) -> None:
+        self.queue.clear()
+        self.behind = True
         self.wake()
 
     def wake(self) -> None:
@@ -42,7 +47,7 @@ class _Reader:
 
     async def wait(self) -> None:
         """Return when there is something, or when it is woken."""
-        if not self.queue:
+        if not (self.queue or self.behind):
             self.waiter = asyncio.get_running_loop().create_future()
             try:
                 await self.waiter
@@ -68,6 +73,11 @@ class Hub:
         if not is_plain:
             for reader in self._of_all:
                 reader.put(run_id, record)
+
+    def lose(self) -> None:
+        """Say that records may have been missed: all readers look at the log."""
+        for reader in (*self._of_all, *(each for readers in self._by_run.values() for each in readers)):
+            reader.lose()
 
     def listen(self, run_id: str = "") -> _Reader:
         """Return a reader that hears of a run, or of all, from now on until `leave`."""
@@ -118,6 +128,7 @@ class Tail:
         self._read = read
         self._seen = after_seq
         self._is_to_read = not is_new
+        self._has_read = is_new
         self._held: deque[Record] = deque()
         self._reader = hub.listen(run_id)
         self._timer: asyncio.TimerHandle | None = None  # one for many waits, which seldom last as long
@@ -132,11 +143,21 @@ class Tail:
         return self._held.popleft()
 
     async def next(self, within_seconds: float | None = None) -> list[Record]:
-        """Return the next records, in order; [] when none came for so long."""
+        """Return the next records, in order; [] when none came for so long, and the log is read then.
+
+        Raises EngineGone as long as nothing was read; who watches already waits for the engine.
+        """
         reader = self._reader
         while True:
             if self._is_to_read:
-                records = [record for record, _ in await self._read(self._run_id, self._seen)]
+                try:
+                    records = [record for record, _ in await self._read(self._run_id, self._seen)]
+                except EngineGone:
+                    if not self._has_read:
+                        raise
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                self._has_read = True
                 self._is_to_read = len(records) >= READ_RECORDS  # else what comes behind them is in the queue
                 if records:
                     self._seen = records[-1].last_seq
@@ -144,7 +165,8 @@ class Tail:
             if within_seconds is not None and not reader.queue:
                 self._have_woken(within_seconds)
             await reader.wait()
-            if not reader.queue:
+            if not (reader.queue or reader.behind):
+                self._is_to_read = True  # a record that got lost costs time, and no more
                 return []
             if records := self._take():
                 return records

@@ -61,6 +61,9 @@ class MemoryLog:
         """Return the runs that have not ended."""
         return [OpenRun(run, self._owners.get(run, "")) for run in self._runs if run not in self._ended_at]
 
+    async def amend(self, run_id: str, end: Head | None) -> None:
+        """Do nothing: what is open is no hint here, but written together with what it follows from."""
+
     async def beat(self, beat: Beat) -> None:
         """Store a sign of life."""
         self._beats[beat.node, beat.instance] = beat

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 
-from meshcore.aio.runlog.base import Stored
-from meshcore.aio.runlog.hub import LOST, QUEUED_MAX, Hub, Tail
+import pytest
+
+from meshcore.aio.runlog.base import EngineGone, Stored
+from meshcore.aio.runlog.hub import LOST, QUEUED_MAX, Feed, Hub, Tail
 from meshcore.aio.runlog.memory import MemoryLog
 from tests.aio.runlog.conformance import RUN, begun, numbers, take, write
 from tests.test_runs import chunk
@@ -61,6 +63,67 @@ async def test_a_reader_that_left_is_forgotten() -> None:
 
     assert listening
     assert not hub._by_run
+
+
+class Quiet:
+    """A log of which the hub hears nothing, and that is away for so many reads."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.failures = 0
+
+    async def read(self, run_id: str, after_seq: int) -> Sequence[Stored]:
+        if self.failures:
+            self.failures -= 1
+            raise EngineGone("away")
+        return await self.log.read(run_id, after_seq)
+
+
+async def test_a_record_that_nobody_told_of_is_found_behind_some_silence() -> None:
+    quiet = Quiet()
+    writer = await begun(quiet.log)
+    async with aclosing(Tail(Hub(), RUN, 0, quiet.read)) as tail:
+        first = await tail.next()
+        await write(quiet.log, writer, chunk(1))
+        silence = await tail.next(0.01)
+        rest = await tail.next(0.01)
+
+    assert (numbers(first), silence, numbers(rest)) == ([1, 2], [], [3])
+
+
+async def test_a_tail_that_may_have_missed_something_waits_for_an_engine_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("meshcore.aio.runlog.hub.RETRY_SECONDS", 0.01)
+    hub, quiet = Hub(), Quiet()
+    writer = await begun(quiet.log)
+    async with aclosing(Tail(hub, RUN, 0, quiet.read)) as tail:
+        first = await take(tail, 2)
+        await write(quiet.log, writer, chunk(1))
+        quiet.failures = 3
+        hub.lose()
+        rest = await take(tail, 3)
+
+    assert numbers(first + rest) == [1, 2, 3]
+    assert quiet.failures == 0
+
+
+async def test_a_tail_of_an_engine_that_is_away_from_the_beginning_says_so() -> None:
+    quiet = Quiet()
+    quiet.failures = 1
+    async with aclosing(Tail(Hub(), RUN, 0, quiet.read)) as tail:
+        with pytest.raises(EngineGone):
+            await anext(tail)
+
+
+async def test_a_feed_hears_that_something_may_be_missing() -> None:
+    hub = Hub()
+    async with aclosing(Feed(hub)) as feed:
+        waiting = asyncio.ensure_future(anext(feed))
+        await asyncio.sleep(0)  # it listens now
+        hub.lose()
+
+        assert await waiting == LOST
 
 
 async def test_what_came_together_is_given_together_and_silence_is_nothing() -> None:
