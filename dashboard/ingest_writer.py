@@ -22,6 +22,7 @@ from meshcore.frames import Telemetry
 
 ROOM_FRAMES = 256  # decoded or being decoded at once
 ROOM_BYTES = 16 << 20  # of the same, as they came; decoded they are about four times as long
+OUTSIDE_MAX = 16  # frames by HTTP that wait hold up to 1 MiB each; those of links are bounded by the window
 GROUP_FRAMES = 64
 GROUP_BYTES = 2 << 20  # 2 000 calls: 0.1 s of SQLite's write lock, for which orders have to wait
 HEALTH_FRAMES = 500
@@ -48,6 +49,11 @@ class IngestWriter:
             gather_seconds=HEALTH_GATHER_SECONDS,
         )
         self.replays = Replays()
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many wait for room that who can come again later should."""
+        return self._room.outside >= OUTSIDE_MAX
 
     async def store(
         self, *, node: Node, connection_no: int, telemetry: Telemetry, now: datetime, spool_id: str = ""
