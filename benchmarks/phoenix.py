@@ -1,0 +1,3 @@
+"""Phoenix as a peer of `ingest`; stub."""
+NAME = "Phoenix 20.20.0"
+def contestant(stack, scratch): ...
