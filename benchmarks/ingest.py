@@ -1,14 +1,14 @@
 """Traces with two attempts each, stored and acknowledged, beside the raw limit of the same rows and Phoenix.
 
 Ours is the dashboard's end of the link without the socket: 16 nodes' `LinkSession`s in one process with its
-runtime, each fed lines as they come over the wire, a window of them at a time, and told what is committed. So
-frames are parsed, checked, gathered, stored under their marks and announced in the change feed, as in `serve`;
-the nodes' lines are made in the same process and count as its processor time.
+runtime, each fed lines as they come over the wire, a window of them at a time, and told what is committed.
+So frames are parsed, checked, gathered, stored under their marks and announced in the change feed, as in
+`serve`; the nodes' lines are made in the same process and count as its processor time.
 
-The limits write rows that were made before, 2 000 in a transaction, into the same tables of the same databases
-with all their indexes: executemany on SQLite, COPY on PostgreSQL. Of PostgreSQL, which answers at its usual port or
-comes from its wheel, the processor time is the client's alone. Phoenix stores a call with two attempts as three
-spans; it answers before it stores, so what counts is what its database has.
+The limits write rows that were made before, 2 000 in a transaction, into the same tables of the same
+databases with all their indexes: executemany on SQLite, COPY on PostgreSQL. That one answers at its usual
+port or comes from its wheel; the processor time is its client's alone. Phoenix stores a call with two
+attempts as three spans; it answers before it stores, so what counts is what its database has.
 """
 
 import os

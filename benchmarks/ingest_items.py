@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-MESH_FRAME_ITEMS = 250  # of about 1 kB: as many as fit into a frame of 256 KiB
+FRAME_ITEMS = 250  # of about 1 kB: as many as fit into a frame of 256 KiB
 
 _AT = datetime.now(UTC).isoformat().replace("+00:00", "Z")
 _TRACE = (
-    '{"kind":"trace","seq":%%d,"at":"%(at)s","trace":{"trace_id":"%%032x","capability":"llm.chat",'
-    '"started_at":"%(at)s","caller":"shop","alias":"mesh/fast","model_asked":"mesh/fast",'
+    '{"kind":"trace","seq":%d,"at":"AT_","trace":{"trace_id":"%032x","capability":"llm.chat",'
+    '"started_at":"AT_","caller":"shop","alias":"mesh/fast","model_asked":"mesh/fast",'
     '"model_served":"llama-3.1-8b","duration_ms":812.25,"ttft_ms":214.5,"tokens_in":118,"tokens_out":342,'
     '"stream":true,"routed_via":"node-b","provider":"groq","why":"failover","candidates":['
     '{"node":"node-a","provider":"local","model":"llama-3.1-8b","rank":1,"score":'
@@ -19,18 +19,18 @@ _TRACE = (
     '"message":"no first token within 0.5 s","ms":500.2},'
     '{"n":2,"node":"node-b","provider":"groq","model":"llama-3.1-8b","started_ms":500.9,"ms":311.3,'
     '"ttft_ms":214.5,"committed":true}]}}'
-) % {"at": _AT}
+).replace("AT_", _AT)
 
 
-def items(after: int, *, node: int, count: int = MESH_FRAME_ITEMS) -> Iterator[str]:
+def items(after: int, *, node: int, count: int = FRAME_ITEMS) -> Iterator[str]:
     """Yield the items behind a number as JSON; trace ids differ between nodes, too."""
     base = node << 64
     return (_TRACE % (seq, base + seq) for seq in range(after + 1, after + 1 + count))
 
 
-def line(after: int, *, node: int, count: int = MESH_FRAME_ITEMS) -> bytes:
+def line(after: int, *, node: int, count: int = FRAME_ITEMS) -> bytes:
     """Return the telemetry frame behind a number, as it comes over the wire."""
     return (
         f'{{"type":"telemetry","after":{after},"to":{after + count},"items":'
-        f"[{','.join(items(after, node=node, count=count))}],\"dropped\":{{}}}}"
+        f'[{",".join(items(after, node=node, count=count))}],"dropped":{{}}}}'
     ).encode()

@@ -1,4 +1,7 @@
-"""One turn of ours: `python -m benchmarks.ingest_link SECONDS`, with the dashboard's environment; see ingest.py."""
+"""One turn of ours, with the dashboard's environment (see ingest.py).
+
+python -m benchmarks.ingest_link SECONDS
+"""
 
 import asyncio
 import json
@@ -18,7 +21,7 @@ django.setup()
 
 from asgiref.sync import sync_to_async  # noqa: E402
 
-from benchmarks.ingest_items import MESH_FRAME_ITEMS, line  # noqa: E402
+from benchmarks.ingest_items import FRAME_ITEMS, line  # noqa: E402
 from benchmarks.load import in_ms  # noqa: E402
 from benchmarks.rounds import Sample  # noqa: E402
 from dashboard import runtime  # noqa: E402
@@ -68,7 +71,7 @@ class Sender:
             while self.goes_on and len(self._sent) < WINDOW:
                 self._sent.append(time.perf_counter())
                 frame = line(self._after, node=self._number)
-                self._after += MESH_FRAME_ITEMS
+                self._after += FRAME_ITEMS
                 await self._session.receive(frame)
             self._answered.clear()
             await self._answered.wait()
@@ -81,7 +84,7 @@ class Sender:
             if isinstance(frame, TelemetryAck):
                 if frame.refused:
                     self.failure = f"refused: {frame.refused[0]}"
-                self.acknowledged += MESH_FRAME_ITEMS
+                self.acknowledged += FRAME_ITEMS
                 self.taken.append(time.perf_counter() - self._sent.popleft())
                 self._answered.set()
 

@@ -1,4 +1,7 @@
-"""One turn of the limit: `python -m benchmarks.ingest_raw SECONDS`, with the dashboard's environment; see ingest.py."""
+"""One turn of the limit, with the dashboard's environment (see ingest.py).
+
+python -m benchmarks.ingest_raw SECONDS
+"""
 
 import json
 import os
