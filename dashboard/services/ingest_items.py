@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
 from django.db.models import Max
 
 from dashboard.models import Trace, TraceDetail, Transition
@@ -33,8 +34,7 @@ KEY_MAX = 100  # of provider and capability, as in roll-ups and traces
 OUTCOMES = ("ok", "error")
 
 
-@dataclass(slots=True, kw_only=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An item that can be stored: exactly one of these is there."""
 
     seq: int
