@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of `POST /api/v1/ingest`, which stands in front of Django (edge/ingest.py)."""
+"""What the OpenAPI document says of `POST /api/v1/ingest`, which is answered in front of Django by `edge`."""
 
 from typing import Any
 
