@@ -25,6 +25,7 @@ from dashboard.models import (
     Node,
     NodeLink,
     ProviderHealth,
+    Run,
     SpoolMark,
     Token,
     Trace,
@@ -177,6 +178,15 @@ class TraceAdmin(ReadOnly):
         "code",
     )
     list_filter = ("outcome", "node")
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnly):
+    """Runs, live and ended."""
+
+    list_display = ("run_id", "status", "reason", "owner", "epoch", "takeovers", "model", "heard_at")
+    list_filter = ("status",)
+    search_fields = ("=run_id",)
 
 
 admin.site.register((Change, ControlHead, MinuteRollup, NodeLink, SpoolMark, TraceDetail), ReadOnly)

@@ -4,6 +4,8 @@
     page "node:<name>"  the cells of that node's own page
     page "providers"    the breakers of every node that has a column, and what each row amounts to
     page "drains"       the drains that are on, and those of the newest page
+    page "runs"         the runs that live, those of the newest page, and how many live
+    page "run:<id>"     how that run stands, and who owned which part of it
 
 The pages include the same templates, so a pushed cell is byte for byte the cell of a fresh page, but for the
 attribute that makes htmx swap it. Nothing here knows who looks. A cell that can't be rendered says so in its
@@ -18,9 +20,11 @@ from typing import Any
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString, mark_safe
 
-from dashboard.selectors import drain_list, drain_record, matrix, nodes, traffic, verdict
+from dashboard.selectors import drain_list, drain_record, matrix, nodes, runs, traffic, verdict
 from dashboard.selectors.matrix import Matrix
 from dashboard.selectors.nodes import Gathered, NodeNow
+from dashboard.selectors.run_ribbon import ribbon
+from dashboard.selectors.runs import RunRow
 from dashboard.selectors.shortlist import Column
 
 logger = logging.getLogger(__name__)
@@ -29,6 +33,8 @@ FLEET = "fleet"
 NODE_PAGE = "node:"
 PROVIDERS = "providers"
 DRAINS = "drains"
+RUNS = "runs"
+RUN_PAGE = "run:"
 HEARD = "heard"  # no change of the feed: the ages of all nodes, for whoever refreshes them by the clock
 OOB = mark_safe(' hx-swap-oob="true"')
 
@@ -43,6 +49,10 @@ PEER_CELLS = ("finding", "rest")
 
 DRAIN = "drain_cells.html"
 DRAIN_CELLS = ("standing", "left", "outcome")
+
+RUN = "run_cells.html"
+RUN_CELLS = ("status", "owner", "epoch", "chunks", "lasted")
+RUN_PAGE_CELLS = ("status", "measures", "ribbon", "check")
 
 
 class Sheet:
@@ -77,25 +87,41 @@ class Sheet:
 
 
 def pages_of(key: str) -> tuple[str, ...]:
-    """Return the pages with cells that a change of `key` may alter; "node:" stands for every node's page."""
+    """Return the pages with cells that a change of `key` may alter.
+
+    "node:" stands for every node's page, "run:" for every run's.
+    """
     kind, _, name = key.partition(":")
     if kind == "node" and name:
         return (FLEET, NODE_PAGE + name, DRAINS)
     if kind == "providers" and name:  # also said when a node falls silent, or is heard again
-        return (FLEET, NODE_PAGE + name, PROVIDERS)
-    pages = {"nodes": (FLEET,), "traces": (FLEET, NODE_PAGE), HEARD: (FLEET, NODE_PAGE, PROVIDERS)}
+        return (FLEET, NODE_PAGE + name, PROVIDERS, RUNS, RUN_PAGE)
+    if kind == "runs" and name:
+        return (RUNS, NODE_PAGE + name, RUN_PAGE)
+    if kind == "run" and name:
+        return (key,)
+    pages: dict[str, tuple[str, ...]] = {
+        "nodes": (FLEET,),
+        "traces": (FLEET, NODE_PAGE),
+        "runs": (RUNS,),
+        HEARD: (FLEET, NODE_PAGE, PROVIDERS),
+    }
     return pages.get(key, ())
 
 
 def render(page: str, key: str, now: datetime) -> str:
     """Return the cells of `page` that a change of `key` may alter, as out-of-band swaps, or ""."""
-    if page not in pages_of(key) and not (page.startswith(NODE_PAGE) and NODE_PAGE in pages_of(key)):
+    if not {page, _kind(page)} & set(pages_of(key)):
         return ""
     sheet = Sheet(now)
     if page == PROVIDERS:
         _providers(sheet, key, now)
     elif page == DRAINS:
         _drains(sheet, now, node=key.partition(":")[2])
+    elif page == RUNS:
+        _runs(sheet, now)
+    elif page.startswith(RUN_PAGE):
+        _run(sheet, page.removeprefix(RUN_PAGE), now)
     elif page == FLEET:
         _fleet(sheet, key, now)
     else:
@@ -105,7 +131,7 @@ def render(page: str, key: str, now: datetime) -> str:
 
 def render_all(page: str, now: datetime) -> str:
     """Return every cell of `page`, as out-of-band swaps; "" for a page that has none."""
-    if page not in (FLEET, PROVIDERS, DRAINS):
+    if page not in (FLEET, PROVIDERS, DRAINS, RUNS):
         return render(page, page, now)
     sheet = Sheet(now)
     if page == FLEET:
@@ -116,6 +142,8 @@ def render_all(page: str, now: datetime) -> str:
         found = matrix.read(now=now)
         _matrix(sheet, found)
         sheet.rows(("heard",), found.providers.columns)
+    elif page == RUNS:
+        _runs(sheet, now)
     else:
         _drains(sheet, now)
     return sheet.text()
@@ -173,6 +201,14 @@ def _fleet(sheet: Sheet, key: str, now: datetime) -> None:
 
 
 def _node(sheet: Sheet, page: str, key: str, now: datetime) -> None:
+    name = page.removeprefix(NODE_PAGE)
+    if key in (page, f"runs:{name}"):
+        _run_rows(sheet, runs.of_node(name=name, now=now).rows, but="owner")
+    if key != f"runs:{name}":
+        _node_itself(sheet, page, key, now)
+
+
+def _node_itself(sheet: Sheet, page: str, key: str, now: datetime) -> None:
     row = nodes.gather(now=now).named(page.removeprefix(NODE_PAGE))
     some = {HEARD: ("heard",), "traces": ("figures",)}.get(key)
     if row is not None and some:
@@ -207,6 +243,31 @@ def _drains(sheet: Sheet, now: datetime, *, node: str = "") -> None:
     for each in drain_list.live(now=now, node=node):
         for name in DRAIN_CELLS:
             sheet.cell(name, {"each": each}, str(each.drain.pk), template=DRAIN)
+
+
+def _runs(sheet: Sheet, now: datetime) -> None:
+    sheet.cell("tally", {"tally": runs.tally()}, template=RUN)
+    _run_rows(sheet, runs.shown(now=now))
+
+
+def _run_rows(sheet: Sheet, rows: Iterable[RunRow], *, but: str = "") -> None:
+    for each in rows:
+        for name in (name for name in RUN_CELLS if name != but):
+            sheet.cell(name, {"each": each}, each.run.run_id, template=RUN)
+
+
+def _run(sheet: Sheet, run_id: str, now: datetime) -> None:
+    each = runs.named(run_id=run_id, now=now)
+    if each is not None:
+        context = {"each": each, "ribbon": ribbon(each.run)}
+        for name in RUN_PAGE_CELLS:
+            sheet.cell(name, context, run_id, template=RUN)
+
+
+def _kind(page: str) -> str:
+    """Return the prefix of a page of which there are many."""
+    kind, colon, _ = page.partition(":")
+    return kind + colon
 
 
 def _page_cells(sheet: Sheet, mesh: Gathered) -> None:

@@ -223,6 +223,8 @@ class Journey(msgspec.Struct, eq=False):
         fields: dict[str, Any] = {}
         if self.request.stream:
             fields["stream"] = True
+        if self.request.run_id:
+            fields["run_id"] = self.request.run_id
         if self._ttft_ms is not None:
             fields["ttft_ms"] = self._ttft_ms
         if self._splices:

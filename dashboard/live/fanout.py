@@ -23,11 +23,12 @@ logger = logging.getLogger(__name__)
 MAX_SEATS = 500  # open pages in a process; one more is told to try later
 RETRY_SECONDS = 5.0  # between two tries of a page whose cells can't be rendered
 MAX_MESSAGE_CHARS = 500_000  # the socket's bound is 1 MiB; beyond this the page fetches its rows instead
-NODE_PAGE = "node:"
+NODE_PAGE, RUN_PAGE = "node:", "run:"
 LIST_KEYS = {
     "fleet": frozenset({"nodes"}),
     "providers": frozenset({"nodes", "providers", "overrides"}),
     "traces": frozenset({"traces"}),
+    "runs": frozenset({"runs"}),
     "drains": frozenset({"drains"}),
     "audit": frozenset({"audit"}),
 }
@@ -37,7 +38,7 @@ class Cells(Protocol):
     """What renders: the module `dashboard.fragments`."""
 
     def pages_of(self, key: str) -> Sequence[str]:
-        """Return the pages that a key concerns; "node:" stands for every node's page."""
+        """Return the pages that a key concerns; "node:" stands for all of nodes, "run:" for all of runs."""
 
     def render(self, page: str, key: str, now: datetime) -> str:
         """Return the cells of `page` that `key` concerns."""
@@ -186,12 +187,14 @@ def list_keys_of(page: str) -> frozenset[str]:
     """Return the keys whose change may alter which rows a page has, or their order."""
     if page.startswith(NODE_PAGE):
         name = page.removeprefix(NODE_PAGE)
-        return frozenset({f"providers:{name}", "drains", "traces"})
+        return frozenset({f"providers:{name}", "drains", "traces", "runs"})
+    if page.startswith(RUN_PAGE):
+        return frozenset({page})  # it is also the key that says that the run turned
     return LIST_KEYS[page]
 
 
 def _concerns(pages: Sequence[str], page: str) -> bool:
-    return page in pages or (page.startswith(NODE_PAGE) and NODE_PAGE in pages)
+    return page in pages or any(kind in pages and page.startswith(kind) for kind in (NODE_PAGE, RUN_PAGE))
 
 
 def _owe(watched: WatchedPage, keys: Sequence[str], list_changes: int) -> None:

@@ -6,7 +6,7 @@ INDEX = "dashboard_trace_node_id_ff75402f"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("dashboard", "0006_audit_filters")]
+    dependencies = [("dashboard", "0007_runs")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

@@ -41,6 +41,9 @@ class Trace(models.Model):
             models.Index(fields=["outcome", "-id"], name="trace_by_outcome"),
             models.Index(fields=["alias", "-id"], name="trace_by_alias"),
             models.Index(fields=["trace_id"], name="trace_by_trace_id"),
+            models.Index(  # selectors.runs.traces_of
+                fields=["run_id", "-id"], condition=~models.Q(run_id=""), name="trace_by_run"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -28,7 +28,8 @@ class Printer:
     def pages_of(self, key: str) -> tuple[str, ...]:
         if key.startswith("node:"):
             return ("fleet", key)
-        return {"heard": ("fleet", "node:"), "nodes": ("fleet",)}.get(key, ())
+        every = {"heard": ("fleet", "node:"), "nodes": ("fleet",), "runs:node-a": ("runs", "run:")}
+        return every.get(key, ())
 
     def render(self, page: str, key: str, now: datetime) -> str:
         assert self.go.wait(10)
@@ -155,6 +156,17 @@ async def test_a_page_is_woken_only_by_what_concerns_it(rt: Runtime, hall: Fanou
     assert [page.woken for page in (fleet, node_a, node_b)] == [2, 2, 1]
 
 
+async def test_runs_of_a_node_concern_every_page_of_a_run(rt: Runtime, hall: Fanout) -> None:
+    pages = [Page(hall, name) for name in ("runs", "run:run_1", "run:run_2", "fleet")]
+
+    rt.announce([1], ["runs:node-a"])
+    rt.announce([2], ["run:run_2"])
+
+    assert [page.woken for page in pages] == [1, 1, 2, 0]
+    assert 'data-changed="0"' in await pages[1].read()
+    assert 'data-changed="1"' in await pages[2].read()
+
+
 async def test_changes_of_the_list_are_told_as_a_number(rt: Runtime, hall: Fanout) -> None:
     fleet, audit = Page(hall, "fleet"), Page(hall, "audit")
 
@@ -267,7 +279,9 @@ async def test_a_page_that_nobody_watches_costs_nothing(rt: Runtime, hall: Fanou
         ("traces", {"traces"}),
         ("drains", {"drains"}),
         ("audit", {"audit"}),
-        ("node:node-a", {"providers:node-a", "drains", "traces"}),
+        ("node:node-a", {"providers:node-a", "drains", "traces", "runs"}),
+        ("runs", {"runs"}),
+        ("run:run_1", {"run:run_1"}),
     ],
 )
 def test_each_page_knows_what_changes_its_list(page: str, keys: set[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.db import DataError, connection
 from django.test.utils import CaptureQueriesContext
 
-from dashboard.models import Change, Node, NodeLink, ProviderHealth
+from dashboard.models import Change, Node, NodeLink, ProviderHealth, Run
 from dashboard.services import bulk_update, health, nodes
 from dashboard.services.actor import SYSTEM
 from dashboard.services.columns import Unfit
@@ -16,6 +16,7 @@ from dashboard.services.health import Said
 from meshcore.breaker import BreakerState
 from meshcore.drain import ActiveWork, InFlight, NodeState, Readout
 from meshcore.frames import BreakerReport, Health, SpoolReport
+from meshcore.run_reports import RunReport
 
 pytestmark = pytest.mark.django_db
 MINE = 5
@@ -275,3 +276,16 @@ def test_a_version_is_kept_when_health_does_not_name_it(connected: Node, now: da
     apply(connected, frame(now, no=2, version=""), now)
 
     assert Node.objects.get().version == "0.1.0"
+
+
+def test_the_runs_of_a_node_are_its_word_and_announced(connected: Node, now: datetime) -> None:
+    report = RunReport(run_id="run_1", status="running", epoch=1)
+
+    assert apply(connected, frame(now, 1, full=True, runs=(report,), runs_more=2), now)
+    told = new_keys()
+    assert apply(connected, frame(now, 2, full=True, runs_more=2), now)
+    kept = Run.objects.get().status
+    assert apply(connected, frame(now, 3, full=True), now)
+
+    assert told == ["node:node-a", "nodes", "runs:node-a", "runs", "run:run_1"]
+    assert (kept, Run.objects.get().status, Node.objects.get().runs_more) == ("running", "waiting", 0)

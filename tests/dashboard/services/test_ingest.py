@@ -17,6 +17,7 @@ from dashboard.models import (
     MinuteRollup,
     Node,
     NodeLink,
+    Run,
     SpoolMark,
     Trace,
     TraceDetail,
@@ -95,6 +96,17 @@ def test_a_frame_is_stored_and_the_mark_moves(mark: SpoolMark, now: datetime) ->
     assert Transition.objects.get().to_state == "open"
     assert (MinuteRollup.objects.get().count, MinuteRollup.objects.get().failovers) == (2, 1)
     assert set(Change.objects.values_list("key", flat=True)) >= {"traces", "node:node-a", "providers:node-a"}
+
+
+def test_the_end_of_a_run_is_stored_once_and_announced(mark: SpoolMark, now: datetime) -> None:
+    item = {"kind": "run_end", "seq": 1, "at": AT, "run_id": "run_1", "status": "completed"}
+    Change.objects.all().delete()
+
+    answers = [store(mark.node, frame(0, 1, item), now) for _ in range(2)]
+
+    assert answers == [TelemetryAck(to=1)] * 2
+    assert [(run.run_id, run.status, run.told) for run in Run.objects.all()] == [("run_1", "completed", True)]
+    assert list(Change.objects.values_list("key", flat=True)) == ["runs", "run:run_1"]
 
 
 def test_what_is_sent_again_is_acknowledged_and_not_stored_again(mark: SpoolMark, now: datetime) -> None:
