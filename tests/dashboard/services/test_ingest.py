@@ -106,7 +106,7 @@ def test_the_end_of_a_run_is_stored_once_and_announced(mark: SpoolMark, now: dat
 
     assert answers == [TelemetryAck(to=1)] * 2
     assert [(run.run_id, run.status, run.told) for run in Run.objects.all()] == [("run_1", "completed", True)]
-    assert list(Change.objects.values_list("key", flat=True)) == ["runs", "run:run_1"]
+    assert list(Change.objects.order_by("id").values_list("key", flat=True)) == ["run:run_1", "runs"]
 
 
 def test_what_is_sent_again_is_acknowledged_and_not_stored_again(mark: SpoolMark, now: datetime) -> None:
