@@ -50,7 +50,7 @@ def measure(bench: Bench, name: str, *, seconds: float, with_peers: bool, rounds
     with bench.contestants(with_peers=with_peers) as contestants:
         results = run(contestants, seconds=seconds, rounds=rounds)
     known = {result.name for result in results}
-    goals = [goal for goal in bench.goals if {goal.of or goal.by, goal.by or goal.of} <= {*known, ""}]
+    goals = [goal for goal in bench.goals if {goal.of, goal.who} <= {*known, ""}]
     return render(name, bench.unit, results, goals)
 
 
