@@ -13,6 +13,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
+from django.db import Error as DatabaseError
+
 from dashboard import runtime
 from dashboard.edge import brokerage, entrance
 from dashboard.edge.broker import log_prefix
@@ -20,7 +22,7 @@ from dashboard.edge.entrance import RETRY, Judge, Refusal, Scope, position_of
 from dashboard.edge.event_stream import COMMENT_SECONDS, Full, Places, respond
 from dashboard.edge.viewing import Viewing, Word
 from dashboard.models import Node, Run
-from dashboard.runtime import Runtime
+from dashboard.runtime import LaneFull, Runtime
 from dashboard.services.outbox import RUN_ID
 from meshcore.clock import monotonic
 from meshcore.run_view import COMMENT, sse
@@ -116,7 +118,7 @@ async def _first(running: Runtime, run_id: str, words: AsyncGenerator[Stream | W
         if isinstance(word, Stream):
             return word
         if known is None:
-            known, may_be = await running.in_render(_known, run_id)
+            known, may_be = await _looked_up(running, run_id)
             if not known and not may_be:
                 raise _unknown(run_id)
         if known or monotonic() >= give_up_at:
@@ -125,6 +127,15 @@ async def _first(running: Runtime, run_id: str, words: AsyncGenerator[Stream | W
         said = f"No node of the run log {log_prefix(run_id)} can be asked now."
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, RETRY)
     return Word.WAITING
+
+
+async def _looked_up(running: Runtime, run_id: str) -> tuple[bool, bool]:
+    """Return what `_known` does; raises Refusal when the database doesn't answer."""
+    try:
+        return await running.in_render(_known, run_id)
+    except (DatabaseError, LaneFull) as exc:
+        said = "Whether there is such a run can't be looked up now; try again."
+        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, RETRY) from exc
 
 
 def _known(run_id: str) -> tuple[bool, bool]:

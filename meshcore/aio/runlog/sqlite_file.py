@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from meshcore.aio.runlog.base import END_KEPT, RETENTION, Conflict, OpenRun, Stored
-from meshcore.aio.runlog.sqlite_schema import SCHEMA, connect
+from meshcore.aio.runlog.sqlite_schema import connect, prepare
 from meshcore.config_sections import Sync
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
@@ -75,7 +75,8 @@ class SqliteFile:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
         self._writer = connect(path, sync)
         self._reader = connect(path, sync)
-        self._writer.executescript(SCHEMA)
+        with self._transaction():
+            prepare(self._writer)
         self.log_id = self._give_id()
         self._version = 0
         self._cursor: int = self._reader.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from meshcore.config_sections import Sync
 
+LAYOUT = 2  # of these tables, in the file's user_version; the first layout said nothing there
 BUSY_SECONDS = 1.0  # to wait for another process's commit; half of what a node waits for its engine
 PRAGMAS = {
     Sync.PROCESS: "NORMAL",
@@ -30,6 +31,25 @@ CREATE INDEX IF NOT EXISTS runs_ended ON runs (ended_at) WHERE ended_at IS NOT N
 CREATE TABLE IF NOT EXISTS beats (
     node TEXT NOT NULL, instance TEXT NOT NULL, counter INTEGER NOT NULL, PRIMARY KEY (node, instance));
 """
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables in the caller's transaction, or see that they are the ones that are known here.
+
+    Raises sqlite3.DatabaseError for a file of another layout: nothing is changed in it.
+    """
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    is_empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if found == LAYOUT:
+        return
+    if found or not is_empty:
+        raise sqlite3.DatabaseError(
+            f"a run log of layout {found or 1}, and this version knows {LAYOUT}: move the file away when the "
+            "runs in it have ended"
+        )
+    for statement in SCHEMA.split(";\n"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {LAYOUT}")
 
 
 def connect(path: Path, sync: Sync) -> sqlite3.Connection:

@@ -1,9 +1,11 @@
 """The file behind an SQLite run log, also when its writer is killed."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -102,6 +104,20 @@ def test_what_cannot_be_read_is_not_kept_for_its_end(file: SqliteFile) -> None:
     file.commit([lambda each: each.trim(START + RETENTION + timedelta(seconds=1))], [])
 
     assert file.read("one", 0, 10) == []
+
+
+def test_a_file_of_another_layout_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    older = tmp_path / "older.sqlite"
+    with closing(sqlite3.connect(older)) as connection:
+        connection.execute("CREATE TABLE runs (run TEXT PRIMARY KEY, head_seq INTEGER NOT NULL)")
+
+    with pytest.raises(sqlite3.DatabaseError, match="layout 1, and this version knows 2: move the file away"):
+        SqliteFile(older, sync=Sync.PROCESS)
+
+    with closing(sqlite3.connect(older)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [
+            ("runs",)
+        ]
 
 
 def test_news_come_once_and_in_pieces(file: SqliteFile, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from dashboard.edge import streams
 from dashboard.edge.event_stream import Places
@@ -170,3 +171,16 @@ async def test_a_viewer_that_has_begun_is_told_when_nodes_send_as_many_as_they_m
     await node.add(end(4))
 
     assert (await viewer.finish()).events[-1][0] == 4
+
+
+async def test_without_the_database_a_run_that_nobody_gives_is_unavailable(
+    rt: Runtime, watch: Watch, reader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(run_id: str) -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(streams, "_known", away)
+
+    viewer = await watch(API, reader).finish()
+
+    assert (viewer.status, viewer.headers[b"retry-after"]) == (HTTPStatus.SERVICE_UNAVAILABLE, b"5")
