@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import breaker, bus, drain, gateway, runs, spool
+from benchmarks import breaker, bus, drain, gateway, ingest, runs, spool
 from benchmarks.rounds import Contestant, run
 from benchmarks.servers import ServerFailed
 from benchmarks.table import Goal, render
@@ -31,6 +31,7 @@ BENCHES = {
     "bus": Bench(bus.UNIT, bus.contestants, bus.GOALS),
     "breaker": Bench(breaker.UNIT, breaker.contestants, breaker.GOALS),
     "drain": Bench(drain.UNIT, drain.contestants, drain.GOALS),
+    "ingest": Bench(ingest.UNIT, ingest.contestants, ingest.GOALS),
     "runs": Bench(runs.UNIT, runs.contestants, runs.GOALS),
     "spool": Bench(spool.UNIT, spool.contestants, spool.GOALS),
 }
@@ -50,7 +51,7 @@ def measure(bench: Bench, name: str, *, seconds: float, with_peers: bool, rounds
     with bench.contestants(with_peers=with_peers) as contestants:
         results = run(contestants, seconds=seconds, rounds=rounds)
     known = {result.name for result in results}
-    goals = [goal for goal in bench.goals if not goal.of or goal.of in known]
+    goals = [goal for goal in bench.goals if {goal.of, goal.who} <= {*known, ""}]
     return render(name, bench.unit, results, goals)
 
 

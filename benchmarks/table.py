@@ -45,14 +45,14 @@ def _verdict(goal: Goal, results: Sequence[Result]) -> str:
         if ours.p99_ms is None:
             return f"not known: nothing was measured, goal {goal.p99_ms:g} ms"
         return f"{_mark(ours.p99_ms < goal.p99_ms)} p99 {ours.p99_ms:.2f} ms, goal {goal.p99_ms:g} ms"
+    who = f"{goal.who}: " if goal.who else ""
     if not goal.of:
         by_cpu = f"by CPU time {1e6 / ours.cpu_us:,.0f}/s" if ours.cpu_us else "not measured"
-        return f"{_mark(ours.rate >= goal.rate)} {ours.rate:,.0f}/s ({by_cpu}), goal {goal.rate:,.0f}/s"
+        return f"{_mark(ours.rate >= goal.rate)} {who}{ours.rate:,.0f}/s ({by_cpu}), goal {goal.rate:,.0f}/s"
     other = next(result for result in results if result.name == goal.of)
     if not other.rate or not ours.rate:
         return f"not known: {goal.of} was not measured, goal {goal.ratio:g} x"
     ratio, cpu_ratio = ours.rate / other.rate, other.cpu_us / ours.cpu_us
-    who = f"{goal.who}: " if goal.who else ""
     text = f"{who}{ratio:.2f} x {goal.of} (by CPU time {cpu_ratio:.2f} x), goal {goal.ratio:g} x"
     return f"{_mark(ratio >= goal.ratio)} {text}"
 

@@ -160,3 +160,18 @@ def newest(older: Health | None, newer: Health) -> Health:
         runs=kept,
         runs_more=newer.runs_more + len(runs) - len(kept),
     )
+
+
+def is_news(before: Health | None, said: Health) -> bool:
+    """Return whether a frame says more than that the node is there and how much it has to do just now."""
+    if before is None or said.full or said.breakers or said.runs:
+        return True
+    return _standing(before) != _standing(said)
+
+
+def _standing(health: Health) -> tuple[object, ...]:
+    node = health.node
+    return (
+        *(node.state, node.accepting, node.drain, node.safe_to_stop, node.observed_generation, node.problems),
+        health.version,
+    )

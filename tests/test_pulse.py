@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from meshcore.breaker import BreakerState
-from meshcore.drain import NodeState, Readout
+from meshcore.drain import InFlight, NodeState, Readout
 from meshcore.frames import BreakerReport, Health
-from meshcore.pulse import PROGRESS_SECONDS, Pulse, newest
+from meshcore.pulse import PROGRESS_SECONDS, Pulse, is_news, newest
 from meshcore.run_reports import RUNS_MAX, RunReport
 from meshcore.testing import START, ManualClock
 
@@ -156,6 +156,38 @@ def test_two_frames_in_one_say_what_both_said() -> None:
     assert (both.no, both.full, both.breakers) == (2, True, (struck, BETA))
     assert newest(None, older) is older
     assert newest(health(BETA, no=1), older) is older
+
+
+@pytest.mark.parametrize(
+    ("changes", "news"),
+    [
+        ({}, False),
+        ({"in_flight": InFlight(total=7), "edge": 3}, False),
+        ({"state": NodeState.DRAINING}, True),
+        ({"accepting": False}, True),
+        ({"observed_generation": 1}, True),
+        ({"problems": ("aliases: expected PROVIDER/MODEL",)}, True),
+        ({"safe_to_stop": True}, True),
+    ],
+)
+def test_what_a_node_is_about_is_news_and_how_much_it_has_to_do_is_not(
+    changes: dict[str, object], news: bool
+) -> None:
+    before = health(no=1)
+    said = msgspec.structs.replace(
+        before, no=2, node=msgspec.structs.replace(before.node, **changes), at=START + timedelta(seconds=1)
+    )
+
+    assert is_news(before, said) is news
+
+
+def test_the_first_word_breakers_and_all_that_is_full_are_news() -> None:
+    before = health()
+
+    assert is_news(None, before)
+    assert is_news(before, health(ALPHA))
+    assert is_news(before, health(full=True))
+    assert is_news(before, with_runs(run()))
 
 
 def run(run_id: str = "run_1", **fields: object) -> RunReport:

@@ -12,6 +12,7 @@ order of run id and written in that of their making, so that no two of those wai
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from django.db.models import QuerySet
@@ -57,23 +58,58 @@ def keys_of(run_ids: Sequence[str]) -> list[str]:
     return ["runs", *(f"run:{run_id}" for run_id in run_ids[:NAMED_MAX])] if run_ids else []
 
 
-def update(*, node: Node, reports: Sequence[RunReport], full: bool, now: datetime) -> Moved:
-    """Store what a node says of its runs; with `full` it owns none that it doesn't name.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a node says of its runs; with `full` it owns none that it doesn't name."""
 
-    A frame that says nothing of runs costs nothing; two to four queries else. A status that only a newer
-    node knows is passed over. Raises columns.Unfit for what can't be stored.
+    node: Node
+    reports: Sequence[RunReport]
+    full: bool
+    now: datetime
+
+
+def read(*, node: Node, reports: Sequence[RunReport], full: bool, now: datetime) -> Told:
+    """Return what a node says, fit to be stored. Raises columns.Unfit.
+
+    A status that only a newer node knows is passed over.
     """
-    reports = [each for each in reports if each.status in _STATUSES]
-    if not reports and not full:
-        return Moved()
-    owned = set(_owned_by(node).values_list("run_id", flat=True)) if full else set()
-    stored = _stored({*owned, *(each.run_id for each in reports)})
-    news = [each for each in reports if _counts(stored.get(each.run_id), each, node)]
-    rows = [_row(stored.get(each.run_id), each, owner=node.name, now=now) for each in news]
-    _write(rows, where=NEWER)
-    lost = _lose(node, sorted(owned - {each.run_id for each in reports}), now=now)
-    turned = [row.run_id for row in rows if _turns(stored.get(row.run_id), row)]
-    return Moved(any=bool(rows or lost), turned=(*turned, *lost))
+    known = [each for each in reports if each.status in _STATUSES]
+    for each in known:
+        _check(each)
+    return Told(node=node, reports=known, full=full, now=now)
+
+
+def update(told: Sequence[Told]) -> list[Moved]:
+    """Store what nodes, each once, say of their runs: three queries for any number of nodes that lose none.
+
+    Those that say nothing of runs cost nothing.
+    """
+    full = [each.node.name for each in told if each.full]
+    owned: dict[str, set[str]] = {name: set() for name in full}
+    for owner, run_id in _owned_by(full).values_list("owner", "run_id") if full else ():
+        owned[owner].add(run_id)
+    stored = _stored({*chain(*owned.values()), *(run.run_id for each in told for run in each.reports)})
+    found = [(each, _news(each, stored)) for each in told]
+    _write([row for _, news in found for row, _ in news], where=NEWER)
+    moved = []
+    for each, news in found:
+        missing = owned.get(each.node.name, set()) - {run.run_id for run in each.reports}
+        lost = _lose(each.node, sorted(missing), now=each.now)
+        turned = [row.run_id for row, turns in news if turns]
+        moved.append(Moved(any=bool(news or lost), turned=(*turned, *lost)))
+    return moved
+
+
+def _news(told: Told, stored: dict[str, Run]) -> list[tuple[Run, bool]]:
+    """Return the rows that are news, each with whether it turns; `stored` learns them."""
+    news = []
+    for each in told.reports:
+        before = stored.get(each.run_id)
+        if _counts(before, each, told.node):
+            row = _row(before, each, owner=told.node.name, now=told.now)
+            news.append((row, _turns(before, row)))
+            stored[each.run_id] = row
+    return news
 
 
 def checked(item: RunEndItem) -> RunEndItem:
@@ -161,13 +197,13 @@ def _write(rows: Iterable[Run], *more: str, where: str) -> None:
     bulk_insert.insert(ordered, unique=("run_id",), replacing=(*FIELDS, *more), where=where)
 
 
-def _owned_by(node: Node) -> QuerySet[Run]:
-    return Run.objects.filter(owner=node.name, ended_at=None, status=RunStatus.RUNNING.value)
+def _owned_by(names: Sequence[str]) -> QuerySet[Run]:
+    return Run.objects.filter(owner__in=names, ended_at=None, status=RunStatus.RUNNING.value)
 
 
 def _lose(node: Node, run_ids: Sequence[str], *, now: datetime) -> Sequence[str]:
     """Note that a node owns runs no more of which it doesn't tell; whoever takes one will tell of it."""
     if run_ids:
-        lost = _owned_by(node).filter(run_id__in=run_ids)
+        lost = _owned_by([node.name]).filter(run_id__in=run_ids)
         lost.update(status=RunStatus.WAITING.value, heard_at=now)
     return run_ids

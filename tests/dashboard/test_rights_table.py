@@ -190,10 +190,12 @@ EDGE_ROWS: dict[str, Expected] = {
     # From elsewhere; this machine itself may (tests/dashboard/edge/test_metrics.py).
     "/metrics": dict.fromkeys(WHO, 403) | {NOBODY: 401, "read": 200} | dict.fromkeys(READS.split(), 200),
     "/static/css/app.css": LET_IN,
+    "/api/v1/ingest": dict.fromkeys(WHO, 401) | dict.fromkeys(TOKENS, 403) | dict.fromkeys(NODES, 200),
     "/api/v1/events": BY_TOKEN | {"read": 200},
     f"/api/v1/runs/{NO_RUN}/stream": BY_TOKEN | {"read": 404},  # let in, and then there is no such run
     f"/runs/{NO_RUN}/stream": dict.fromkeys(WHO, 401) | {"outsider": 403} | dict.fromkeys(READS.split(), 404),
 }
+POSTED = {"/api/v1/ingest": b'{"spool_id": "s9", "after": 0, "to": 1, "dropped": {"trace": 1}}'}
 SOCKET_ROWS: dict[str, Expected] = {  # the code with which it is closed, or "open"
     "/link/v1": dict.fromkeys(WHO, 4401) | dict.fromkeys(NODES, "open"),
     "/live?page=fleet": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
@@ -386,9 +388,11 @@ async def test_each_gets_from_the_edge_what_the_table_says(path: str, callers: C
     found = {}
     async with runtime.running(jobs=()):
         for who in WHO:
-            wire = HttpCommunicator(asgi.application, "GET", path, headers=scope_headers(callers, who))
+            method, body = ("POST", POSTED[path]) if path in POSTED else ("GET", b"")
+            headers = [*scope_headers(callers, who), (b"content-type", b"application/json")]
+            wire = HttpCommunicator(asgi.application, method, path, headers=headers)
             wire.scope["client"] = ["203.0.113.9", 4711]
-            await wire.send_input({"type": "http.request", "body": b""})
+            await wire.send_input({"type": "http.request", "body": body})
             found[who] = (await wire.receive_output(SECONDS))["status"]
             await wire.send_input({"type": "http.disconnect"})
             await wire.wait(timeout=SECONDS)

@@ -1,4 +1,4 @@
-"""A cable between a node and what it speaks with that can be held, so that nothing arrives, cut, and half cut."""
+"""A cable between a node and what it speaks with that can be held, cut, half cut, and slow."""
 
 import socket
 import threading

@@ -44,7 +44,8 @@ def run_end(run_id: str = ID, **fields: Any) -> RunEndItem:
 
 
 def say(node: Node, *reports: RunReport, full: bool = False, now: datetime = NOW) -> Moved:
-    return runs.update(node=node, reports=reports, full=full, now=now)
+    (moved,) = runs.update([runs.read(node=node, reports=reports, full=full, now=now)])
+    return moved
 
 
 def end(*items: RunEndItem, now: datetime = NOW) -> None:
