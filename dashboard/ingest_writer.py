@@ -3,7 +3,7 @@
     telemetry -> room (who waits outside isn't acknowledged) -> decode lane -> group -> ingest lane
     health    -> group: news at once, the rest with what comes within a tenth of a second -> ingest lane
 
-While the database stores a group the next one is decoded; what waits is bounded in frames and bytes.
+While PostgreSQL stores a group the next one is decoded; what waits is bounded in frames and bytes.
 """
 
 import asyncio
