@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.contrib.sessions.models import Session
 
-from dashboard.services import audit_refusals, audit_triggers, changes, drain, outbox, overrides
+from dashboard.services import audit_refusals, audit_triggers, changes, drain, hours, outbox, overrides
 
 CLEARED_ROWS = 1000  # old sessions deleted in one turn
 
@@ -39,6 +39,8 @@ JOBS = (
     Job(
         name="trimming the change feed", every_seconds=10.0, function=changes.trim
     ),  # up to 500 rows a second
+    Job(name="adding up hours", every_seconds=5.0, function=hours.make),  # 1 000 nodes within 5 minutes
+    Job(name="removing minutes that are added up", every_seconds=5.0, function=hours.seal),
     Job(name="clearing old sessions", every_seconds=600.0, function=clear_sessions),
     Job(
         name="writing who was refused",

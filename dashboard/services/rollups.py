@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dashboard.models import MinuteRollup
-from dashboard.services import bulk_insert
+from dashboard.services import bulk_insert, hours
 from dashboard.services.columns import Unfit
 from meshcore import histogram
 from meshcore.frames import HistogramItem
@@ -55,7 +55,7 @@ class _Minute:
 
 
 def add(*, node_id: int, sums: Sequence[Sums]) -> None:
-    """Add histograms of one node to their minutes, in the caller's transaction: two queries in all."""
+    """Add histograms of one node to their minutes, in the caller's transaction: three queries in all."""
     if not sums:
         return
     minutes: dict[Key, _Minute] = {}
@@ -67,6 +67,7 @@ def add(*, node_id: int, sums: Sequence[Sums]) -> None:
             minutes[key].add({int(bucket): n for bucket, n in row.counts.items()}, row.failovers)
     rows = [_row(node_id, key, minute) for key, minute in sorted(minutes.items(), key=lambda item: item[0])]
     bulk_insert.insert(rows, unique=UNIQUE, replacing=("count", "failovers", "counts"))
+    hours.mark_dirty(node_id=node_id, minutes=[key[0] for key in minutes])
 
 
 def _row(node_id: int, key: Key, minute: _Minute) -> MinuteRollup:
