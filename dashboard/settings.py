@@ -9,7 +9,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from dashboard import engines
+from dashboard import engines, retention
 from dashboard.secrets import MeshUrl, networks, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -19,6 +19,7 @@ MESH_URL = MeshUrl.parse(
     allow_plain_http=os.environ.get("MESH_ALLOW_PLAIN_HTTP") == "1",
 )
 MESH_TRUSTED_PROXIES = networks("MESH_TRUSTED_PROXIES", os.environ.get("MESH_TRUSTED_PROXIES", ""))
+MESH_RETENTION = retention.parse(os.environ)
 SECRET_KEY = secret_key(VAR_DIR / "secrets")
 DEBUG = False
 ALLOWED_HOSTS = MESH_URL.allowed_hosts

@@ -1,4 +1,4 @@
-"""Hour rows and their marks, signatures of errors, reasons of refusals on the thin row, progress of removals."""
+"""Hour rows and marks; signatures of errors and reasons of refusals on thin rows; progress of removals."""
 
 from django.db import migrations, models
 from django.db.models import CASCADE, PROTECT, Q
@@ -74,9 +74,7 @@ class Migration(migrations.Migration):
                 "constraints": [models.UniqueConstraint(fields=("node", "hour"), name="one_mark_per_hour")],
                 "indexes": [
                     models.Index(condition=Q(dirty=True), fields=["hour"], name="hour_is_dirty"),
-                    models.Index(
-                        condition=Q(dirty=False, sealed=False), fields=["hour"], name="hour_has_minutes"
-                    ),
+                    models.Index(condition=Q(dirty=False), fields=["hour"], name="hour_is_made"),
                 ],
             },
         ),

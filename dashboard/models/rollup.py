@@ -62,9 +62,9 @@ class HourRollup(Rollup):
 
 
 class HourMark(models.Model):
-    """How far one node's hour is: `dirty` when its minutes say more than its row.
+    """One node's hour that has minutes: `dirty` when they say more than its row.
 
-    `sealed`: its minutes are gone, so what comes late is added to the row instead of replacing it.
+    `sealed`: they came when earlier ones were gone, so they are added to the row instead of replacing it.
     """
 
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="hour_marks")
@@ -79,7 +79,7 @@ class HourMark(models.Model):
                 fields=["hour"], condition=models.Q(dirty=True), name="hour_is_dirty"
             ),
             models.Index(  # services.hours.seal
-                fields=["hour"], condition=models.Q(dirty=False, sealed=False), name="hour_has_minutes"
+                fields=["hour"], condition=models.Q(dirty=False), name="hour_is_made"
             ),
         ]
 

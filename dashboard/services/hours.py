@@ -1,8 +1,8 @@
 """Hour rows: each the sum of its minutes, made again whenever one of those has changed.
 
     minutes told -> dirty -> make: row = sum of its minutes -> clean
-    clean, 48 h old -> seal: its minutes are deleted
-    told of late, when sealed -> dirty -> make: what is new is added to the row, and its minutes deleted at once
+    clean, 48 h old -> seal: its minutes are deleted, and its mark
+    told of late, when there is a row without a mark -> dirty and sealed -> make: added to the row, deleted
 
 Every step is one transaction about one node's hour, under the lock that storing that node's telemetry takes:
 so no minute is counted twice, and none is deleted that isn't in its row.
@@ -31,14 +31,15 @@ Key = tuple[str, str, str]
 def mark_dirty(*, node_id: int, minutes: Iterable[datetime]) -> None:
     """Note in the caller's transaction that these minutes have changed: one statement."""
     hours = sorted({hour_of(minute) for minute in minutes})
-    table, name = HourMark._meta.db_table, connection.ops.quote_name
-    places = ", ".join(["(%s, %s, %s, %s)"] * len(hours))
+    table, rows = (connection.ops.quote_name(each._meta.db_table) for each in (HourMark, HourRollup))
+    outlived = f"EXISTS (SELECT 1 FROM {rows} WHERE node_id = %s AND hour = %s)"  # noqa: S608 - our names
+    places = ", ".join([f"(%s, %s, %s, {outlived})"] * len(hours))
     statement = (
-        f"INSERT INTO {name(table)} (node_id, hour, dirty, sealed) VALUES {places}"  # noqa: S608 - our names
-        f" ON CONFLICT (node_id, hour) DO UPDATE SET dirty = %s WHERE NOT {name(table)}.dirty"
+        f"INSERT INTO {table} (node_id, hour, dirty, sealed) VALUES {places}"  # noqa: S608 - our names
+        f" ON CONFLICT (node_id, hour) DO UPDATE SET dirty = %s WHERE NOT {table}.dirty"
     )
     adapt = connection.ops.adapt_datetimefield_value
-    values = [value for hour in hours for value in (node_id, adapt(hour), True, False)]
+    values = [value for hour in hours for value in (node_id, adapt(hour), True, node_id, adapt(hour))]
     with connection.cursor() as cursor:
         cursor.execute(statement, [*values, True])
 
@@ -51,7 +52,7 @@ def make(*, now: datetime) -> int:
 
 def seal(*, now: datetime) -> int:
     """Delete the minutes of hours that are made and older than `MINUTES_KEPT`; returns of how many hours."""
-    old = HourMark.objects.filter(dirty=False, sealed=False, hour__lte=now - HOUR - MINUTES_KEPT)
+    old = HourMark.objects.filter(dirty=False, hour__lte=now - HOUR - MINUTES_KEPT)
     return sum(_seal_one(mark) for mark in list(old.order_by("hour")[:AT_ONCE]))
 
 
@@ -61,23 +62,28 @@ def _make_one(found: HourMark) -> bool:
         if mark is None:
             return False
         rows = _sums(mark)
-        if mark.sealed:
-            _minutes(mark).delete()
         bulk_insert.insert(
             rows, unique=UNIQUE, replacing=("count", "failovers", "counts", "histogram_version")
         )
-        HourMark.objects.filter(pk=mark.pk).update(dirty=False)
+        if mark.sealed:
+            _delete_minutes(mark)
+        else:
+            HourMark.objects.filter(pk=mark.pk).update(dirty=False)
     return True
 
 
 def _seal_one(found: HourMark) -> bool:
     with transaction.atomic():
-        mark = _locked(found, dirty=False, sealed=False)
+        mark = _locked(found, dirty=False)
         if mark is None:
             return False
-        _minutes(mark).delete()
-        HourMark.objects.filter(pk=mark.pk).update(sealed=True)
+        _delete_minutes(mark)
     return True
+
+
+def _delete_minutes(mark: HourMark) -> None:
+    _minutes(mark).delete()
+    HourMark.objects.filter(pk=mark.pk).delete()
 
 
 def _locked(found: HourMark, **state: bool) -> HourMark | None:

@@ -6,7 +6,16 @@ from datetime import datetime
 
 from django.contrib.sessions.models import Session
 
-from dashboard.services import audit_refusals, audit_triggers, changes, drain, hours, outbox, overrides
+from dashboard.services import (
+    audit_refusals,
+    audit_triggers,
+    changes,
+    drain,
+    hours,
+    outbox,
+    overrides,
+    retention,
+)
 
 CLEARED_ROWS = 1000  # old sessions deleted in one turn
 
@@ -41,6 +50,10 @@ JOBS = (
     ),  # up to 500 rows a second
     Job(name="adding up hours", every_seconds=5.0, function=hours.make),  # 1 000 nodes within 5 minutes
     Job(name="removing minutes that are added up", every_seconds=5.0, function=hours.seal),
+    Job(name="removing old traces", every_seconds=1.0, function=retention.sweep_traces),
+    Job(name="removing old transitions", every_seconds=5.0, function=retention.trim_transitions),
+    Job(name="removing old hours", every_seconds=10.0, function=retention.trim_hours),
+    Job(name="removing old orders", every_seconds=60.0, function=retention.trim_outbox),
     Job(name="clearing old sessions", every_seconds=600.0, function=clear_sessions),
     Job(
         name="writing who was refused",

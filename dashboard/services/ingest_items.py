@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db.models import Max
 
 from dashboard.models import Trace, TraceDetail, Transition
-from dashboard.services import bulk_insert, columns, rollups, trace_ids
+from dashboard.services import bulk_insert, columns, rollups, signatures, trace_ids
 from dashboard.services.columns import Unfit
 from meshcore import framing
 from meshcore.errors import FrameError
@@ -121,6 +121,7 @@ def _trace(trace: RoutingTrace, *, node_id: int, now: datetime) -> tuple[Trace, 
         alias_skips=[columns.plain(skip) for skip in trace.alias_skips],
         message=trace.message,
     )
+    row.skipped = signatures.skips(detail)
     return row, detail
 
 
@@ -149,6 +150,7 @@ def write(kept: Sequence[Kept], *, node_id: int, now: datetime) -> None:
 def _write_traces(rows: Sequence[tuple[Trace, TraceDetail]], *, now: datetime) -> None:
     if not rows:
         return
+    signatures.assign(rows)
     slot = trace_ids.claim_slot()
     highest = Trace.objects.aggregate(highest=Max("id"))["highest"] or 0
     ids = trace_ids.allocate(len(rows), now=now, highest=highest, slot=slot)

@@ -44,7 +44,7 @@ def tell(node: Node, calls: Sequence[Call], *, provider: str = "alpha") -> None:
 
 def calls_between(since: datetime, until: datetime, many: int, *, seed: int) -> list[Call]:
     """Make calls at random times, most of them fast and some very slow."""
-    chance = random.Random(seed)  # noqa: S311 - the same in every run
+    chance = random.Random(seed)
     span = (until - since).total_seconds()
     return [
         (

@@ -1,0 +1,77 @@
+"""Error signatures: what errors of one kind have in common, each text stored once.
+
+    "timeout: no first token within 1.0 s"  ->  "timeout: no first token within # s"
+
+Messages come from providers, so there may be any number of them: beyond `SIGNATURES_MAX` new kinds share one.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+
+from dashboard.models import SIGNATURE_MAX_CHARACTERS, SKIP_BITS, ErrorSignature, Trace, TraceDetail
+from meshcore.trace import Reason
+
+SIGNATURES_MAX = 10_000  # 2 MiB; counted only when a new one comes
+OTHER = "(other)"
+CUT_CHARACTERS = 1000  # of a message that are looked at
+
+# Ids in hexadecimal have a digit, words that look like them don't.
+VARIABLE = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|(?<![0-9a-z])(?=[a-f]*[0-9])[0-9a-f]{8,}(?![0-9a-z])"
+    r"|[0-9]+(?:[.,:][0-9]+)*",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def signature(code: str, message: str) -> str:
+    """Return what an error has in common with its kind; "" for none."""
+    plain = " ".join(VARIABLE.sub("#", message[:CUT_CHARACTERS]).split())
+    return ": ".join(part for part in (code, plain) if part)[:SIGNATURE_MAX_CHARACTERS]
+
+
+def assign(rows: Sequence[tuple[Trace, TraceDetail]]) -> None:
+    """Give failed traces that aren't stored yet their signature, in the caller's transaction.
+
+    One query when all are known, four when some are new, none when nothing failed.
+    """
+    texts = {
+        id(trace): signature(trace.code, detail.message) for trace, detail in rows if trace.outcome != "ok"
+    }
+    if not texts:
+        return
+    keys = _keys({text for text in texts.values() if text})
+    for trace, _ in rows:
+        text = texts.get(id(trace), "")
+        trace.error_signature_id = keys.get(text, keys.get(OTHER)) if text else None
+
+
+def skips(detail: TraceDetail) -> int:
+    """Return SKIP_BITS of why candidates and entries of an alias were passed over."""
+    reasons = [each.get("reason") for each in (*detail.candidates, *detail.alias_skips)]
+    bits = 0
+    for reason in reasons:
+        if reason in KNOWN:
+            bits |= 1 << SKIP_BITS[Reason(reason)]
+    return bits
+
+
+KNOWN = frozenset(reason.value for reason in SKIP_BITS)
+
+
+def _keys(texts: Collection[str]) -> dict[str, int]:
+    """Return the keys of texts; those that there is no more room for are left out, and `OTHER` is there."""
+    found = _stored(texts)
+    missing = sorted(
+        set(texts) - found.keys()
+    )  # in one order everywhere: two transactions can't wait in a ring
+    if not missing:
+        return found
+    if ErrorSignature.objects.count() + len(missing) > SIGNATURES_MAX:
+        missing = [OTHER]
+    ErrorSignature.objects.bulk_create((ErrorSignature(text=text) for text in missing), ignore_conflicts=True)
+    return found | _stored(missing)
+
+
+def _stored(texts: Collection[str]) -> dict[str, int]:
+    return dict(ErrorSignature.objects.filter(text__in=texts).values_list("text", "pk"))
