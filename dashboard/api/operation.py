@@ -38,6 +38,7 @@ ALWAYS = {
     HTTPStatus.FORBIDDEN: "The token lacks the scope that `detail` names.",
     HTTPStatus.NOT_ACCEPTABLE: f"Answers are {JSON}.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The database is busy or away; nothing was changed.",
+    HTTPStatus.INSUFFICIENT_STORAGE: "The disk is full; nothing was changed.",
 }
 WITH_BODY = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The body has more than {BODY_MAX_BYTES} bytes.",

@@ -18,8 +18,9 @@ from collections.abc import Awaitable, Callable
 from django.db import Error as DatabaseError
 
 from dashboard.models import Node
-from dashboard.runtime import PEERS, LaneFull, Runtime
+from dashboard.runtime import PEERS, ROOM, LaneFull, Runtime
 from dashboard.services import drain, health, ingest, link, outbox
+from dashboard.services.ballast import TelemetryStopped
 from dashboard.services.columns import Unfit
 from dashboard.services.ingest import ConnectionLost
 from dashboard.services.link import HandshakeRefused
@@ -127,6 +128,7 @@ class LinkSession:
         self._unsubscribe = [
             self._runtime.on_change(f"node:{self._node.name}", lambda ids, keys: self._wake()),
             self._runtime.on_change(PEERS, lambda ids, keys: self._met.set()),
+            self._runtime.on_change(ROOM, lambda ids, keys: self._work.set()),
         ]
         self._told = descriptor.desired.generation if descriptor.desired else 0
         self._has_log = bool(hello.log_id)
@@ -152,7 +154,7 @@ class LinkSession:
             await self._work.wait()
             self._work.clear()
             await self._guarded(self._store_health())
-            while self._telemetry:
+            while self._telemetry and not self._runtime.telemetry_stopped:
                 await self._guarded(self._store_telemetry(self._telemetry.popleft()))
                 await self._guarded(self._store_health())
 
@@ -168,9 +170,13 @@ class LinkSession:
 
     async def _store_telemetry(self, frame: Telemetry) -> None:
         connection_no, now = self._connection_no, self._now()
-        answer = await self._runtime.in_ingest(
-            ingest.store, node=self._node, connection_no=connection_no, telemetry=frame, now=now
-        )
+        try:
+            answer = await self._runtime.in_telemetry(
+                ingest.store, node=self._node, connection_no=connection_no, telemetry=frame, now=now
+            )
+        except TelemetryStopped:
+            self._telemetry.appendleft(frame)  # not acknowledged, so its node keeps it, too
+            return
         match answer:
             case ConnectionLost():
                 await self._stop(SUPERSEDED)
