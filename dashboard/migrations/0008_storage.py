@@ -43,6 +43,8 @@ class Migration(migrations.Migration):
                 ("counted", models.PositiveBigIntegerField(default=0)),
             ],
         ),
+        migrations.AddField("node", "lost_items", models.PositiveBigIntegerField(default=0)),
+        migrations.AddField("node", "lost_at", models.DateTimeField(null=True)),
         # Both may be null, so that SQLite needn't write millions of rows anew.
         migrations.AddField("trace", "skipped", models.BigIntegerField(null=True)),
         migrations.AddField(
