@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import breaker, bus, drain, gateway, ingest, runs
+from benchmarks import breaker, bus, drain, gateway, ingest, lists, runs
 from benchmarks.rounds import Contestant, run
 from benchmarks.servers import ServerFailed
 from benchmarks.table import Goal, render
@@ -32,6 +32,7 @@ BENCHES = {
     "breaker": Bench(breaker.UNIT, breaker.contestants, breaker.GOALS),
     "drain": Bench(drain.UNIT, drain.contestants, drain.GOALS),
     "ingest": Bench(ingest.UNIT, ingest.contestants, ingest.GOALS),
+    "lists": Bench(lists.UNIT, lists.contestants, lists.GOALS),
     "runs": Bench(runs.UNIT, runs.contestants, runs.GOALS),
 }
 
@@ -49,8 +50,8 @@ def measure(bench: Bench, name: str, *, seconds: float, with_peers: bool, rounds
     """Run a bench and return its table. Raises ServerFailed when ours or the limit can't be started."""
     with bench.contestants(with_peers=with_peers) as contestants:
         results = run(contestants, seconds=seconds, rounds=rounds)
-    known = {result.name for result in results}
-    goals = [goal for goal in bench.goals if {goal.of or goal.by, goal.by or goal.of} <= {*known, ""}]
+    known = {"", *(result.name for result in results)}
+    goals = [goal for goal in bench.goals if {goal.of, goal.name} <= known]
     return render(name, bench.unit, results, goals)
 
 

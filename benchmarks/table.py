@@ -9,14 +9,14 @@ from benchmarks.rounds import Result
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
     """At least `ratio` times the rate of `of`; without `of`, 99 of 100 within `p99_ms` if that is given, else
-    at least `rate` a second. It is for `by`, else for the first contestant.
+    at least `rate` a second. It is about the result called `name`, else about the first.
     """
 
     ratio: float = 0.0
     of: str = ""
     rate: float = 0.0
     p99_ms: float = 0.0
-    by: str = ""
+    name: str = ""
 
 
 def render(name: str, unit: str, results: Sequence[Result], goals: Sequence[Goal]) -> str:
@@ -40,16 +40,17 @@ def _ms(figure: float | None) -> str:
 
 
 def _verdict(goal: Goal, results: Sequence[Result]) -> str:
-    ours = next((result for result in results if result.name == goal.by), results[0])
+    ours = next((result for result in results if result.name == goal.name), results[0])
     text = _judged(goal, ours, results)
-    return f"{text}  [{goal.by}]" if goal.by else text
+    return f"{text}  [{goal.name}]" if goal.name and not goal.p99_ms else text
 
 
 def _judged(goal: Goal, ours: Result, results: Sequence[Result]) -> str:
     if goal.p99_ms:
+        about = f" {goal.name}" if goal.name else ""
         if ours.p99_ms is None:
-            return f"not known: nothing was measured, goal {goal.p99_ms:g} ms"
-        return f"{_mark(ours.p99_ms < goal.p99_ms)} p99 {ours.p99_ms:.2f} ms, goal {goal.p99_ms:g} ms"
+            return f"not known: nothing was measured, goal {goal.p99_ms:g} ms{about}"
+        return f"{_mark(ours.p99_ms < goal.p99_ms)} p99 {ours.p99_ms:.2f} ms, goal {goal.p99_ms:g} ms{about}"
     if not goal.of:
         by_cpu = f"by CPU time {1e6 / ours.cpu_us:,.0f}/s" if ours.cpu_us else "not measured"
         return f"{_mark(ours.rate >= goal.rate)} {ours.rate:,.0f}/s ({by_cpu}), goal {goal.rate:,.0f}/s"

@@ -9,7 +9,7 @@ from dashboard.models import ProviderHealth
 from dashboard.selectors import providers, testimony
 from dashboard.selectors.matrix import Matrix
 from dashboard.selectors.nodes import CLOCK_SKEW_SECONDS, Gathered, NodeNow
-from dashboard.selectors.presence import Composite
+from dashboard.selectors.presence import LOST_SHOWN, Composite
 from meshcore.breaker import BreakerState
 
 
@@ -61,16 +61,22 @@ def of_providers(found: Matrix) -> Verdict:
 
 def notices(mesh: Gathered) -> list[str]:
     """Return what makes the numbers incomplete or the times wrong, one sentence each."""
-    return [notice for node in mesh.nodes for notice in _notices(node)]
+    return [notice for node in mesh.nodes for notice in _notices(node, mesh.now)]
 
 
-def _notices(node: NodeNow) -> Iterator[str]:
+def _notices(node: NodeNow, now: datetime) -> Iterator[str]:
     dropped: dict[str, int] = node.node.spool.get("dropped", {})
     lost = ", ".join(
         f"{count:,} {kind}s".replace(",", " ") for kind, count in sorted(dropped.items()) if count
     )
     if lost:
         yield f"Numbers are incomplete: {node.name} had to drop {lost} while it could not report."
+    if node.node.lost_at is not None and now - node.node.lost_at < LOST_SHOWN:
+        many, at = f"{node.node.lost_items:,}".replace(",", " "), f"{node.node.lost_at:%d %b %H:%M}"
+        yield (
+            f"Numbers are incomplete: up to {many} reports of {node.name} from before {at} are missing, "
+            "as the database came back as an older copy."
+        )
     for problem in node.readout.problems if node.readout and node.heard else ():
         yield f"{node.name} could not take what was asked and holds to what it had: {problem}"
     skew = node.node.clock_skew_seconds
