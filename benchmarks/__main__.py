@@ -50,8 +50,8 @@ def measure(bench: Bench, name: str, *, seconds: float, with_peers: bool, rounds
     """Run a bench and return its table. Raises ServerFailed when ours or the limit can't be started."""
     with bench.contestants(with_peers=with_peers) as contestants:
         results = run(contestants, seconds=seconds, rounds=rounds)
-    known = {"", *(result.name for result in results)}
-    goals = [goal for goal in bench.goals if {goal.of, goal.name} <= known]
+    known = {result.name for result in results}
+    goals = [goal for goal in bench.goals if {goal.of, goal.who} <= {*known, ""}]
     return render(name, bench.unit, results, goals)
 
 

@@ -39,7 +39,7 @@ def names(engine: str) -> list[str]:
     return [f"{engine}: {name}" for name in (*PAGES, RAW)]
 
 
-GOALS = tuple(Goal(p99_ms=P99_MS, name=name) for engine in ENGINES.values() for name in names(engine)[:-1])
+GOALS = tuple(Goal(p99_ms=P99_MS, who=name) for engine in ENGINES.values() for name in names(engine)[:-1])
 
 
 class Turns:

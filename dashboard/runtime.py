@@ -10,7 +10,7 @@ hints; tests use `running()`.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -116,6 +116,10 @@ class Runtime:
         self.cursor = await self.in_render(changes.latest_id)
         self._looks = await self.in_render(changes.looks, now=self._now())
         self.directory = await self.in_render(peers.read, self.directory, now=self._now())
+
+    def along(self, loop: Coroutine[Any, Any, None]) -> None:
+        """Let a loop of somebody else go on as long as this does."""
+        self._tasks.append(asyncio.create_task(loop))
 
     async def stop(self) -> None:
         """End the clockwork, let the threads finish what they were given, close their connections."""

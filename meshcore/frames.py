@@ -14,6 +14,7 @@ from meshcore.drain import Readout
 from meshcore.frame_terms import Count, Number, Stamp
 from meshcore.frame_terms import Frame as Frame  # who reads frames knows this module alone
 from meshcore.run_reports import RunFacts, RunReport
+from meshcore.stream_frames import Stream, StreamCredit, StreamEnd
 from meshcore.trace import RoutingTrace
 
 CONTRACT_VERSION = 1
@@ -276,5 +277,7 @@ class GoingIdleAck(Frame, frozen=True, kw_only=True, tag="going_idle_ack"):
     """The dashboard flipped the node to idle; closing is safe."""
 
 
-FromNode = Hello | Health | Telemetry | InboundAck | GoingIdle
-FromDashboard = Descriptor | TelemetryAck | Rewind | Desired | Inbound | Peers | GoingIdleAck
+FromNode = Hello | Health | Telemetry | InboundAck | GoingIdle | Stream | StreamEnd
+FromDashboard = (
+    Descriptor | TelemetryAck | Rewind | Desired | Inbound | Peers | GoingIdleAck | StreamCredit | StreamEnd
+)

@@ -19,6 +19,7 @@ from meshcore import clock as real
 from meshcore.aio.inbound_events import Handler
 from meshcore.aio.relay_session import LinkLost, RelaySession
 from meshcore.aio.relay_transport import RelayAdapter, WebSocketRelayTransport
+from meshcore.aio.run_streams import RunStreams
 from meshcore.aio.spool_file import SpoolFile
 from meshcore.clock import Clock
 from meshcore.frames import (
@@ -69,7 +70,7 @@ class LinkClient:
 
     `hello` and `health` are asked for the present whenever it is said: of the hello the spool's fields are
     filled in here, of the health the number. `on_desired` is awaited before anything later is read. An event
-    for `on_inbound` is acknowledged once that has returned.
+    for `on_inbound` is acknowledged once that has returned. `streams` sends the runs that are watched.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class LinkClient:
         on_desired: OnDesired,
         on_inbound: Handler | None = None,
         on_peers: OnPeers | None = None,
+        streams: RunStreams | None = None,
         reconnect_backoff_s: float = 1.0,
         clock: Clock = real.monotonic,
         random: Callable[[], float] = chance.random,
@@ -100,6 +102,7 @@ class LinkClient:
             hello=self._hello,
             health=health,
             on_frame=self._heard,
+            streams=streams,
             reconnect=True,
             reconnect_backoff_s=reconnect_backoff_s,
             clock=clock,

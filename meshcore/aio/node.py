@@ -27,6 +27,7 @@ from meshcore.aio.peers import PeerPoller
 from meshcore.aio.peers_file import PeersFile
 from meshcore.aio.providers.from_config import provider_from
 from meshcore.aio.reporting import Reporting
+from meshcore.aio.run_streams import RunStreams
 from meshcore.aio.standing_orders import StandingOrders
 from meshcore.aio.stop_requests import StopRequests
 from meshcore.alias import AliasBook
@@ -287,6 +288,7 @@ class Node:
             log_id=lambda: self._runs.log_id,
             runs=self._runs.reports,
             on_inbound=self._runs.obey,
+            streams=RunStreams(self._runs),
             clock=clock,
             utcnow=utcnow,
         )

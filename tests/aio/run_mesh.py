@@ -69,9 +69,10 @@ class RunNode:
     async def create(self, raw: bytes = CHAT, *, client: str = "alice", key: str = "") -> str:
         """Make a run here."""
         work = self.controller.ledger.admit(WorkKind.RUN, "run")
-        return await self.runner.desk.create(
+        made = await self.runner.desk.create(
             parse_run(raw), client=client, idempotency_key=key, stream=True, work=work
         )
+        return made.run_id
 
     async def die(self) -> None:
         """End as by SIGKILL: without another word."""

@@ -86,7 +86,7 @@ async def test_a_node_without_signs_of_life_stops_its_runs_and_goes_on_as_anothe
 
         log.away = True
         await until(lambda: is_true(not paused.script.running), "it stops generating")
-        assert node.fenced == 1
+        await until(lambda: is_true(node.fenced == 1), "it is counted")
         log.away = False
         paused.go_on.set()
         state = await ended(log, run_id)

@@ -41,7 +41,8 @@ async def test_an_unclaimed_run_is_claimed_by_whoever_can(log: RunLog, start: St
     maker.controller.enter()
     await start("b", Script(*answer(*WORDS)))
 
-    run_id = await maker.runner.desk.create(parse_run(CHAT), client="alice", stream=True, work=None)
+    made = await maker.runner.desk.create(parse_run(CHAT), client="alice", stream=True, work=None)
+    run_id = made.run_id
     state = await ended(log, run_id)
 
     assert claims(await events(log, run_id)) == [("b", "started", 1)]
@@ -57,6 +58,6 @@ async def test_of_many_claimers_one_wins_each_run(log: RunLog, start: StartNode)
         await maker.runner.desk.create(parse_run(CHAT), client="alice", stream=True, work=None)
         for _ in range(20)
     ]
-    states = [await ended(log, run_id) for run_id in made]
+    states = [await ended(log, each.run_id) for each in made]
 
     assert {(state.status, state.text, state.epoch) for state in states} == {(RunStatus.COMPLETED, TEXT, 1)}

@@ -18,6 +18,7 @@ from meshcore.aio.gateway.requests import caller_of, read_body, require_json
 from meshcore.aio.gateway.routes import Route
 from meshcore.aio.gateway.run_proxy import RunProxy
 from meshcore.aio.gateway.streams import EventStream
+from meshcore.aio.run_desk import Made
 from meshcore.aio.run_loading import unknown
 from meshcore.aio.run_service import RunService
 from meshcore.aio.run_viewing import frames
@@ -66,8 +67,10 @@ class RunRoutes:
         yield Route("POST", "/v1/runs/{id}/cancel", self._cancel)
         yield Route("POST", RUN_PATH, self._for_peer)
 
-    async def create(self, http: Request, request: RunRequest, caller: str, *, stream: bool) -> str:
-        """Make the run that a client asks for and return its id. Raises CallError."""
+    async def create(
+        self, http: Request, request: RunRequest, caller: str, *, stream: bool, watched: bool = False
+    ) -> Made:
+        """Make the run that a client asks for. Raises CallError."""
         key = http.headers.get("Idempotency-Key")
         if len(key) > KEY_MAX_CHARS:
             raise BadRequest("Idempotency-Key", f"expected at most {KEY_MAX_CHARS} characters")
@@ -76,14 +79,19 @@ class RunRoutes:
         if edge:  # this node drains: the run is for whoever takes it
             work.close()
         return await desk.create(
-            request, client=caller, idempotency_key=key, stream=stream, work=None if edge else work
+            request,
+            client=caller,
+            idempotency_key=key,
+            stream=stream,
+            work=None if edge else work,
+            watched=watched,
         )
 
     async def _create(self, http: Request) -> Answer:
         caller = caller_of(http, self._api_keys)
         require_json(http)
         request = parse_run(await read_body(http, self._max_body_bytes))
-        run_id = await self.create(http, request, caller, stream=True)
+        run_id = (await self.create(http, request, caller, stream=True)).run_id
         desk = self._service.runner.desk
         attach = attach_path(run_id)
         return json_answer(

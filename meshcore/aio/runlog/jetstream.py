@@ -13,7 +13,7 @@ sent fails.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
 
@@ -26,11 +26,11 @@ from nats.aio.msg import Msg
 from nats.js import api
 
 from meshcore.aio.runlog.base import END_KEPT, READ_RECORDS, RETENTION, Conflict, EngineGone, OpenRun, Stored
-from meshcore.aio.runlog.hub import Hub
+from meshcore.aio.runlog.hub import Feed, Hub, Tail
 from meshcore.aio.runlog.jetstream_url import Place
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
-from meshcore.run_record import Head, Record, decode, encode
+from meshcore.run_record import Head, Record, decode, encode, is_plain
 from meshcore.runs import Claimed, Created, End
 
 T = TypeVar("T")
@@ -49,6 +49,8 @@ EXPECTED = api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
 
 class JetStreamLog:
     """See the module; made by `open`, closed by `close`, and of one event loop."""
+
+    keeps_records = True
 
     def __init__(self, connection: Client, place: Place) -> None:
         self.log_id = ""
@@ -116,13 +118,13 @@ class JetStreamLog:
             self._remember(run_id, found[-1][1])
         return found
 
-    def tail(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[Record, None]:
-        """Yield what stands there, then what comes."""
-        return self._hub.tail(run_id, after_seq, self.read)
+    def tail(self, run_id: str, after_seq: int = 0, *, is_new: bool = False) -> Tail:
+        """Return a reader of what stands there and then of what comes."""
+        return Tail(self._hub, run_id, after_seq, self.read, is_new=is_new)
 
-    def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield what all runs have beside chunks, from now on."""
-        return self._hub.feed()
+    def feed(self) -> Feed:
+        """Return a reader of what all runs have beside chunks, from now on."""
+        return Feed(self._hub)
 
     async def open_runs(self) -> Sequence[OpenRun]:
         """Return the runs that may not have ended; whose they are their logs say."""
@@ -198,7 +200,8 @@ class JetStreamLog:
     async def _on_record(self, message: Msg) -> None:
         run_id = message.subject.rpartition(".")[2]
         with contextlib.suppress(FrameError):  # of a newer version; its readers find out by themselves
-            self._hub.tell(run_id, decode(message.data))
+            record = decode(message.data)
+            self._hub.tell(run_id, record, is_plain=is_plain(record))
 
     async def _next(self, run_id: str, at: int) -> api.RawStreamMsg | None:
         subject = self._place.subject("run", run_id)
