@@ -41,11 +41,11 @@ def _ms(figure: float | None) -> str:
 
 def _verdict(goal: Goal, results: Sequence[Result]) -> str:
     ours = next(result for result in results if goal.who in ("", result.name))
+    who = f"{goal.who}: " if goal.who else ""
     if goal.p99_ms:
         if ours.p99_ms is None:
             return f"not known: nothing was measured, goal {goal.p99_ms:g} ms"
-        return f"{_mark(ours.p99_ms < goal.p99_ms)} p99 {ours.p99_ms:.2f} ms, goal {goal.p99_ms:g} ms"
-    who = f"{goal.who}: " if goal.who else ""
+        return f"{_mark(ours.p99_ms < goal.p99_ms)} {who}p99 {ours.p99_ms:.2f} ms, goal {goal.p99_ms:g} ms"
     if not goal.of:
         by_cpu = f"by CPU time {1e6 / ours.cpu_us:,.0f}/s" if ours.cpu_us else "not measured"
         return f"{_mark(ours.rate >= goal.rate)} {who}{ours.rate:,.0f}/s ({by_cpu}), goal {goal.rate:,.0f}/s"

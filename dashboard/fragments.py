@@ -20,7 +20,7 @@ from typing import Any
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString, mark_safe
 
-from dashboard.selectors import drain_list, drain_record, matrix, nodes, runs, traffic, verdict
+from dashboard.selectors import drain_list, drain_record, matrix, nodes, runs, spans, traffic, verdict
 from dashboard.selectors.matrix import Matrix
 from dashboard.selectors.nodes import Gathered, NodeNow
 from dashboard.selectors.run_ribbon import ribbon
@@ -174,6 +174,7 @@ def node_context(mesh: Gathered, row: NodeNow) -> dict[str, Any]:
         "row": row,
         "present": drain_record.present(node=row.node),
         "by_provider": readings.by_provider(),
+        "spans": spans.of_node(node_id=row.node.pk, now=mesh.now),
     }
 
 

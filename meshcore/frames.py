@@ -28,7 +28,8 @@ PEERS_FRAME_MAX = 64  # peers named in one frame, said or taken back
 class Hello(Frame, frozen=True, kw_only=True, tag="hello"):
     """First word of a node.
 
-    `clock` is the node's present; who it is comes from its token, never from `node_id`.
+    `clock` is the node's present; who it is comes from its token, never from `node_id`. `spool_acknowledged`
+    is how far this process was told that its spool is committed: a lower mark is one of a restored database.
     """
 
     node_id: str
@@ -41,6 +42,7 @@ class Hello(Frame, frozen=True, kw_only=True, tag="hello"):
     log_id: str = ""
     desired_generation: Number = 0
     spool_last_seq: Number = 0
+    spool_acknowledged: Number = 0
 
 
 class DesiredDrain(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from django.db import Error as DatabaseError
 from dashboard.edge import brokerage
 from dashboard.edge.link_intake import Intake
 from dashboard.models import Node
-from dashboard.runtime import PEERS, LaneFull, Runtime
+from dashboard.runtime import PEERS, ROOM, LaneFull, Runtime
 from dashboard.services import drain, link, outbox
 from dashboard.services.columns import Unfit
 from dashboard.services.ingest import Answer, ConnectionLost
@@ -145,6 +145,7 @@ class LinkSession:
         self._unsubscribe = [
             self._runtime.on_change(f"node:{self._node.name}", lambda ids, keys: self._wake()),
             self._runtime.on_change(PEERS, lambda ids, keys: self._met.set()),
+            self._runtime.on_change(ROOM, lambda ids, keys: self._intake.go_on()),
         ]
         self._told = descriptor.desired.generation if descriptor.desired else 0
         self.log_id = hello.log_id

@@ -9,7 +9,7 @@ from dashboard.models import ProviderHealth
 from dashboard.selectors import providers, testimony
 from dashboard.selectors.matrix import Matrix
 from dashboard.selectors.nodes import CLOCK_SKEW_SECONDS, Gathered, NodeNow
-from dashboard.selectors.presence import Composite
+from dashboard.selectors.presence import LOST_SHOWN, Composite
 from meshcore.breaker import BreakerState
 
 SET_BACK_SHOWN = timedelta(days=1)  # how long it is said that a disk was set back
@@ -75,6 +75,12 @@ def _notices(node: NodeNow, now: datetime) -> Iterator[str]:
         yield f"Numbers are incomplete: {node.name} had to drop {lost} while it could not report."
     if _was_set_back(node, now):
         yield f"Numbers are incomplete: the disk of {node.name} was set back to an older copy."
+    if node.node.lost_at is not None and now - node.node.lost_at < LOST_SHOWN:
+        many, at = f"{node.node.lost_items:,}".replace(",", " "), f"{node.node.lost_at:%d %b %H:%M}"
+        yield (
+            f"Numbers are incomplete: up to {many} reports of {node.name} from before {at} are missing, "
+            "as the database came back as an older copy."
+        )
     for problem in node.readout.problems if node.readout and node.heard else ():
         yield f"{node.name} could not take what was asked and holds to what it had: {problem}"
     skew = node.node.clock_skew_seconds

@@ -94,6 +94,7 @@ class LinkClient:
         self._hello_changed = asyncio.Event()
         self._make_hello = hello
         self._spool = spool
+        self._acknowledged = 0  # of the spool's numbers, by the dashboard's last word
         self._on_desired = on_desired
         self._on_peers = on_peers
         self._transport = WebSocketRelayTransport(
@@ -136,7 +137,10 @@ class LinkClient:
 
     def _hello(self) -> Hello:
         return msgspec.structs.replace(
-            self._make_hello(), spool_id=self._spool.spool_id, spool_last_seq=self._spool.last_seq
+            self._make_hello(),
+            spool_id=self._spool.spool_id,
+            spool_last_seq=self._spool.last_seq,
+            spool_acknowledged=self._acknowledged,
         )
 
     async def _dial(self) -> None:
@@ -194,6 +198,7 @@ class LinkClient:
         if body.spool_reset:
             log.warning("link.spool_reset", mark=body.resume_from, last_seq=self._spool.last_seq)
             await self._spool.take_new_id()
+            self._acknowledged = 0
             await session.close(reason="spool reset")
             return
         await asyncio.sleep(min(body.resume_after_seconds, RESUME_MAX_SECONDS))
@@ -212,6 +217,7 @@ class LinkClient:
             await asyncio.sleep(REWIND_SECONDS)
             return answer.hwm
         _say_refused(answer.refused)
+        self._acknowledged = answer.to
         await self._spool.acknowledge(answer.to)
         return answer.to
 
