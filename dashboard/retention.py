@@ -6,7 +6,6 @@
     MESH_RETENTION_TRANSITION_DAYS   30       changes of breakers
     MESH_RETENTION_HOUR_DAYS         400      hour rows of calls; minute rows are kept 48 h
     MESH_RETENTION_OUTBOX_DAYS       7        orders that have ended
-    MESH_RETENTION_RUN_DAYS          30       runs that have ended
 
 Audit and drains are kept for ever, the change feed for an hour. What is misspelt stops the process.
 """
@@ -31,7 +30,6 @@ class Retention:
     transition_days: int = 30
     hour_days: int = 400
     outbox_days: int = 7
-    run_days: int = 30
 
     def __post_init__(self) -> None:
         if self.failure_days < self.trace_days:
@@ -39,14 +37,16 @@ class Retention:
             raise ImproperlyConfigured(f"{PREFIX}FAILURE_DAYS={self.failure_days}: expected at least {least}")
 
 
+NAMES = {PREFIX + name.upper(): name for name in Retention.__slots__}
+
+
 def parse(environment: Mapping[str, str]) -> Retention:
     """Return what the environment asks for; raises ImproperlyConfigured, also for a name that is none."""
-    names = {PREFIX + name.upper(): name for name in Retention.__slots__}
-    unknown = sorted(key for key in environment if key.startswith(PREFIX) and key not in names)
+    unknown = sorted(key for key in environment if key.startswith(PREFIX) and key not in NAMES)
     if unknown:
-        raise ImproperlyConfigured(f"{unknown[0]}: unknown, expected one of {', '.join(sorted(names))}")
+        raise ImproperlyConfigured(f"{unknown[0]}: unknown, expected one of {', '.join(sorted(NAMES))}")
     return Retention(
-        **{name: _number(key, environment[key]) for key, name in names.items() if key in environment}
+        **{name: _number(key, environment[key]) for key, name in NAMES.items() if key in environment}
     )
 
 
