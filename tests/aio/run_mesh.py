@@ -25,7 +25,7 @@ from meshcore.trace import RoutingTrace
 from tests.aio.bus_mesh import STOP, Script, make_bus, says
 
 HEARTBEAT_SECONDS = 0.1
-LEASE_SECONDS = 0.6
+LEASE_SECONDS = 1.2
 PATIENCE_SECONDS = 30.0
 CHAT = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
 WORDS = [f"chunk-{n} " for n in range(1, 7)]
