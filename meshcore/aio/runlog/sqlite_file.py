@@ -9,7 +9,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from functools import cache
 from itertools import count
@@ -71,15 +71,16 @@ class SqliteFile:
     """See the module; everything may raise sqlite3.Error."""
 
     def __init__(self, path: Path, *, sync: Sync) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
-        self._writer = connect(path, sync)
-        self._reader = connect(path, sync)
-        with self._transaction():
-            prepare(self._writer)
-        self.log_id = self._give_id()
-        self._version = 0
-        self._cursor: int = self._reader.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
+        _make(path)
+        with ExitStack() as opened:
+            self._writer = opened.enter_context(closing(connect(path, sync)))
+            self._reader = opened.enter_context(closing(connect(path, sync)))
+            with self._transaction():
+                prepare(self._writer)
+            self.log_id = self._give_id()
+            self._version = 0
+            self._cursor: int = self._reader.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
+            opened.pop_all()  # from here on it is `close` that closes them
 
     def close(self) -> None:
         """Close it."""
@@ -246,6 +247,17 @@ class SqliteFile:
             self._writer.execute("ROLLBACK")
             raise
         self._writer.execute("COMMIT")
+
+
+def _make(path: Path) -> None:
+    """Make the file, readable by its owner alone; SQLite gives its side files the same mode.
+
+    One that is there is not even opened: to close it would take away the locks that other connections of this
+    process have on it (POSIX), and another process could then remove the write-ahead log under them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 @cache

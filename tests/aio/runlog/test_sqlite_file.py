@@ -1,9 +1,11 @@
 """The file behind an SQLite run log, also when its writer is killed."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -102,6 +104,18 @@ def test_what_cannot_be_read_is_not_kept_for_its_end(file: SqliteFile) -> None:
     file.commit([lambda each: each.trim(START + RETENTION + timedelta(seconds=1))], [])
 
     assert file.read("one", 0, 10) == []
+
+
+def test_opening_it_again_takes_no_lock_away_from_who_has_it_open(file: SqliteFile, tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with pytest.raises(sqlite3.OperationalError), closing(sqlite3.connect(path)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        SqliteFile(path, sync=Sync.PROCESS)
+    look = f"import sqlite3; c = sqlite3.connect({str(path)!r}); c.execute('SELECT 1 FROM beats'); c.close()"
+
+    subprocess.run([sys.executable, "-c", look], check=True, timeout=30)
+
+    assert path.with_name("log.db-wal").exists()  # the last one to leave removes it
 
 
 def test_news_come_once_and_in_pieces(file: SqliteFile, tmp_path: Path) -> None:
