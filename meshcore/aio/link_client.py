@@ -9,7 +9,7 @@ import asyncio
 import random as chance
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -19,7 +19,6 @@ from meshcore import clock as real
 from meshcore.aio.inbound_events import Handler
 from meshcore.aio.relay_session import LinkLost, RelaySession
 from meshcore.aio.relay_transport import RelayAdapter, WebSocketRelayTransport
-from meshcore.aio.spool_file import SpoolFile
 from meshcore.clock import Clock
 from meshcore.frames import (
     Descriptor,
@@ -31,6 +30,7 @@ from meshcore.frames import (
     Peers,
     Refused,
     Rewind,
+    Telemetry,
     TelemetryAck,
 )
 from meshcore.spool_entry import ENVELOPE_BYTES
@@ -48,6 +48,27 @@ OnDesired = Callable[[Desired], Awaitable[None]]
 
 OnPeers = Callable[[Peers], None]
 """Takes note of which other nodes there are."""
+
+
+class Spool(Protocol):
+    """What waits to be told, as `meshcore.aio.spool_file` keeps it on disk."""
+
+    @property
+    def spool_id(self) -> str:
+        """Return which spool this is."""
+
+    @property
+    def last_seq(self) -> int:
+        """Return the last number that was given out."""
+
+    async def batch_behind(self, after: int, *, max_bytes: int) -> Telemetry:
+        """Return the next frame behind `after`, as soon as there is one."""
+
+    async def acknowledge(self, to: int) -> None:
+        """Forget what the dashboard has committed."""
+
+    async def take_new_id(self) -> None:
+        """Become another spool with the same content."""
 
 
 def link_url(dashboard_url: str) -> str:
@@ -78,7 +99,7 @@ class LinkClient:
         *,
         hello: Callable[[], Hello],
         health: Callable[[], Health],
-        spool: SpoolFile,
+        spool: Spool,
         on_desired: OnDesired,
         on_inbound: Handler | None = None,
         on_peers: OnPeers | None = None,
