@@ -40,6 +40,7 @@ class FakeDashboard:
         self.desired: Desired | None = None  # part of the descriptor
         self.limits = Limits(health_seconds=0.05)
         self.spool_reset = False
+        self.resume_after_seconds = 0.0
         self.mute = False  # never answers hello
         self.mute_idle = False  # never answers going_idle
         self.silent_on_telemetry = False  # never acknowledges
@@ -129,6 +130,7 @@ class FakeDashboard:
             contract_version=1,
             resume_from=self.hwm,
             spool_reset=self.spool_reset,
+            resume_after_seconds=self.resume_after_seconds,
             desired=self.desired,
             limits=self.limits,
         )

@@ -56,11 +56,13 @@ def environment(var: Path, **more: str) -> dict[str, str]:
     return {**kept, "MESH_VAR": str(var), "PYTHONUNBUFFERED": "1", **more}
 
 
-def manage(*arguments: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Run `manage.py` to its end."""
+def manage(
+    *arguments: str, env: dict[str, str], seconds: float = READY_SECONDS
+) -> "subprocess.CompletedProcess[str]":
+    """Run `manage.py` to its end, which it has to reach within `seconds`."""
     command = [sys.executable, str(ROOT / "manage.py"), *arguments]
     return subprocess.run(
-        command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=READY_SECONDS, check=False
+        command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
     )
 
 

@@ -83,6 +83,7 @@ class Command(BaseCommand):
         _refuse_strangers(options["url"], anywhere=options["anywhere"])
         raise_descriptor_limit(options["nodes"] + SPARE_DESCRIPTORS)
         set_up_logs(level=logging.ERROR)  # a line for each link is nothing that anybody reads
+        logging.getLogger("websockets").setLevel(logging.CRITICAL)  # nor a traceback for each that is lost
         plan = NodePlan(
             providers=options["providers"],
             calls_per_second=options["rate"],

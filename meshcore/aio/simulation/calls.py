@@ -53,6 +53,7 @@ class Calls:
         utcnow: UtcNow,
         random: Callable[[], float],
         trace_id: Callable[[], str],
+        breaks: float = BREAKS,
     ) -> None:
         self._node_id = node_id
         self._providers = providers
@@ -61,6 +62,7 @@ class Calls:
         self._utcnow = utcnow
         self._random = random
         self._trace_id = trace_id
+        self._breaks = breaks
         self._broken_until: dict[str, float] = {}
         for provider in providers:
             health.ensure(provider)
@@ -102,7 +104,7 @@ class Calls:
         return circle[:LOOKED_AT]
 
     def _is_broken(self, provider: str) -> bool:
-        if self._random() < BREAKS:
+        if self._random() < self._breaks:
             self.break_provider(provider)
         return self._clock() < self._broken_until.get(provider, 0.0)
 
