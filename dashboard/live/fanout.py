@@ -20,7 +20,7 @@ from meshcore.clock import utcnow
 
 logger = logging.getLogger(__name__)
 
-MAX_SEATS = 500  # open pages in a process; one more is told to try later
+MAX_SEATS = 2000  # open pages in a process; one more is told to try later
 RETRY_SECONDS = 5.0  # between two tries of a page whose cells can't be rendered
 MAX_MESSAGE_CHARS = 500_000  # the socket's bound is 1 MiB; beyond this the page fetches its rows instead
 NODE_PAGE = "node:"

@@ -68,10 +68,16 @@ def manage(
 
 @contextmanager
 def serving(
-    var: Path, *arguments: str, ready: bool = True, env: dict[str, str] | None = None, fd: int | None = None
+    var: Path,
+    *arguments: str,
+    ready: bool = True,
+    env: dict[str, str] | None = None,
+    fd: int | None = None,
+    code: str = "",
 ) -> Iterator[Served]:
-    """Run `manage.py serve`; killed behind this if it still runs."""
-    command = [sys.executable, str(ROOT / "manage.py"), "serve", "--port", "0", *arguments]
+    """Run `manage.py serve`, or `code` in its place; killed behind this if it still runs."""
+    program = ["-c", code] if code else [str(ROOT / "manage.py")]
+    command = [sys.executable, *program, "serve", "--port", "0", *arguments]
     lines: queue.Queue[str] = queue.Queue()
     with (var / "stderr").open("w") as stderr:
         process = subprocess.Popen(

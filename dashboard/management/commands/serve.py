@@ -1,9 +1,11 @@
 """`manage.py serve`: the dashboard's web server."""
 
+import logging
 import socket
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,11 +14,14 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from dashboard import runtime
-from dashboard.management import migrations
+from dashboard.management import descriptors, migrations
 from dashboard.services.housekeeping import JOBS, Job
 from dashboard.serving import company, listening
 from dashboard.serving.alone import AlreadyServed
+from dashboard.serving.limits import Limits
 from dashboard.serving.server import MeshServer
+
+logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -65,10 +70,15 @@ def _listener(host: str, port: int, fd: int | None) -> socket.socket:
 
 
 def _serve(listener: socket.socket, jobs: Sequence[Job], *, lifeline: bool) -> None:
+    limits = Limits()
+    if (fit := descriptors.allow(limits.connections)) < limits.connections:
+        logger.warning("the limit of open files allows %d of %d connections", fit, limits.connections)
+        limits = replace(limits, connections=max(fit, 1))
     url = listening.url_of(listener)
     MeshServer(
         get_default_application(),
         listener=listener,
+        limits=limits,
         lifetime=partial(runtime.running, jobs=jobs),
         on_ready=lambda: print(f"ready {url}", flush=True),
         lifeline=sys.stdin.fileno() if lifeline else None,

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
-from dashboard.management import migrations
+from dashboard.management import descriptors, migrations
 from dashboard.management.shell import whoever_runs_this
 from dashboard.models import Node, Scope
 from dashboard.services import nodes, tokens
@@ -27,7 +27,6 @@ from meshcore.aio.simulation.node import NodePlan
 
 NODES_MAX = 5000  # of one process; each takes about 150 kB and a descriptor
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-SPARE_DESCRIPTORS = 100  # beside one for each node
 PROGRESS_SECONDS = 5.0
 LOOK_SECONDS = 0.25  # between two looks at whether everybody has caught up
 COMMUNITY = "simulation"  # so that real nodes are never told of simulated ones
@@ -81,7 +80,10 @@ class Command(BaseCommand):
         """Add the nodes, let them live, forget them."""
         migrations.refuse_pending()
         _refuse_strangers(options["url"], anywhere=options["anywhere"])
-        raise_descriptor_limit(options["nodes"] + SPARE_DESCRIPTORS)
+        if (fit := descriptors.allow(options["nodes"])) < options["nodes"]:
+            raise CommandError(
+                f"--nodes {options['nodes']}: the limit of open files allows {fit} (ulimit -Hn)"
+            )
         set_up_logs(level=logging.ERROR)  # a line for each link is nothing that anybody reads
         logging.getLogger("websockets").setLevel(logging.CRITICAL)  # nor a traceback for each that is lost
         plan = NodePlan(
@@ -158,15 +160,6 @@ def forget(wanted: Sequence[str], actor: Actor) -> int:
     """Forget the simulated nodes of these names; return how many there were."""
     there = Node.objects.filter(name__in=wanted, community=COMMUNITY)
     return sum(nodes.forget(node=node, actor=actor, reason=REASON, even_connected=True) for node in there)
-
-
-def raise_descriptor_limit(wanted: int) -> None:
-    """Let this process open so many files. Raises CommandError when the hard limit forbids it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise CommandError(f"{wanted} open files are needed, the hard limit is {hard}: raise it (ulimit -Hn)")
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _refuse_strangers(url: str, *, anywhere: bool) -> None:

@@ -1,7 +1,6 @@
 """`simulate`: a crowd of nodes against a real dashboard, and what it refuses to do."""
 
 import os
-import resource
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,7 +12,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from dashboard.management.commands import simulate
+from dashboard.management import descriptors
 from dashboard.models import Node, Token
 from dashboard.services import nodes
 from dashboard.services.actor import SYSTEM
@@ -118,14 +117,11 @@ def test_another_machine_is_allowed_when_it_is_asked_for() -> None:
     assert "2 nodes are forgotten" in simulated("--url", "http://dashboard.invalid:1", "--anywhere")
 
 
-def test_the_limit_of_open_files_is_raised_as_far_as_that_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    raised: list[tuple[int, int]] = []
-    monkeypatch.setattr(resource, "getrlimit", lambda kind: (1024, 4096))
-    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: raised.append(limits))
+@pytest.mark.django_db(transaction=True)
+def test_more_nodes_than_open_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descriptors, "allow", lambda sockets: 1)
 
-    simulate.raise_descriptor_limit(500)
-    assert raised == []
-    simulate.raise_descriptor_limit(2000)
-    assert raised == [(2000, 4096)]
-    with pytest.raises(CommandError, match="the hard limit is 4096"):
-        simulate.raise_descriptor_limit(5000)
+    with pytest.raises(CommandError, match="--nodes 2: the limit of open files allows 1"):
+        simulated("--url", NOWHERE)
+
+    assert not Node.objects.exists()
