@@ -9,13 +9,14 @@ from benchmarks.rounds import Result
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
     """At least `ratio` times the rate of `of`; without `of`, 99 of 100 within `p99_ms` if that is given, else
-    at least `rate` a second.
+    at least `rate` a second. It is for `by`, else for the first contestant.
     """
 
     ratio: float = 0.0
     of: str = ""
     rate: float = 0.0
     p99_ms: float = 0.0
+    by: str = ""
 
 
 def render(name: str, unit: str, results: Sequence[Result], goals: Sequence[Goal]) -> str:
@@ -39,7 +40,12 @@ def _ms(figure: float | None) -> str:
 
 
 def _verdict(goal: Goal, results: Sequence[Result]) -> str:
-    ours = results[0]
+    ours = next((result for result in results if result.name == goal.by), results[0])
+    text = _judged(goal, ours, results)
+    return f"{text}  [{goal.by}]" if goal.by else text
+
+
+def _judged(goal: Goal, ours: Result, results: Sequence[Result]) -> str:
     if goal.p99_ms:
         if ours.p99_ms is None:
             return f"not known: nothing was measured, goal {goal.p99_ms:g} ms"

@@ -2,7 +2,7 @@
 
 websocket /link/v1 -> edge.link     a node, by its token
 websocket /live    -> live.browser  a page, by its session
-GET /healthz, /metrics -> edge      without Django's middleware, each layer of which costs a thread hop
+/healthz, /metrics, /api/v1/ingest -> edge, without middleware: each layer of it costs a thread hop
 the rest -> static files, Django
 """
 
@@ -18,13 +18,14 @@ from django.conf import settings  # noqa: E402
 
 from dashboard.edge.address import BehindProxies  # noqa: E402
 from dashboard.edge.health import healthz  # noqa: E402
+from dashboard.edge.ingest import ingest  # noqa: E402
 from dashboard.edge.link import LinkConsumer  # noqa: E402
 from dashboard.edge.metrics import metrics  # noqa: E402
 from dashboard.edge.static import with_static_files  # noqa: E402
 from dashboard.live.browser import LiveConsumer  # noqa: E402
 
 SOCKETS: dict[str, Any] = {"/link/v1": LinkConsumer.as_asgi(), "/live": LiveConsumer.as_asgi()}
-EDGE: dict[str, Any] = {"/healthz": healthz, "/metrics": metrics}
+EDGE: dict[str, Any] = {"/healthz": healthz, "/metrics": metrics, "/api/v1/ingest": ingest}
 pages = with_static_files(django_application)
 
 

@@ -3,9 +3,9 @@
     commit -> hint (or once a second) -> reader: changes behind the cursor -> callbacks, on the loop
     clock  -> looks of all nodes, once a second: what crossed into stale is announced without a write
 
-Ingest, control writes, and reading and rendering have a lane each. `serve` starts the runtime before it
-listens and stops it after the last socket; the one of `worker` only does jobs and passes on its hints; tests
-use `running()`.
+Decoding, ingest, control writes, and reading and rendering have a lane each. `serve` starts the runtime
+before it listens and stops it after the last socket; the one of `worker` only does jobs and passes on its
+hints; tests use `running()`.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from channels.layers import get_channel_layer
 from django.db import Error as DatabaseError
 
 from dashboard import hints
+from dashboard.ingest_writer import IngestWriter
 from dashboard.lanes import Lane
 from dashboard.lanes import LaneFull as LaneFull  # who calls a lane knows the runtime alone
 from dashboard.selectors import changes, peers
@@ -58,6 +59,7 @@ class Runtime:
         self._heard_seconds = heard_seconds
         self._jobs = jobs
         self._serving = serving
+        self._decode = Lane("decode", threads=1)
         self._ingest = Lane("ingest", threads=1)
         self._control = Lane("control", threads=1)
         self._render = Lane("render", threads=2)
@@ -65,7 +67,8 @@ class Runtime:
         self.in_control = self._control.run
         self.in_render = self._render.run
         self.links: dict[str, Callable[[], None]] = {}  # node name -> wakes the link to that node
-        self.gauges: dict[str, Callable[[], float]] = {}  # what /metrics shows of others, by name
+        self.writer = IngestWriter(decode=self._decode, lane=self._ingest, now=now)
+        self.gauges = self.writer.gauges()  # what /metrics shows of others, by name
         self.directory = peers.Directory()  # who may know whom
         self.cursor = 0  # id of the last change that was announced
         self._listeners: list[tuple[str, OnChange]] = []
@@ -79,7 +82,7 @@ class Runtime:
     @property
     def lanes(self) -> tuple[Lane, ...]:
         """The lanes, for the metrics."""
-        return (self._ingest, self._control, self._render)
+        return (self._decode, self._ingest, self._control, self._render)
 
     async def start(self) -> None:
         """Begin at the present end of the change feed; raises what the database raises."""
@@ -103,6 +106,7 @@ class Runtime:
         for job in self._jobs:
             if job.last is not None:
                 await _survive(job.name, self.in_control(partial(job.last, now=self._now())))
+        await self.writer.close()
         await asyncio.gather(*(lane.close() for lane in self.lanes))
 
     @property

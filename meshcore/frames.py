@@ -214,6 +214,17 @@ class Telemetry(Frame, frozen=True, kw_only=True, tag="telemetry"):
     dropped: dict[str, Count] = {}
 
 
+class PushedTelemetry(msgspec.Struct, frozen=True, kw_only=True):
+    """The same by HTTP, where no connection says which spool it is of."""
+
+    spool_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[!-~]+$")]
+    after: Number
+    to: Number
+    items: tuple[msgspec.Raw, ...] = ()
+    dropped: dict[str, Count] = {}
+    type: Literal["telemetry"] = "telemetry"
+
+
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
     """An item that was not stored, and why; it counts as delivered."""
 

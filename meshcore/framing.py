@@ -17,6 +17,7 @@ from meshcore.frames import (
     FromDashboard,
     FromNode,
     Item,
+    PushedTelemetry,
 )
 
 F = TypeVar("F", bound=Frame)
@@ -86,6 +87,7 @@ class FrameReader(Generic[F]):
 _NAMED = msgspec.json.Decoder(_Named)
 _NUMBERED = msgspec.json.Decoder(_Numbered)
 _ITEM: msgspec.json.Decoder[Item] = msgspec.json.Decoder(Item)
+_PUSHED = msgspec.json.Decoder(PushedTelemetry)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -118,6 +120,17 @@ def decode_item(raw: msgspec.Raw | bytes) -> Item:
         return _ITEM.decode(raw)
     except _UNREADABLE as exc:
         raise FrameError(_sentence(exc)) from exc
+
+
+def decode_pushed(body: bytes) -> PushedTelemetry:
+    """Return the telemetry of an HTTP body; raises FrameError that names the field."""
+    try:
+        pushed = _PUSHED.decode(body)
+    except _UNREADABLE as exc:
+        raise FrameError(_sentence(exc)) from exc
+    if pushed.to <= pushed.after:
+        raise FrameError(f"to={pushed.to}: expected above after={pushed.after}")
+    return pushed
 
 
 def number_of(raw: msgspec.Raw | bytes) -> int:

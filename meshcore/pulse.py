@@ -115,3 +115,18 @@ def newest(older: Health | None, newer: Health) -> Health:
         return newer
     reports = {report.key: report for report in (*older.breakers, *newer.breakers)}
     return msgspec.structs.replace(newer, full=older.full, breakers=tuple(reports.values()))
+
+
+def is_news(before: Health | None, said: Health) -> bool:
+    """Return whether a frame says more than that the node is there and how much it has to do just now."""
+    if before is None or said.full or said.breakers:
+        return True
+    return _standing(before) != _standing(said)
+
+
+def _standing(health: Health) -> tuple[object, ...]:
+    node = health.node
+    return (
+        *(node.state, node.accepting, node.drain, node.safe_to_stop, node.observed_generation, node.problems),
+        health.version,
+    )

@@ -34,9 +34,20 @@ PARTS: dict[str, set[str]] = {
     },
     "dashboard.fragments": {"dashboard.selectors"},
     "dashboard.lanes": set(),
+    "dashboard.groups": {PURE, "dashboard.lanes"},
+    "dashboard.replays": set(),
+    "dashboard.ingest_writer": {
+        PURE,
+        "dashboard.lanes",
+        "dashboard.groups",
+        "dashboard.replays",
+        "dashboard.services",
+        "dashboard.models",
+    },
     "dashboard.runtime": {
         PURE,
         "dashboard.lanes",
+        "dashboard.ingest_writer",
         "dashboard.services",
         "dashboard.selectors",
         "dashboard.hints",
@@ -61,6 +72,7 @@ BEHIND_A_FACE = {
     "dashboard.fragments",
     "dashboard.hints",
     "dashboard.models",
+    "dashboard.replays",
     "dashboard.runtime",
     "dashboard.secrets",
 }

@@ -1,33 +1,32 @@
 """What becomes of what a node says: stored by services, in threads of the runtime; and what it is told, when.
 
     hello      -> services.link.open_connection   -> descriptor
-    health     -> services.health.apply   the newest; an older one that had to wait is merged into it
-    telemetry  -> services.ingest.store   -> acknowledged after the commit, at most a window waits
+    health     -> runtime.writer   the newest; an older one that had to wait is merged into it
+    telemetry  -> runtime.writer   -> acknowledged after the commit, at most a window waits
     going_idle -> services.link.go_idle   -> acknowledged after the commit
     a change of the desired state         -> sent at once, whole
     other nodes come, go, drain           -> sent as a delta, from the runtime's directory
 
-Four tasks: one stores, one sends desired state, one says who else is there, one watches the handshake's time.
+Five tasks: two store, one sends desired state, one says who else is there, one watches the handshake's time.
 """
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 from django.db import Error as DatabaseError
 
+from dashboard.edge.link_intake import Intake
 from dashboard.models import Node
 from dashboard.runtime import PEERS, LaneFull, Runtime
-from dashboard.services import drain, health, ingest, link, outbox
+from dashboard.services import drain, link, outbox
 from dashboard.services.columns import Unfit
-from dashboard.services.ingest import ConnectionLost
+from dashboard.services.ingest import Answer, ConnectionLost
 from dashboard.services.link import HandshakeRefused
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 from meshcore.frames import FromNode, GoingIdle, Health, Hello, InboundAck, Rewind, Telemetry
 from meshcore.link import CloseCode, Closing, DashboardSide, LinkPolicy
 from meshcore.peers import PeerTeller
-from meshcore.pulse import newest
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +59,9 @@ class LinkSession:
         self._now = now
         self._side = DashboardSide(clock=clock, policy=policy or LinkPolicy())
         self._connection_no = 0  # 0: no handshake yet
-        self._health: Health | None = None  # the newest that waits
-        self._telemetry: deque[Telemetry] = deque()  # at most a window
+        self._intake = Intake(node, runtime, now=now)
         self._told = 0  # the generation that was sent last
         self._has_log = False  # whether runs can be cancelled there
-        self._work = asyncio.Event()
         self._changed = asyncio.Event()
         self._peers = PeerTeller()
         self._met = asyncio.Event()
@@ -84,6 +81,7 @@ class LinkSession:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for unsubscribe in self._unsubscribe:
             unsubscribe()
+        self._intake.end()
         if self._runtime.links.get(self._node.name) == self._wake:
             del self._runtime.links[self._node.name]
         if self._connection_no:
@@ -104,11 +102,9 @@ class LinkSession:
             case Hello():
                 await self._guarded(self._greet(frame))
             case Health():
-                self._health = newest(self._health, frame)
-                self._work.set()
+                self._intake.take_health(frame)
             case Telemetry():
-                self._telemetry.append(frame)
-                self._work.set()
+                self._intake.take_telemetry(frame)
             case InboundAck(bufferId=buffer_id):
                 await self._guarded(self._note_taken(buffer_id))
             case GoingIdle():
@@ -121,7 +117,8 @@ class LinkSession:
         logger.info("%s is connected, connection %d", self._node.name, self._connection_no)
         if hello.node_id != self._node.name:
             logger.warning("%s calls itself %r: the token decides", self._node.name, hello.node_id[:63])
-        self._side.send_descriptor(descriptor)
+        self._intake.connection_no = self._connection_no
+        self._side.send_descriptor(self._intake.with_turn(hello, descriptor))
         await self._write()
         self._runtime.links[self._node.name] = self._wake
         self._unsubscribe = [
@@ -130,7 +127,8 @@ class LinkSession:
         ]
         self._told = descriptor.desired.generation if descriptor.desired else 0
         self._has_log = bool(hello.log_id)
-        self._tasks += map(asyncio.create_task, (self._store_on(), self._steer(), self._acquaint()))
+        work = (self._store_health_on(), self._store_telemetry_on(), self._steer(), self._acquaint())
+        self._tasks += map(asyncio.create_task, work)
         self._wake()  # what changed since the descriptor was made
         self._met.set()
 
@@ -147,39 +145,41 @@ class LinkSession:
         self._side.acknowledge_idle()
         await self._write()
 
-    async def _store_on(self) -> None:
+    async def _store_health_on(self) -> None:
         while True:
-            await self._work.wait()
-            self._work.clear()
             await self._guarded(self._store_health())
-            while self._telemetry:
-                await self._guarded(self._store_telemetry(self._telemetry.popleft()))
-                await self._guarded(self._store_health())
 
     async def _store_health(self) -> None:
-        said, self._health = self._health, None
-        if said is None:
-            return
-        counts = await self._runtime.in_ingest(
-            health.apply, node=self._node, connection_no=self._connection_no, health=said, now=self._now()
-        )
-        if not counts:
+        if not await self._intake.next_health():
             await self._stop(SUPERSEDED)
 
-    async def _store_telemetry(self, frame: Telemetry) -> None:
-        connection_no, now = self._connection_no, self._now()
-        answer = await self._runtime.in_ingest(
-            ingest.store, node=self._node, connection_no=connection_no, telemetry=frame, now=now
-        )
+    async def _store_telemetry_on(self) -> None:
+        while True:
+            await self._guarded(self._store_telemetry())
+
+    async def _store_telemetry(self) -> None:
+        """Store all that waits and answer each frame; behind one that isn't stored none is."""
+        for answer in await self._intake.next_telemetry():
+            if isinstance(answer, BaseException):
+                await self._write()  # what was stored before it is told
+                raise answer
+            if not await self._answered(answer):
+                break
+        await self._write()
+
+    async def _answered(self, answer: Answer) -> bool:
+        """Answer a frame; return whether the next one counts, too."""
         match answer:
             case ConnectionLost():
                 await self._stop(SUPERSEDED)
+                return False
             case Rewind(hwm=hwm):
-                self._telemetry.clear()  # what came behind the gap is void, too
+                self._intake.void_telemetry()
                 self._side.send_rewind(hwm)
-            case _:
-                self._side.send_ack(answer.to, answer.refused)
-        await self._write()
+                return False
+        self._side.send_ack(answer.to, answer.refused)
+        self._intake.acknowledged(answer.to)
+        return True
 
     async def _steer(self) -> None:
         """Send what the node wasn't told: a newer desired state, and what waits in the outbox."""
@@ -266,6 +266,5 @@ class LinkSession:
 
     async def _stop(self, closing: Closing) -> None:
         """Close the socket and forget what waits: the node sends it again."""
-        self._telemetry.clear()
-        self._health = None
+        self._intake.forget()
         await self._close(closing)

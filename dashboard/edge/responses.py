@@ -17,7 +17,11 @@ async def respond(
     await send({"type": "http.response.body", "body": body})
 
 
-async def problem(send: Send, status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes]) -> None:
-    """Send an error in the format of the API's errors (RFC 9457)."""
+async def problem(
+    send: Send, status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes], code: str = ""
+) -> None:
+    """Send an error in the format of the API's errors (RFC 9457); `code` names the case for programs."""
     what = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+    if code:
+        what["code"] = code
     await respond(send, status, json.dumps(what).encode(), b"application/problem+json", *headers)

@@ -1,6 +1,6 @@
 """Breakers of a node, now: rows are written only when they changed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -30,27 +30,59 @@ class Moved:
     troubled_after: int = 0
 
 
-def update(*, node: Node, reports: Sequence[BreakerReport], full: bool, now: datetime) -> Moved:
-    """Store what a node says of its breakers; with `full` those that it doesn't name are gone.
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a node says of its breakers, as rows by key; with `full` those that it doesn't name are gone."""
 
-    A frame that says nothing of breakers costs nothing. Raises columns.Unfit for what can't be stored.
+    node: Node
+    rows: Mapping[str, ProviderHealth]
+    full: bool
+
+
+def read(*, node: Node, reports: Sequence[BreakerReport], full: bool, now: datetime) -> Reported:
+    """Return what a node says, fit to be stored. Raises columns.Unfit."""
+    return Reported(node, {report.key: _row(node, report, now) for report in reports}, full)
+
+
+def update(reported: Sequence[Reported]) -> list[Moved]:
+    """Store what nodes, each once, say of their breakers: three queries for any number of nodes.
+
+    One that says nothing of breakers costs nothing.
     """
-    rows = {report.key: _row(node, report, now) for report in reports}
-    if not rows and not full:
-        return Moved()
-    stored = {row.key: row for row in ProviderHealth.objects.filter(node=node)}
-    news = [row for key, row in rows.items() if key not in stored or not _says_the_same(stored[key], row)]
-    gone = [row.pk for key, row in stored.items() if full and key not in rows]
+    telling = {each.node.pk for each in reported if each.rows or each.full}
+    stored: dict[int, dict[str, ProviderHealth]] = {pk: {} for pk in telling}
+    for row in ProviderHealth.objects.filter(node_id__in=telling) if telling else ():
+        stored[row.node_id][row.key] = row
+    found = [_compared(each, stored.get(each.node.pk, {})) for each in reported]
+    gone = [row.pk for each in found for row in each.gone]
     if gone:
         ProviderHealth.objects.filter(pk__in=gone).delete()
+    news = sorted((row for each in found for row in each.news), key=lambda row: (row.node_id, row.key))
     bulk_insert.insert(news, unique=("node", "key"), replacing=(*TELLING, *MOMENTS, "observed_at"))
-    kept = {} if full else stored
-    return Moved(
+    return [each.moved for each in found]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    news: list[ProviderHealth]
+    gone: list[ProviderHealth]
+    moved: Moved
+
+
+def _compared(said: Reported, stored: Mapping[str, ProviderHealth]) -> _Compared:
+    rows = said.rows
+    if not rows and not said.full:
+        return _Compared([], [], Moved())
+    news = [row for key, row in rows.items() if key not in stored or not _says_the_same(stored[key], row)]
+    gone = [row for key, row in stored.items() if said.full and key not in rows]
+    kept = {} if said.full else stored
+    moved = Moved(
         any=bool(news or gone),
         listed=bool(gone) or any(_moves(stored.get(row.key), row) for row in news),
         troubled_before=_troubled(stored.values()),
         troubled_after=_troubled({**kept, **rows}.values()),
     )
+    return _Compared(news, gone, moved)
 
 
 def _moves(stored: ProviderHealth | None, said: ProviderHealth) -> bool:

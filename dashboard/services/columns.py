@@ -1,9 +1,11 @@
 """What a column can hold: what nodes say is made to fit, or refused, before the database sees it."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from django.db import connection
 
 from meshcore.frames import Frame
 
@@ -12,6 +14,7 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # a stamp outside is a broken clock
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 LONGEST = timedelta(days=3650)
 
+_JSON = msgspec.json.Encoder()
 _NUL, _REPLACEMENT = b"\\u0000", b"\\ufffd"  # as JSON; PostgreSQL takes NUL in no text
 
 
@@ -22,6 +25,16 @@ class Unfit(ValueError):
 def without_nul(json: bytes | msgspec.Raw) -> bytes:
     """Return JSON text without NUL characters."""
     return bytes(json).replace(_NUL, _REPLACEMENT)
+
+
+def json_text(value: Any) -> str:
+    """Return structs or plain values, free of NUL, as the text that a JSON column takes from a bare row."""
+    return _JSON.encode(value).decode()
+
+
+def stamp_adapter() -> Callable[[datetime], Any]:
+    """Return what makes of an aware stamp the value that the database's driver takes from a bare row."""
+    return connection.ops.adapt_datetimefield_value
 
 
 def plain(struct: msgspec.Struct) -> Any:

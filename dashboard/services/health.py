@@ -1,45 +1,114 @@
 """The present of a node, as it says it: the only writer of its current state (decision D4).
 
-One conditional UPDATE decides: the connection must count, and (connection, number) must be newer than what is
-stored. So a frame that was overtaken, or that an old connection sent, changes nothing.
+One conditional UPDATE decides, for all nodes that speak at a time: the connection must count, and
+(connection, number) must be newer than what is stored. So a frame that was overtaken, or that an old
+connection sent, changes nothing.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
-from django.db.models import Q
+from django.db import DataError, IntegrityError, connection, transaction
 
 from dashboard.models import Node
 from dashboard.selectors.presence import Composite, presence
-from dashboard.services import breakers, changes, columns
+from dashboard.services import breakers, bulk_update, changes, columns
 from dashboard.services.columns import Unfit
 from meshcore.frames import Health
 
+logger = logging.getLogger(__name__)
+
 VERSION_MAX = 64
 SHOWN = ("state", "accepting", "in_flight", "edge", "safe_to_stop", "observed_generation")
+SAID = (*SHOWN, "readout", "spool")
 LINK = ("link__connection_no", "link__closed_at", "link__idle", "last_heard_at", "readout", "spool")
 
 
-def apply(*, node: Node, connection_no: int, health: Health, now: datetime) -> bool:
-    """Store what a node says of itself; False: the connection doesn't count any more, and nothing changed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a node says of itself over one of its connections, and when that came."""
 
-    Raises Unfit for what can't be stored.
+    node: Node
+    connection_no: int
+    health: Health
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The same, fit to be stored."""
+
+    said: Said
+    values: dict[str, Any]  # by column
+    breakers: breakers.Reported
+
+
+def apply(*, said: Sequence[Said]) -> list[bool | Exception]:
+    """Store what nodes say of themselves, all in one transaction with a fixed number of queries.
+
+    False: the connection doesn't count any more, and nothing changed. Unfit stands for what can't be stored;
+    a word that the database refuses costs no other.
     """
-    health = columns.clean(health)
-    said = _said(health)
+    answers: dict[int, bool | Exception] = {}
+    rest = {at: _read(each) for at, each in enumerate(said)}
+    answers |= {at: each for at, each in rest.items() if isinstance(each, Unfit)}
+    readable = {at: each for at, each in rest.items() if isinstance(each, _Read)}
+    while readable:
+        once = {each.said.node.pk: at for at, each in reversed(readable.items())}  # each node's first word
+        turn = {at: readable.pop(at) for at in sorted(once.values())}
+        answers |= dict(zip(turn, _apply_together(list(turn.values())), strict=True))
+    return [answers[at] for at in range(len(said))]
+
+
+def _read(said: Said) -> _Read | Unfit:
+    try:
+        health = columns.clean(said.health)
+        reported = breakers.read(node=said.node, reports=health.breakers, full=health.full, now=said.now)
+        return _Read(replace(said, health=health), _said(health), reported)
+    except Unfit as exc:
+        return exc
+
+
+def _apply_together(words: Sequence[_Read]) -> Sequence[bool | Exception]:
+    try:
+        return _commit(words)
+    except (DataError, IntegrityError) as exc:
+        if len(words) == 1:
+            return [exc]
+        logger.exception("the health of %d nodes is stored one by one", len(words))
+        return [answer for each in words for answer in _apply_together([each])]
+
+
+def _commit(words: Sequence[_Read]) -> list[bool]:
     with transaction.atomic():
-        before = Node.objects.values(*SHOWN, *LINK).filter(pk=node.pk).first()
-        if before is None or before["link__connection_no"] != connection_no:
-            return False
-        if not _write(node, connection_no, health, said, now):
-            return False
-        moved = breakers.update(node=node, reports=health.breakers, full=health.full, now=now)
-        keys = _keys(node, before, {**before, **said}, moved, now=now)
+        before = _before({each.said.node.pk for each in words})
+        counting = [each for each in words if _counts(each.said, before.get(each.said.node.pk))]
+        written = _write(counting, before)
+        new = [each for each in counting if each.said.node.pk in written]
+        moved = breakers.update([each.breakers for each in new])
+        keys = [
+            key
+            for each, change in zip(new, moved, strict=True)
+            for key in _keys(each, before[each.said.node.pk], change)
+        ]
         if keys:
-            changes.publish(*keys, now=now)
-    return True
+            changes.publish(*dict.fromkeys(keys), now=words[-1].said.now)
+    return [each.said.node.pk in written for each in words]
+
+
+def _before(nodes: Collection[int]) -> dict[int, dict[str, Any]]:
+    """Return what is stored of nodes, which are locked in order, so that no two processes meet crosswise."""
+    if connection.vendor == "postgresql":
+        list(Node.objects.select_for_update(no_key=True).filter(pk__in=nodes).order_by("pk").values("pk"))
+    found = Node.objects.filter(pk__in=nodes).values("pk", "version", *SHOWN, *LINK)
+    return {row["pk"]: row for row in found}
+
+
+def _counts(said: Said, before: Mapping[str, Any] | None) -> bool:
+    return before is not None and before["link__connection_no"] == said.connection_no
 
 
 def _said(health: Health) -> dict[str, Any]:
@@ -60,21 +129,26 @@ def _said(health: Health) -> dict[str, Any]:
     }
 
 
-def _write(node: Node, connection_no: int, health: Health, said: Mapping[str, Any], now: datetime) -> bool:
-    older = Q(health_connection_no__lt=connection_no) | Q(
-        health_connection_no=connection_no, health_no__lt=health.no
+def _write(words: Sequence[_Read], before: Mapping[int, Mapping[str, Any]]) -> set[int]:
+    """Write words that are newer than what is stored, and return whose."""
+    rows = []
+    for each in words:
+        said = each.said
+        version = said.health.version[:VERSION_MAX] or before[said.node.pk]["version"]
+        stand = (said.now, said.connection_no, said.health.no)
+        rows.append((said.node.pk, *(each.values[name] for name in SAID), version, *stand))
+    return bulk_update.update(
+        Node,
+        rows,
+        put=(*SAID, "version", "last_heard_at", "health_connection_no", "health_no"),
+        only_if="(t.health_connection_no, t.health_no) < (v.put_health_connection_no, v.put_health_no)",
     )
-    version = {"version": health.version[:VERSION_MAX]} if health.version else {}
-    written = Node.objects.filter(older, pk=node.pk).update(
-        **said, **version, last_heard_at=now, health_connection_no=connection_no, health_no=health.no
-    )
-    return written == 1
 
 
-def _keys(
-    node: Node, before: Mapping[str, Any], after: Mapping[str, Any], moved: breakers.Moved, *, now: datetime
-) -> list[str]:
+def _keys(word: _Read, before: Mapping[str, Any], moved: breakers.Moved) -> list[str]:
     """Return what of the pages must be rendered again; ages are refreshed by the clock, not by us."""
+    node, now = word.said.node, word.said.now
+    after = {**before, **word.values}
     keys = []
     if moved.any or _shown(before) != _shown(after):
         keys.append(f"node:{node.name}")

@@ -12,12 +12,11 @@ from django.db import transaction
 
 from dashboard.models import DesiredState, Node, NodeLink, SpoolMark
 from dashboard.selectors.presence import health_seconds
-from dashboard.services import audit, changes, columns, desired, drain
+from dashboard.services import audit, changes, columns, desired, drain, marks
 from meshcore.frames import CONTRACT_VERSION, FRAME_MAX_BYTES, WINDOW, DescriptorBody, Desired, Hello, Limits
 from meshcore.link import CloseCode
 
 ALIVE = timedelta(seconds=10)  # an open socket that was heard this lately isn't taken over by another process
-MARKS_MAX = 50  # spools remembered of one node; a new home is a new spool
 TEXT_MAX = {"instance_id": 64, "boot_epoch": 128, "log_id": 64, "url": 255, "version": 64}
 
 
@@ -138,13 +137,12 @@ def _take_over(link: NodeLink, hello: Hello, *, now: datetime) -> None:
 
 
 def _mark(node: Node, link: NodeLink, hello: Hello, *, now: datetime) -> SpoolMark:
-    marks = SpoolMark.objects.select_for_update()
-    mark, new = marks.get_or_create(node=node, spool_id=hello.spool_id, defaults={"updated_at": now})
+    found = SpoolMark.objects.select_for_update()
+    mark, new = found.get_or_create(node=node, spool_id=hello.spool_id, defaults={"updated_at": now})
     mark.connection_no, mark.updated_at = link.connection_no, now
     mark.save(update_fields=["connection_no", "updated_at"])
     if new:
-        kept = SpoolMark.objects.filter(node=node).order_by("-updated_at", "-id").values_list("id", flat=True)
-        SpoolMark.objects.filter(node=node).exclude(id__in=list(kept[:MARKS_MAX])).delete()
+        marks.trim(node)
     return mark
 
 

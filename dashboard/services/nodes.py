@@ -143,7 +143,7 @@ def forget(
     now = now or utcnow()
     with transaction.atomic():
         head = audit.locked_head()
-        found = Node.objects.select_for_update().filter(pk=node.pk).first()
+        found = Node.objects.select_for_update(no_key=True).filter(pk=node.pk).first()  # as a handshake does
         if found is None:
             return False
         connected = _is_connected(found, now=now)
@@ -185,7 +185,7 @@ def _end_drain(node: Node, *, head: ControlHead, actor: Actor, now: datetime) ->
 
 def _clear(node: Node, *, now: datetime) -> None:
     """Delete what a node is asked for and said last; whoever still writes for its connection is too late."""
-    for model in (DesiredState, ProviderHealth, SpoolMark, NodeLink):
+    for model in (NodeLink, DesiredState, ProviderHealth, SpoolMark):  # in the order of ingest's locks
         model.objects.filter(node=node).delete()
     node.forgotten_at = now
     node.save(update_fields=["forgotten_at"])

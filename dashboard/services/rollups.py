@@ -1,7 +1,7 @@
 """Minute roll-ups: histograms of ten seconds, added straight into the row of their minute.
 
-Within the transaction that moves the spool's mark, so that nothing is added twice; the mark's lock keeps
-others away from this node's rows.
+Within the transaction that moves the spools' marks, so that nothing is added twice; the lock of a node's link
+keeps others away from its rows.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from meshcore.frames import HistogramItem
 
 UNIQUE = ("node", "minute", "provider", "capability", "outcome")
 
-Key = tuple[datetime, str, str, str]
-"""(minute, provider, capability, outcome)."""
+Key = tuple[int, datetime, str, str, str]
+"""(node, minute, provider, capability, outcome), as `UNIQUE`; rows are written in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ class Sums:
     failovers: int
 
 
-def parse(item: HistogramItem) -> Sums:
+def parse(item: HistogramItem, *, node_id: int) -> Sums:
     """Return what is to be added; raises Unfit."""
     if item.histogram_version != histogram.VERSION:
         raise Unfit(f"histogram_version={item.histogram_version}: expected {histogram.VERSION}")
     counts = {_bucket(text): count for text, count in item.counts.items() if count}
     minute = item.at.replace(second=0, microsecond=0)
-    return Sums((minute, item.provider, item.capability, item.outcome), counts, item.failovers)
+    return Sums((node_id, minute, item.provider, item.capability, item.outcome), counts, item.failovers)
 
 
 def _bucket(text: str) -> int:
@@ -54,23 +54,24 @@ class _Minute:
         self.failovers += failovers
 
 
-def add(*, node_id: int, sums: Sequence[Sums]) -> None:
-    """Add histograms of one node to their minutes, in the caller's transaction: two queries in all."""
+def add(sums: Sequence[Sums]) -> None:
+    """Add histograms to their minutes, in the caller's transaction: two queries in all."""
     if not sums:
         return
     minutes: dict[Key, _Minute] = {}
     for each in sums:
         minutes.setdefault(each.key, _Minute()).add(each.counts, each.failovers)
-    for row in MinuteRollup.objects.filter(node_id=node_id, minute__in={key[0] for key in minutes}):
-        key = (row.minute, row.provider, row.capability, row.outcome)
+    nodes, times = {key[0] for key in minutes}, {key[1] for key in minutes}
+    for row in MinuteRollup.objects.filter(node_id__in=nodes, minute__in=times):
+        key = (row.node_id, row.minute, row.provider, row.capability, row.outcome)
         if key in minutes:
             minutes[key].add({int(bucket): n for bucket, n in row.counts.items()}, row.failovers)
-    rows = [_row(node_id, key, minute) for key, minute in sorted(minutes.items(), key=lambda item: item[0])]
+    rows = [_row(key, minute) for key, minute in sorted(minutes.items(), key=lambda item: item[0])]
     bulk_insert.insert(rows, unique=UNIQUE, replacing=("count", "failovers", "counts"))
 
 
-def _row(node_id: int, key: Key, minute: _Minute) -> MinuteRollup:
-    at, provider, capability, outcome = key
+def _row(key: Key, minute: _Minute) -> MinuteRollup:
+    node_id, at, provider, capability, outcome = key
     return MinuteRollup(
         node_id=node_id,
         minute=at,

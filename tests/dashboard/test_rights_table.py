@@ -183,7 +183,9 @@ EDGE_ROWS: dict[str, Expected] = {
     # From elsewhere; this machine itself may (tests/dashboard/edge/test_metrics.py).
     "/metrics": dict.fromkeys(WHO, 403) | {NOBODY: 401, "read": 200} | dict.fromkeys(READS.split(), 200),
     "/static/css/app.css": LET_IN,
+    "/api/v1/ingest": dict.fromkeys(WHO, 401) | dict.fromkeys(TOKENS, 403) | dict.fromkeys(NODES, 200),
 }
+POSTED = {"/api/v1/ingest": b'{"spool_id": "s9", "after": 0, "to": 1, "dropped": {"trace": 1}}'}
 SOCKET_ROWS: dict[str, Expected] = {  # the code with which it is closed, or "open"
     "/link/v1": dict.fromkeys(WHO, 4401) | dict.fromkeys(NODES, "open"),
     "/live?page=fleet": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
@@ -366,7 +368,9 @@ async def test_each_gets_from_the_edge_what_the_table_says(path: str, callers: C
     found = {}
     async with runtime.running(jobs=()):
         for who in WHO:
-            wire = HttpCommunicator(asgi.application, "GET", path, headers=scope_headers(callers, who))
+            method, body = ("POST", POSTED[path]) if path in POSTED else ("GET", b"")
+            headers = [*scope_headers(callers, who), (b"content-type", b"application/json")]
+            wire = HttpCommunicator(asgi.application, method, path, body=body, headers=headers)
             wire.scope["client"] = ["203.0.113.9", 4711]
             found[who] = (await wire.get_response(timeout=SECONDS))["status"]
             await wire.wait(timeout=SECONDS)

@@ -386,7 +386,7 @@ async def test_who_does_not_greet_in_time_is_closed(connect: Connect) -> None:
 async def test_what_cannot_be_stored_now_comes_again(
     connect: Connect, rt: Runtime, monkeypatch: pytest.MonkeyPatch, error: Exception, code: CloseCode
 ) -> None:
-    def fail(**call: Any) -> None:
+    def fail(*batches: Any, **call: Any) -> None:
         raise error
 
     connection = connect()

@@ -33,7 +33,8 @@ def opened(now: datetime, seconds: float = 60.0, *, cooling: float = 5.0) -> Bre
 
 
 def update(node: Node, now: datetime, *reports: BreakerReport, full: bool = False) -> Moved:
-    return breakers.update(node=node, reports=reports, full=full, now=now)
+    (moved,) = breakers.update([breakers.read(node=node, reports=reports, full=full, now=now)])
+    return moved
 
 
 def test_a_report_is_a_row_with_ends_instead_of_countdowns(node: Node, now: datetime) -> None:

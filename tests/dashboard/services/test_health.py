@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from dashboard.models import Change, Node, NodeLink, ProviderHealth
 from dashboard.services import health
 from dashboard.services.columns import Unfit
+from dashboard.services.health import Said
 from meshcore.breaker import BreakerState
 from meshcore.drain import ActiveWork, InFlight, NodeState, Readout
 from meshcore.frames import BreakerReport, Health, SpoolReport
@@ -43,7 +44,10 @@ def with_readout(made: Health, **changes: object) -> Health:
 
 
 def apply(node: Node, made: Health, now: datetime, *, connection_no: int = MINE) -> bool:
-    return health.apply(node=node, connection_no=connection_no, health=made, now=now)
+    (answer,) = health.apply(said=[Said(node=node, connection_no=connection_no, health=made, now=now)])
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def new_keys() -> list[str]:
@@ -169,7 +173,7 @@ def test_health_that_says_nothing_new_costs_two_statements(connected: Node, now:
 
     assert [query["sql"].split()[0] for query in queries if "SAVEPOINT" not in query["sql"]] == [
         "SELECT",
-        "UPDATE",
+        "WITH",
     ]
 
 

@@ -1,5 +1,6 @@
 """Telemetry items are checked one by one."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.services import ingest_items
-from dashboard.services.ingest_items import Sorted
-from meshcore.frames import Telemetry
+from dashboard.services import columns, ingest_items
+from dashboard.services.ingest_items import Kept, Sorted
+from meshcore.frames import BATCH_MAX_ITEMS, Telemetry
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 AT = "2026-01-01T11:59:59Z"
+STAMP = columns.stamp_adapter()
 
 
 def trace(seq: int = 1, **changes: Any) -> dict[str, Any]:
@@ -44,6 +46,16 @@ def histogram(**changes: Any) -> dict[str, Any]:
     return {**item, "outcome": "ok", "counts": {"5": 1}, **changes}
 
 
+def called(kept: Kept) -> dict[str, Any]:
+    """Return the two rows of a call, without their id, by the names of their columns."""
+    assert kept.trace is not None
+    trace, detail = kept.trace
+    return {
+        **dict(zip(ingest_items.TRACES.columns[1:], trace, strict=True)),
+        **dict(zip(ingest_items.DETAILS.columns[1:], detail, strict=True)),
+    }
+
+
 def sort_out(*items: Any, after: int = 0, to: int = 100) -> Sorted:
     raws = tuple(
         msgspec.Raw(item if isinstance(item, bytes) else msgspec.json.encode(item)) for item in items
@@ -63,13 +75,17 @@ def test_a_call_is_a_thin_row_and_its_detail() -> None:
     )
 
     (kept,) = found.kept
-    assert kept.trace is not None
-    row, detail = kept.trace
-    assert (row.trace_id, row.node_id, row.received_at, row.hops) == ("t1", 7, NOW, 2)
-    assert (row.why, row.routed_via, row.duration_ms, row.outcome) == ("failover", "node-b", 12.5, "ok")
-    assert detail.attempts[0]["code"] == "timeout"
-    assert detail.candidates == candidates
-    assert detail.message == "m"
+    row = called(kept)
+    assert (row["trace_id"], row["node_id"], row["received_at"], row["hops"]) == ("t1", 7, STAMP(NOW), 2)
+    assert (row["why"], row["routed_via"], row["duration_ms"], row["outcome"]) == (
+        "failover",
+        "node-b",
+        12.5,
+        "ok",
+    )
+    assert json.loads(row["attempts"])[0]["code"] == "timeout"
+    assert json.loads(row["candidates"]) == candidates
+    assert row["message"] == "m"
 
 
 def test_splices_and_passed_over_aliases_stand_beside_the_call() -> None:
@@ -86,9 +102,9 @@ def test_splices_and_passed_over_aliases_stand_beside_the_call() -> None:
 
     found = sort_out(trace(splices=[splice], alias_skips=[skip]), trace(2))
 
-    spliced, plain = (kept.trace[1] for kept in found.kept if kept.trace)
-    assert (spliced.splices, spliced.alias_skips) == ([splice], [skip])
-    assert (plain.splices, plain.alias_skips) == ([], [])
+    spliced, plain = map(called, found.kept)
+    assert (json.loads(spliced["splices"]), json.loads(spliced["alias_skips"])) == ([splice], [skip])
+    assert (plain["splices"], plain["alias_skips"]) == ("[]", "[]")
 
 
 def test_each_kind_is_kept_as_what_it_is() -> None:
@@ -99,7 +115,8 @@ def test_each_kind_is_kept_as_what_it_is() -> None:
     first, second, third, fourth = found.kept
     assert first.trace is not None
     assert second.transition is not None
-    assert (second.transition.to_state, second.transition.received_at) == ("open", NOW)
+    moved = dict(zip(ingest_items.TRANSITIONS.columns, second.transition, strict=True))
+    assert (moved["to_state"], moved["received_at"]) == ("open", STAMP(NOW))
     assert third.sums is not None
     assert fourth.step is not None
     assert found.refused == []
@@ -108,17 +125,15 @@ def test_each_kind_is_kept_as_what_it_is() -> None:
 def test_names_that_callers_chose_are_cut() -> None:
     found = sort_out(trace(model_asked="x" * 5000, caller="c" * 5000, code="e" * 5000))
 
-    assert found.kept[0].trace is not None
-    row = found.kept[0].trace[0]
-    assert (len(row.model_asked), len(row.caller), len(row.code)) == (200, 100, 40)
+    row = called(found.kept[0])
+    assert (len(row["model_asked"]), len(row["caller"]), len(row["code"])) == (200, 100, 40)
 
 
 def test_nul_characters_are_replaced() -> None:
     found = sort_out(trace(message="a\x00b", model_asked="\x00"))
 
-    assert found.kept[0].trace is not None
-    row, detail = found.kept[0].trace
-    assert (row.model_asked, detail.message) == ("\ufffd", "a\ufffdb")
+    row = called(found.kept[0])
+    assert (row["model_asked"], row["message"]) == ("\ufffd", "a\ufffdb")
 
 
 @pytest.mark.parametrize(
@@ -209,3 +224,12 @@ def test_whatever_an_item_says_it_is_kept_or_refused(make: Any, changes: dict[st
     )
 
     assert len(found.kept) + len(found.refused) == 1
+
+
+def test_what_a_frame_has_beyond_its_bound_is_refused() -> None:
+    items = [transition(seq=seq) for seq in range(1, BATCH_MAX_ITEMS + 3)]
+
+    found = sort_out(*items, to=BATCH_MAX_ITEMS + 2)
+
+    assert len(found.kept) == BATCH_MAX_ITEMS
+    assert [refused.seq for refused in found.refused] == [BATCH_MAX_ITEMS + 1, BATCH_MAX_ITEMS + 2]

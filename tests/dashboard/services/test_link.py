@@ -7,6 +7,7 @@ import pytest
 
 from dashboard.models import Change, DesiredState, Drain, DrainStatus, Node, NodeLink, SpoolMark
 from dashboard.services import drain, link
+from dashboard.services import marks as marks_of
 from dashboard.services.actor import SYSTEM
 from dashboard.services.link import HandshakeRefused
 from meshcore.capability import Manifest, Offer
@@ -85,11 +86,11 @@ def test_a_spool_behind_its_mark_is_told_to_become_another_one(
 
 
 def test_only_so_many_spools_of_a_node_are_remembered(node: Node, hello: Hello, now: datetime) -> None:
-    for n in range(link.MARKS_MAX + 3):
+    for n in range(marks_of.MARKS_MAX + 3):
         link.open_connection(node=node, hello=said(hello, spool_id=f"s{n}"), now=later(now, n))
 
     marks = SpoolMark.objects.filter(node=node)
-    assert marks.count() == link.MARKS_MAX
+    assert marks.count() == marks_of.MARKS_MAX
     assert not marks.filter(spool_id__in=["s0", "s1", "s2"]).exists()
 
 

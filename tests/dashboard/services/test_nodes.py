@@ -21,6 +21,7 @@ from dashboard.models import (
 )
 from dashboard.services import drain, health, ingest, link, nodes, tokens
 from dashboard.services.actor import SYSTEM
+from dashboard.services.health import Said
 from dashboard.services.ingest import ConnectionLost
 from dashboard.services.nodes import Place
 from dashboard.services.tokens import TokenRejected
@@ -203,9 +204,9 @@ def test_whoever_still_speaks_for_it_is_too_late(online: Node, now: datetime) ->
 
     readout = Readout(state=NodeState.RUNNING, accepting=True, in_flight=InFlight())
     said = Health(no=1, at=now, node=readout, spool=SpoolReport(size=0, last_seq=0))
-    assert health.apply(node=online, connection_no=1, health=said, now=now) is False
+    assert health.apply(said=[Said(node=online, connection_no=1, health=said, now=now)]) == [False]
     assert link.close_connection(node=online, connection_no=1, now=now) is False
     with pytest.raises(link.HandshakeRefused, match="forgotten"):
         link.open_connection(node=online, hello=hello, now=now)
-    telemetry = Telemetry(after=0, to=0)
-    assert ingest.store(node=online, connection_no=1, telemetry=telemetry, now=now) == ConnectionLost()
+    batch = ingest.read(node=online, connection_no=1, telemetry=Telemetry(after=0, to=0), now=now)
+    assert ingest.store([batch], now=now) == [ConnectionLost()]

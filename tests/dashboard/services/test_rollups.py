@@ -28,7 +28,7 @@ def item(
 
 
 def add(node: Node, *items: HistogramItem) -> None:
-    rollups.add(node_id=node.pk, sums=[rollups.parse(each) for each in items])
+    rollups.add([rollups.parse(each, node_id=node.pk) for each in items])
 
 
 @pytest.mark.django_db
@@ -93,4 +93,4 @@ def test_a_histogram_that_does_not_add_up_is_refused(
     now: datetime, counts: dict[str, int], version: int, named: str
 ) -> None:
     with pytest.raises(Unfit, match=named):
-        rollups.parse(item(now, counts, version=version))
+        rollups.parse(item(now, counts, version=version), node_id=1)
