@@ -24,6 +24,7 @@ from dashboard.models import (
     MinuteRollup,
     Node,
     NodeLink,
+    NodeMinute,
     ProviderHealth,
     SpoolMark,
     Token,
@@ -179,7 +180,9 @@ class TraceAdmin(ReadOnly):
     list_filter = ("outcome", "node")
 
 
-admin.site.register((Change, ControlHead, MinuteRollup, NodeLink, SpoolMark, TraceDetail), ReadOnly)
+admin.site.register(
+    (Change, ControlHead, MinuteRollup, NodeLink, NodeMinute, SpoolMark, TraceDetail), ReadOnly
+)
 admin.site.unregister((User, Group))
 admin.site.register(Group, ReadOnly)  # what they may is written in `services.rights`
 

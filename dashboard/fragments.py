@@ -1,6 +1,7 @@
 """Live cells: what is pushed into open pages, rendered once for all who look.
 
-    page "fleet"        cells of every node, the verdict, the totals, the notices
+    page "fleet"        cells of the first hundred nodes, the verdict, the totals, the notices
+    page "fleet:<n>"    the same with the n-th hundred
     page "node:<name>"  the cells of that node's own page
     page "providers"    the breakers of every node that has a column, and what each row amounts to
     page "drains"       the drains that are on, and those of the newest page
@@ -11,7 +12,7 @@ place: what stood there before would be taken for the present.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -26,10 +27,13 @@ from dashboard.selectors.shortlist import Column
 logger = logging.getLogger(__name__)
 
 FLEET = "fleet"
+FLEET_PAGE = "fleet:"
+FLEET_PAGES = 50  # of `nodes.PAGE_ROWS` nodes each
 NODE_PAGE = "node:"
 PROVIDERS = "providers"
 DRAINS = "drains"
 HEARD = "heard"  # no change of the feed: the ages of all nodes, for whoever refreshes them by the clock
+SUMMARY = "summary"  # no change of the feed either: what is said of all nodes, after any change of one
 OOB = mark_safe(' hx-swap-oob="true"')
 
 FLEET_CELLS = ("verdict", "totals", "notices")
@@ -76,6 +80,28 @@ class Sheet:
         return "".join(self._cells)
 
 
+def fleet_number(page: str) -> int:
+    """Return which page of the fleet it is, from 1; 0 when it is none."""
+    if page == FLEET:
+        return 1
+    number = page.removeprefix(FLEET_PAGE)
+    given = page != number and number.isascii() and number.isdigit() and len(number) < 3
+    return int(number) if given and number[0] != "0" and 2 <= int(number) <= FLEET_PAGES else 0
+
+
+def concerning(page: str, keys: Iterable[str]) -> list[str]:
+    """Return what `render` must be asked for on `page` after changes of `keys`, each once, in order."""
+    kind = FLEET if page.startswith(FLEET_PAGE) else NODE_PAGE if page.startswith(NODE_PAGE) else page
+    found: dict[str, None] = {}
+    for key in keys:
+        pages = pages_of(key)
+        if page in pages or kind in pages:
+            found[key] = None
+            if kind == FLEET and key != HEARD:
+                found[SUMMARY] = None
+    return list(found)
+
+
 def pages_of(key: str) -> tuple[str, ...]:
     """Return the pages with cells that a change of `key` may alter; "node:" stands for every node's page."""
     kind, _, name = key.partition(":")
@@ -87,38 +113,59 @@ def pages_of(key: str) -> tuple[str, ...]:
     return pages.get(key, ())
 
 
-def render(page: str, key: str, now: datetime) -> str:
-    """Return the cells of `page` that a change of `key` may alter, as out-of-band swaps, or ""."""
-    if page not in pages_of(key) and not (page.startswith(NODE_PAGE) and NODE_PAGE in pages_of(key)):
-        return ""
-    sheet = Sheet(now)
-    if page == PROVIDERS:
-        _providers(sheet, key, now)
-    elif page == DRAINS:
-        _drains(sheet, now, node=key.partition(":")[2])
-    elif page == FLEET:
-        _fleet(sheet, key, now)
-    else:
-        _node(sheet, page, key, now)
-    return sheet.text()
+def render(page: str, keys: Sequence[str], now: datetime) -> dict[str, str]:
+    """Return, for each key of `concerning`, the cells of `page` that it may have altered, as swaps, or "".
+
+    What they are made of is read once for all keys.
+    """
+    wanted = [key for key in keys if key == SUMMARY or concerning(page, [key])]
+    if not wanted:
+        return dict.fromkeys(keys, "")
+    sheets = _sheets(page, wanted, now)
+    return {key: sheets[key].text() if key in sheets else "" for key in keys}
 
 
 def render_all(page: str, now: datetime) -> str:
     """Return every cell of `page`, as out-of-band swaps; "" for a page that has none."""
-    if page not in (FLEET, PROVIDERS, DRAINS):
-        return render(page, page, now)
+    if page.startswith(NODE_PAGE):
+        return render(page, [page], now)[page]
     sheet = Sheet(now)
-    if page == FLEET:
-        mesh = nodes.gather(now=now)
-        _page_cells(sheet, mesh)
-        sheet.rows(ROW_CELLS, mesh.nodes)
+    if fleet_number(page):
+        mesh = nodes.gather(now=now, show=_rows_of(page))
+        _summary(sheet, mesh)
+        sheet.rows(ROW_CELLS, mesh.shown)
     elif page == PROVIDERS:
         found = matrix.read(now=now)
         _matrix(sheet, found)
         sheet.rows(("heard",), found.providers.columns)
-    else:
+    elif page == DRAINS:
         _drains(sheet, now)
     return sheet.text()
+
+
+def _sheets(page: str, keys: Sequence[str], now: datetime) -> dict[str, Sheet]:
+    sheets = {key: Sheet(now) for key in keys}
+    if page == PROVIDERS:
+        found = matrix.read(now=now)
+        for key, sheet in sheets.items():
+            _providers(sheet, found, key)
+    elif page == DRAINS:
+        for key, sheet in sheets.items():
+            _drains(sheet, now, node=key.partition(":")[2])
+    elif fleet_number(page):
+        mesh = nodes.gather(now=now, show=_rows_of(page))
+        for key, sheet in sheets.items():
+            _fleet(sheet, mesh, key)
+    else:
+        mesh = nodes.gather(now=now, show=page.removeprefix(NODE_PAGE))
+        for key, sheet in sheets.items():
+            _node(sheet, mesh, key)
+    return sheets
+
+
+def _rows_of(page: str) -> slice:
+    first = (fleet_number(page) - 1) * nodes.PAGE_ROWS
+    return slice(first, first + nodes.PAGE_ROWS)
 
 
 def fleet_context(mesh: Gathered) -> dict[str, Any]:
@@ -126,7 +173,7 @@ def fleet_context(mesh: Gathered) -> dict[str, Any]:
     return {
         "now": mesh.now,
         "health_seconds": mesh.health_seconds,
-        "rows": mesh.nodes,
+        "rows": mesh.shown,
         "verdict": verdict.of(mesh),
         "notices": verdict.notices(mesh),
         "totals": {
@@ -159,30 +206,26 @@ def matrix_context(found: Matrix) -> dict[str, Any]:
     }
 
 
-def _fleet(sheet: Sheet, key: str, now: datetime) -> None:
-    mesh = nodes.gather(now=now)
-    if key == HEARD:
-        sheet.rows(("heard",), mesh.nodes)
-        return
-    _page_cells(sheet, mesh)
-    row = mesh.named(key.partition(":")[2])
-    if key == "traces":
-        sheet.rows(TRAFFIC_CELLS, mesh.nodes)
-    elif row is not None:
-        sheet.rows(ROW_CELLS, [row])
+def _fleet(sheet: Sheet, mesh: Gathered, key: str) -> None:
+    name = key.partition(":")[2]
+    if key == SUMMARY:
+        _summary(sheet, mesh)
+    elif key in (HEARD, "traces"):
+        sheet.rows(("heard",) if key == HEARD else TRAFFIC_CELLS, mesh.shown)
+    elif name:
+        sheet.rows(ROW_CELLS, [row for row in mesh.shown if row.name == name])
 
 
-def _node(sheet: Sheet, page: str, key: str, now: datetime) -> None:
-    row = nodes.gather(now=now).named(page.removeprefix(NODE_PAGE))
+def _node(sheet: Sheet, mesh: Gathered, key: str) -> None:
     some = {HEARD: ("heard",), "traces": ("figures",)}.get(key)
-    if row is not None and some:
-        sheet.rows(some, [row])
-    elif row is not None:
-        sheet.rows(NODE_CELLS, [row], present=drain_record.present(node=row.node))
+    for row in mesh.shown:
+        if some:
+            sheet.rows(some, [row])
+        else:
+            sheet.rows(NODE_CELLS, [row], present=drain_record.present(node=row.node))
 
 
-def _providers(sheet: Sheet, key: str, now: datetime) -> None:
-    found = matrix.read(now=now)
+def _providers(sheet: Sheet, found: Matrix, key: str) -> None:
     if key == HEARD:
         sheet.rows(("heard",), found.providers.columns)
     else:
@@ -209,7 +252,7 @@ def _drains(sheet: Sheet, now: datetime, *, node: str = "") -> None:
             sheet.cell(name, {"each": each}, str(each.drain.pk), template=DRAIN)
 
 
-def _page_cells(sheet: Sheet, mesh: Gathered) -> None:
+def _summary(sheet: Sheet, mesh: Gathered) -> None:
     context = fleet_context(mesh)
     for name in FLEET_CELLS:
         sheet.cell(name, context)

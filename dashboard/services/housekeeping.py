@@ -6,7 +6,15 @@ from datetime import datetime
 
 from django.contrib.sessions.models import Session
 
-from dashboard.services import audit_refusals, audit_triggers, changes, drain, outbox, overrides
+from dashboard.services import (
+    audit_refusals,
+    audit_triggers,
+    changes,
+    drain,
+    node_minutes,
+    outbox,
+    overrides,
+)
 
 CLEARED_ROWS = 1000  # old sessions deleted in one turn
 
@@ -39,6 +47,7 @@ JOBS = (
     Job(
         name="trimming the change feed", every_seconds=10.0, function=changes.trim
     ),  # up to 500 rows a second
+    Job(name="trimming the traffic of nodes", every_seconds=30.0, function=node_minutes.trim),
     Job(name="clearing old sessions", every_seconds=600.0, function=clear_sessions),
     Job(
         name="writing who was refused",

@@ -10,7 +10,7 @@ from datetime import datetime
 from django.db.models import Max
 
 from dashboard.models import Trace, TraceDetail, Transition
-from dashboard.services import columns, rollups, trace_ids
+from dashboard.services import columns, node_minutes, rollups, trace_ids
 from dashboard.services.bulk_insert import Row, Table
 from dashboard.services.columns import Unfit
 from meshcore import framing
@@ -204,7 +204,9 @@ def write(kept: Sequence[Kept], *, now: datetime) -> None:
     """Store items, of any nodes, in the caller's transaction: the same number of queries for any number."""
     _write_traces([each.trace for each in kept if each.trace], now=now)
     TRANSITIONS.insert([each.transition for each in kept if each.transition])
-    rollups.add([each.sums for each in kept if each.sums])
+    sums = [each.sums for each in kept if each.sums]
+    rollups.add(sums)
+    node_minutes.add(sums, now=now)
 
 
 def _write_traces(rows: Sequence[tuple[Row, Row]], *, now: datetime) -> None:
