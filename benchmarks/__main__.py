@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import breaker, bus, drain, gateway, ingest, runs
+from benchmarks import breaker, bus, drain, fleet, gateway, ingest, live, runs
 from benchmarks.rounds import Contestant, run
 from benchmarks.servers import ServerFailed
 from benchmarks.table import Goal, render
@@ -32,6 +32,8 @@ BENCHES = {
     "breaker": Bench(breaker.UNIT, breaker.contestants, breaker.GOALS),
     "drain": Bench(drain.UNIT, drain.contestants, drain.GOALS),
     "ingest": Bench(ingest.UNIT, ingest.contestants, ingest.GOALS),
+    "live": Bench(live.UNIT, live.contestants, live.GOALS),
+    "fleet": Bench(fleet.UNIT, fleet.contestants, fleet.GOALS),
     "runs": Bench(runs.UNIT, runs.contestants, runs.GOALS),
 }
 

@@ -131,7 +131,7 @@ def render_all(page: str, now: datetime) -> str:
         return render(page, [page], now)[page]
     sheet = Sheet(now)
     if fleet_number(page):
-        mesh = nodes.gather(now=now, show=_rows_of(page))
+        mesh = nodes.gather(now=now, show=rows_of(page))
         _summary(sheet, mesh)
         sheet.rows(ROW_CELLS, mesh.shown)
     elif page == PROVIDERS:
@@ -153,7 +153,7 @@ def _sheets(page: str, keys: Sequence[str], now: datetime) -> dict[str, Sheet]:
         for key, sheet in sheets.items():
             _drains(sheet, now, node=key.partition(":")[2])
     elif fleet_number(page):
-        mesh = nodes.gather(now=now, show=_rows_of(page))
+        mesh = nodes.gather(now=now, show=rows_of(page))
         for key, sheet in sheets.items():
             _fleet(sheet, mesh, key)
     else:
@@ -163,7 +163,8 @@ def _sheets(page: str, keys: Sequence[str], now: datetime) -> dict[str, Sheet]:
     return sheets
 
 
-def _rows_of(page: str) -> slice:
+def rows_of(page: str) -> slice:
+    """Return which part of the fleet's order a page of it shows."""
     first = (fleet_number(page) - 1) * nodes.PAGE_ROWS
     return slice(first, first + nodes.PAGE_ROWS)
 

@@ -13,6 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from dashboard import fragments
 from dashboard.models import Drain, Node
+from dashboard.selectors import nodes
 from dashboard.templatetags import pills
 from meshcore.drain import NodeState
 from tests.dashboard.web import example_mesh, factory
@@ -194,6 +195,36 @@ def test_a_change_of_a_provider_renders_its_breaker_on_the_page_of_the_node() ->
 )
 def test_each_change_renders_what_it_concerns_and_no_more(page: str, key: str, cells: set[str]) -> None:
     assert set(Cells(rendered(page, key)).found) == cells
+
+
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [("fleet", 1), ("fleet:2", 2), ("fleet:50", 50)]
+    + [
+        (page, 0)
+        for page in ("fleet:1", "fleet:0", "fleet:02", "fleet:51", "fleet:", "fleet:x", "node:2", "")
+    ],
+)
+def test_a_page_of_the_fleet_has_a_number(page: str, number: int) -> None:
+    assert fragments.fleet_number(page) == number
+
+
+def test_what_is_said_of_all_nodes_is_rendered_once_however_many_changed() -> None:
+    keys = ["heard", "node:node-a", "node:node-b", "node:node-a", "audit"]
+
+    assert fragments.concerning("fleet", keys) == ["heard", "node:node-a", "summary", "node:node-b"]
+    assert fragments.concerning("fleet:2", keys) == ["heard", "node:node-a", "summary", "node:node-b"]
+    assert fragments.concerning("fleet", ["heard"]) == ["heard"]
+    assert fragments.concerning("node:node-a", keys) == ["heard", "node:node-a"]
+
+
+def test_a_page_of_the_fleet_gets_the_cells_of_its_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "PAGE_ROWS", 2)  # node-e and node-b are worst
+
+    assert "c-state-node-b" in rendered("fleet", "node:node-b")
+    assert "c-state-node-b" not in rendered("fleet:2", "node:node-b")
+    assert set(Cells(rendered("fleet", "heard")).found) == {"c-heard-node-e", "c-heard-node-b"}
+    assert "c-state-node-a" in fragments.render_all("fleet:2", NOW)
 
 
 def test_traffic_renders_the_figures_of_every_row() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from meshcore import clock as real
 from meshcore.aio.health import ProviderHealthCache, TransitionEvent
 from meshcore.aio.link_client import LinkClient
-from meshcore.aio.simulation.calls import CAPABILITY, Calls, SimulatedCall
+from meshcore.aio.simulation.calls import CAPABILITY, UNAVAILABLE, Calls, SimulatedCall
 from meshcore.aio.simulation.memory_spool import MemorySpool
 from meshcore.aio.standing_orders import StandingOrders
 from meshcore.aio.telemetry_feed import TelemetryFeed
@@ -110,6 +110,15 @@ class SimulatedNode:
         for _ in range(calls):
             call = self.calls.begin()
             self._finish(call)
+
+    def trip(self, provider: str) -> None:
+        """Let the breaker of a provider trip now."""
+        for _ in range(self._health.failure_threshold):
+            self._health.mark_unhealthy(provider, UNAVAILABLE)
+
+    def heal(self, provider: str) -> None:
+        """Let the breaker of a provider close now."""
+        self._health.mark_healthy(provider)
 
     async def run(self) -> None:
         """Make calls, and report, until cancelled."""
