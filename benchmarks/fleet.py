@@ -1,5 +1,5 @@
 """One dashboard under a thousand simulated nodes of 20 providers, each with one call a second, while five
-pages of the fleet are open. A turn is so many seconds; meanwhile the fleet's page is asked for again and again.
+pages of the fleet are open. A turn is so many seconds, in which the fleet's page is asked for repeatedly.
 
 Counted are seconds, so "CPU us each" is the dashboard's processor time a second: a million is one core. The
 latencies are those of the page. An error is an item more that waits in the nodes' spools than when the turn

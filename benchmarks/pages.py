@@ -16,7 +16,7 @@ HANDSHAKE = (
 NUMBER = re.compile(rb'data-no="(\d+)"')
 SHORT, LONG = 126, 127  # how a frame's length is written (RFC 6455 §5.2)
 OPEN_SECONDS = 120.0
-OPEN_AT_ONCE = 50
+OPEN_AT_ONCE = 10  # a server that is busy with more hangs up on some
 
 Heard = Callable[[bytes], None]
 """Gets each message."""
