@@ -26,6 +26,7 @@ from dashboard.models import (
     NodeLink,
     NodeMinute,
     ProviderHealth,
+    Run,
     SpoolMark,
     Token,
     Trace,
@@ -178,6 +179,15 @@ class TraceAdmin(ReadOnly):
         "code",
     )
     list_filter = ("outcome", "node")
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnly):
+    """Runs, live and ended."""
+
+    list_display = ("run_id", "status", "reason", "owner", "epoch", "takeovers", "model", "heard_at")
+    list_filter = ("status",)
+    search_fields = ("=run_id",)
 
 
 admin.site.register(

@@ -5,6 +5,8 @@
     page "node:<name>"  the cells of that node's own page
     page "providers"    the breakers of every node that has a column, and what each row amounts to
     page "drains"       the drains that are on, and those of the newest page
+    page "runs"         the runs that live, those of the newest page, and how many live
+    page "run:<id>"     how that run stands, and who owned which part of it
 
 The pages include the same templates, so a pushed cell is byte for byte the cell of a fresh page, but for the
 attribute that makes htmx swap it. Nothing here knows who looks. A cell that can't be rendered says so in its
@@ -19,9 +21,11 @@ from typing import Any
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString, mark_safe
 
-from dashboard.selectors import drain_list, drain_record, matrix, nodes, traffic, verdict
+from dashboard.selectors import drain_list, drain_record, matrix, nodes, runs, traffic, verdict
 from dashboard.selectors.matrix import Matrix
 from dashboard.selectors.nodes import Gathered, NodeNow
+from dashboard.selectors.run_ribbon import ribbon
+from dashboard.selectors.runs import RunRow
 from dashboard.selectors.shortlist import Column
 
 logger = logging.getLogger(__name__)
@@ -32,6 +36,8 @@ FLEET_PAGES = 50  # of `nodes.PAGE_ROWS` nodes each
 NODE_PAGE = "node:"
 PROVIDERS = "providers"
 DRAINS = "drains"
+RUNS = "runs"
+RUN_PAGE = "run:"
 HEARD = "heard"  # no change of the feed: the ages of all nodes, for whoever refreshes them by the clock
 SUMMARY = "summary"  # no change of the feed either: what is said of all nodes, after any change of one
 OOB = mark_safe(' hx-swap-oob="true"')
@@ -47,6 +53,10 @@ PEER_CELLS = ("finding", "rest")
 
 DRAIN = "drain_cells.html"
 DRAIN_CELLS = ("standing", "left", "outcome")
+
+RUN = "run_cells.html"
+RUN_CELLS = ("status", "owner", "epoch", "chunks", "lasted")
+RUN_PAGE_CELLS = ("status", "measures", "ribbon", "check")
 
 
 class Sheet:
@@ -91,7 +101,7 @@ def fleet_number(page: str) -> int:
 
 def concerning(page: str, keys: Iterable[str]) -> list[str]:
     """Return what `render` must be asked for on `page` after changes of `keys`, each once, in order."""
-    kind = FLEET if page.startswith(FLEET_PAGE) else NODE_PAGE if page.startswith(NODE_PAGE) else page
+    kind = _kind(page)
     found: dict[str, None] = {}
     for key in keys:
         pages = pages_of(key)
@@ -103,13 +113,25 @@ def concerning(page: str, keys: Iterable[str]) -> list[str]:
 
 
 def pages_of(key: str) -> tuple[str, ...]:
-    """Return the pages with cells that a change of `key` may alter; "node:" stands for every node's page."""
+    """Return the pages with cells that a change of `key` may alter.
+
+    "node:" stands for every node's page, "run:" for every run's.
+    """
     kind, _, name = key.partition(":")
     if kind == "node" and name:
         return (FLEET, NODE_PAGE + name, DRAINS)
     if kind == "providers" and name:  # also said when a node falls silent, or is heard again
-        return (FLEET, NODE_PAGE + name, PROVIDERS)
-    pages = {"nodes": (FLEET,), "traces": (FLEET, NODE_PAGE), HEARD: (FLEET, NODE_PAGE, PROVIDERS)}
+        return (FLEET, NODE_PAGE + name, PROVIDERS, RUNS, RUN_PAGE)
+    if kind == "runs" and name:
+        return (RUNS, NODE_PAGE + name, RUN_PAGE)
+    if kind == "run" and name:
+        return (key,)
+    pages: dict[str, tuple[str, ...]] = {
+        "nodes": (FLEET,),
+        "traces": (FLEET, NODE_PAGE),
+        "runs": (RUNS,),
+        HEARD: (FLEET, NODE_PAGE, PROVIDERS),
+    }
     return pages.get(key, ())
 
 
@@ -127,7 +149,7 @@ def render(page: str, keys: Sequence[str], now: datetime) -> dict[str, str]:
 
 def render_all(page: str, now: datetime) -> str:
     """Return every cell of `page`, as out-of-band swaps; "" for a page that has none."""
-    if page.startswith(NODE_PAGE):
+    if page.startswith((NODE_PAGE, RUN_PAGE)):
         return render(page, [page], now)[page]
     sheet = Sheet(now)
     if fleet_number(page):
@@ -138,6 +160,8 @@ def render_all(page: str, now: datetime) -> str:
         found = matrix.read(now=now)
         _matrix(sheet, found)
         sheet.rows(("heard",), found.providers.columns)
+    elif page == RUNS:
+        _runs(sheet, now)
     elif page == DRAINS:
         _drains(sheet, now)
     return sheet.text()
@@ -152,14 +176,21 @@ def _sheets(page: str, keys: Sequence[str], now: datetime) -> dict[str, Sheet]:
     elif page == DRAINS:
         for key, sheet in sheets.items():
             _drains(sheet, now, node=key.partition(":")[2])
+    elif page == RUNS:
+        for sheet in sheets.values():
+            _runs(sheet, now)
+    elif page.startswith(RUN_PAGE):
+        for sheet in sheets.values():
+            _run(sheet, page.removeprefix(RUN_PAGE), now)
     elif fleet_number(page):
         mesh = nodes.gather(now=now, show=rows_of(page))
         for key, sheet in sheets.items():
             _fleet(sheet, mesh, key)
-    else:
-        mesh = nodes.gather(now=now, show=page.removeprefix(NODE_PAGE))
+    elif page.startswith(NODE_PAGE):
+        name = page.removeprefix(NODE_PAGE)
+        mesh = nodes.gather(now=now, show=name)
         for key, sheet in sheets.items():
-            _node(sheet, mesh, key)
+            _node(sheet, name, key, mesh)
     return sheets
 
 
@@ -217,7 +248,14 @@ def _fleet(sheet: Sheet, mesh: Gathered, key: str) -> None:
         sheet.rows(ROW_CELLS, [row for row in mesh.shown if row.name == name])
 
 
-def _node(sheet: Sheet, mesh: Gathered, key: str) -> None:
+def _node(sheet: Sheet, name: str, key: str, mesh: Gathered) -> None:
+    if key in (NODE_PAGE + name, f"runs:{name}"):
+        _run_rows(sheet, runs.of_node(name=name, now=mesh.now).rows, but="owner")
+    if key != f"runs:{name}":
+        _node_itself(sheet, key, mesh)
+
+
+def _node_itself(sheet: Sheet, key: str, mesh: Gathered) -> None:
     some = {HEARD: ("heard",), "traces": ("figures",)}.get(key)
     for row in mesh.shown:
         if some:
@@ -251,6 +289,31 @@ def _drains(sheet: Sheet, now: datetime, *, node: str = "") -> None:
     for each in drain_list.live(now=now, node=node):
         for name in DRAIN_CELLS:
             sheet.cell(name, {"each": each}, str(each.drain.pk), template=DRAIN)
+
+
+def _runs(sheet: Sheet, now: datetime) -> None:
+    sheet.cell("tally", {"tally": runs.tally()}, template=RUN)
+    _run_rows(sheet, runs.shown(now=now))
+
+
+def _run_rows(sheet: Sheet, rows: Iterable[RunRow], *, but: str = "") -> None:
+    for each in rows:
+        for name in (name for name in RUN_CELLS if name != but):
+            sheet.cell(name, {"each": each}, each.run.run_id, template=RUN)
+
+
+def _run(sheet: Sheet, run_id: str, now: datetime) -> None:
+    each = runs.named(run_id=run_id, now=now)
+    if each is not None:
+        context = {"each": each, "ribbon": ribbon(each.run)}
+        for name in RUN_PAGE_CELLS:
+            sheet.cell(name, context, run_id, template=RUN)
+
+
+def _kind(page: str) -> str:
+    """Return the prefix of a page of which there are many; the page itself where it is one."""
+    kind, colon, _ = page.partition(":")
+    return FLEET if kind == FLEET else kind + colon
 
 
 def _summary(sheet: Sheet, mesh: Gathered) -> None:

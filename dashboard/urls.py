@@ -18,6 +18,8 @@ from dashboard.web.live import live_cells
 from dashboard.web.login import Login, Logout, OwnPassword
 from dashboard.web.node import node
 from dashboard.web.providers import override_breaker, providers
+from dashboard.web.run_cancel import cancel_run
+from dashboard.web.runs import run, runs_list
 from dashboard.web.traces import trace, traces_list
 
 handler403 = "dashboard.web.refused.forbidden"
@@ -31,6 +33,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("providers/override/", override_breaker, name="override"),
     path("traces/", traces_list, name="traces"),
     path("traces/<str:ident>/", trace, name="trace"),
+    path("runs/", runs_list, name="runs"),
+    path("runs/<str:run_id>/", run, name="run"),
+    path("runs/<str:run_id>/cancel/", cancel_run, name="run-cancel"),
     path("drains/", drains_list, name="drains"),
     path("drains/<str:ident>/", drain_record, name="drain"),
     path("audit/", audit_list, name="audit"),

@@ -126,11 +126,10 @@ class Breaker:
 
     def try_acquire(self, expires_at: float | None = None) -> Permit | Refusal:
         """Return a permit that expires at the monotonic moment `expires_at`, or why there is none."""
-        now = self._clock()
-        expiry = now + self.policy.permit_seconds if expires_at is None else expires_at
+        expiry = self._clock() + self.policy.permit_seconds if expires_at is None else expires_at
         trial = False
         if not self._plain:
-            self._settle(now)
+            now = self._settled_now()
             if (refusal := self._refusal_at(now)) is not None:
                 return refusal
             trial = self._circuit.tripped and self._override is None

@@ -53,6 +53,7 @@ class RouteRequest(msgspec.Struct, frozen=True):
     stream: bool = False
     path: tuple[str, ...] = ()
     traceparent: str = ""
+    run_id: str = ""  # of the run that it executes; stays on this node
 
     def params(self) -> dict[str, Any]:
         """Return what the body asks of a provider; {} when it asks nothing."""

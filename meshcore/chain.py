@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from meshcore.alias import AliasBook, Chain, Step, is_alias
-from meshcore.capability import asked_model, version_serves
+from meshcore.capability import version_serves
 from meshcore.errors import CallError, Code
 from meshcore.needs import LACKS, lack_of, needs_of
 from meshcore.registry import Entry
@@ -128,9 +128,8 @@ class Walk:
         return f"{shown} and {more} more" if more > 0 else shown or "none"
 
 
-def walk_for(params: Mapping[str, Any], body: Mapping[str, Any], book: AliasBook) -> Walk | None:
-    """Return the walk of a call that asks for an alias, known or not; None for a plain model."""
-    model = asked_model(params)
+def walk_for(model: str, params: Mapping[str, Any], body: Mapping[str, Any], book: AliasBook) -> Walk | None:
+    """Return the walk of a call that asks for `model` when that is an alias, known or not; else None."""
     if not is_alias(model) or params.get("provider"):
         return None
     chain = book.chain(model)

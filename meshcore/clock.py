@@ -8,6 +8,7 @@ UTC `datetime`.
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 Clock = Callable[[], float]
 """Returns monotonic seconds; only differences mean anything."""
@@ -18,6 +19,4 @@ UtcNow = Callable[[], datetime]
 monotonic: Clock = time.monotonic
 
 
-def utcnow() -> datetime:
-    """Return the present as an aware UTC datetime."""
-    return datetime.now(UTC)
+utcnow: UtcNow = partial(datetime.now, UTC)

@@ -19,6 +19,7 @@ class StepName(enum.StrEnum):
     SAFE_TO_STOP = "safe_to_stop"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     FORCED = "forced"
+    MOVED = "moved"
     GATE_OPENED = "gate_opened"
 
 
@@ -48,14 +49,14 @@ def steps_between(before: Readout, after: Readout) -> list[Step]:
 
 
 def forced(work: Work, after: Readout) -> Step:
-    """Return the end of work that a forced drain didn't wait for; `after` counts it no more."""
+    """Return that work ended by a drain's force, or goes on elsewhere; `after` counts it no more."""
     doer = f" on {work.provider}" if work.provider else ""
     return Step(
-        step=StepName.FORCED,
+        step=StepName.MOVED if work.moved else StepName.FORCED,
         generation=after.drain.generation if after.drain else after.observed_generation,
         in_flight=after.in_flight.total,
         edge=after.edge,
-        detail=f"{work.kind} {work.work_id}{doer}: {DRAIN_FORCED}",
+        detail=work.work_id if work.moved else f"{work.kind} {work.work_id}{doer}: {DRAIN_FORCED}",
     )
 
 

@@ -4,7 +4,6 @@
 Stamps are aware, numbers fit a database's big integer: what doesn't is refused where it enters.
 """
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,6 +11,9 @@ import msgspec
 from meshcore.breaker import BreakerState
 from meshcore.capability import Manifest
 from meshcore.drain import Readout
+from meshcore.frame_terms import Count, Number, Stamp
+from meshcore.frame_terms import Frame as Frame  # who reads frames knows this module alone
+from meshcore.run_reports import RunFacts, RunReport
 from meshcore.trace import RoutingTrace
 
 CONTRACT_VERSION = 1
@@ -20,14 +22,6 @@ FRAME_MAX_BYTES = 256 << 10
 WINDOW = 4  # telemetry frames without acknowledgement
 BATCH_MAX_ITEMS = 500
 PEERS_FRAME_MAX = 64  # peers named in one frame, said or taken back
-
-Stamp = Annotated[datetime, msgspec.Meta(tz=True)]
-Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
-
-
-class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    """Base of all frames."""
 
 
 class Hello(Frame, frozen=True, kw_only=True, tag="hello"):
@@ -125,9 +119,10 @@ class SpoolReport(msgspec.Struct, frozen=True, kw_only=True):
 class Health(Frame, frozen=True, kw_only=True, tag="health"):
     """The source of current state.
 
-    `no` rises within a connection; `full` means that breakers not listed don't exist.
-    A node gives all its breakers and any `no`; `meshcore.link` numbers the frame and leaves out what didn't
-    change.
+    `no` rises within a connection; `full` means that breakers not listed don't exist, nor runs of this node
+    unless `runs_more` says how many it had no room for.
+    A node gives all its breakers and runs and any `no`; `meshcore.link` numbers the frame and leaves out what
+    didn't change.
     """
 
     no: Number
@@ -135,6 +130,8 @@ class Health(Frame, frozen=True, kw_only=True, tag="health"):
     node: Readout
     full: bool = False
     breakers: tuple[BreakerReport, ...] = ()
+    runs: tuple[RunReport, ...] = ()  # that it owns, or that have just ended
+    runs_more: Count = 0
     spool: SpoolReport = SpoolReport()
     version: str = ""
 
@@ -189,14 +186,12 @@ class HistogramItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     histogram_version: int = 1
 
 
-class RunEndItem(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="run_end"):
-    """A run ended."""
+class RunEndItem(RunFacts, frozen=True, kw_only=True, tag_field="kind", tag="run_end"):
+    """A run ended, by the word of the node that wrote its end; `usage` is OpenAI's."""
 
     seq: Number
     at: Stamp
-    run_id: str
-    status: str
-    reason: str = ""
+    usage: dict[str, Any] | None = None
 
 
 Item = TraceItem | TransitionItem | DrainStepItem | HistogramItem | RunEndItem
@@ -211,7 +206,7 @@ class Telemetry(Frame, frozen=True, kw_only=True, tag="telemetry"):
     after: Number
     to: Number
     items: tuple[msgspec.Raw, ...] = ()
-    dropped: dict[str, Count] = {}
+    dropped: dict[str, Count] = msgspec.field(default_factory=dict)
 
 
 class PushedTelemetry(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from meshcore.capability import RouteRequest, asked_model
+from meshcore.capability import RouteRequest
 from meshcore.chain import Walk
 from meshcore.errors import CallError, Code, ExchangeError
 from meshcore.openai_wire import MODEL_MAX_CHARS, Usage
@@ -32,8 +32,10 @@ class Break(NamedTuple):
 
 
 class Journey(msgspec.Struct, eq=False):
-    """The record of a call, begun with its first six fields; `started` and `deadline` are monotonic seconds,
-    `started_at` is aware UTC.
+    """The record of a call, begun with its first eight fields, or nine.
+
+    `started` and `deadline` are monotonic seconds, `started_at` is aware UTC; `params` are the request's,
+    `model_asked` is the model that they name.
     """
 
     request: RouteRequest
@@ -42,8 +44,8 @@ class Journey(msgspec.Struct, eq=False):
     started_at: datetime
     deadline: float
     local_only: bool
-    params: dict[str, Any] = {}
-    model_asked: str = ""
+    params: dict[str, Any]
+    model_asked: str
     walk: Walk | None = None  # along the chain of the alias that was asked for
     stays: Entry | None = None  # where its session sits, when that may be tried
     tried: list[Entry] = []
@@ -59,11 +61,7 @@ class Journey(msgspec.Struct, eq=False):
     _break: Break | None = None
     _splices: tuple[Splice, ...] = ()
 
-    def __post_init__(self) -> None:
-        self.params = self.request.params()
-        self.model_asked = asked_model(self.params)
-
-    def question(self, *, draining: bool) -> Question:
+    def question(self, draining: bool) -> Question:
         """Return what to ask of routing for the next attempt."""
         request = self.request
         return Question(
@@ -115,13 +113,17 @@ class Journey(msgspec.Struct, eq=False):
         if all(_place(known) != place for known in self._refused):
             self._refused.append(candidate)
 
-    def succeeded(self, attempt: Attempt) -> None:
-        """Remember the attempt that answered."""
-        self._made(attempt)
+    def made(self, attempt: Attempt) -> None:
+        """Remember an attempt that is over."""
+        self.attempts.append(attempt)
+        if attempt.committed or attempt.outcome == "ok":
+            self._answer = attempt
+        if self._ttft_ms is None and attempt.ttft_ms is not None:
+            self._ttft_ms = attempt.started_ms + attempt.ttft_ms
 
     def failed(self, attempt: Attempt, error: CallError) -> None:
         """Remember an attempt that failed."""
-        self._made(attempt)
+        self.made(attempt)
         self._first_error = self._first_error or error
 
     def broke_off(self, begun: Begun, error: CallError) -> None:
@@ -176,7 +178,7 @@ class Journey(msgspec.Struct, eq=False):
             return "local"
         return self.tried[0 if first is not None else -1].via
 
-    def trace(self, *, now: float, error: CallError | None = None) -> RoutingTrace:
+    def trace(self, now: float, error: CallError | None = None) -> RoutingTrace:
         """Return the call's trace, finished at the monotonic moment `now`."""
         request, answer = self.request, self._answer
         last = answer or (self.attempts[-1] if self.attempts else None)
@@ -208,26 +210,21 @@ class Journey(msgspec.Struct, eq=False):
         """Take what the answer says of itself; `model` counts when it is a name."""
         if isinstance(model, str) and len(model) <= MODEL_MAX_CHARS:
             self.model_served = model
-        self.count_tokens(usage)
-
-    def count_tokens(self, usage: Usage | None) -> None:
-        """Take what the provider says of tokens, if it says anything."""
         if usage is not None:
-            self.tokens_in = usage.prompt_tokens
-            self.tokens_out = usage.completion_tokens
+            self.count_tokens(usage)
 
-    def _made(self, attempt: Attempt) -> None:
-        self.attempts.append(attempt)
-        if attempt.committed or attempt.outcome == "ok":
-            self._answer = attempt
-        if self._ttft_ms is None and attempt.ttft_ms is not None:
-            self._ttft_ms = attempt.started_ms + attempt.ttft_ms
+    def count_tokens(self, usage: Usage) -> None:
+        """Take what the provider says of tokens."""
+        self.tokens_in = usage.prompt_tokens
+        self.tokens_out = usage.completion_tokens
 
     def _seldom(self, error: CallError | None) -> dict[str, Any]:
         """Return the fields of a trace that a plain call which went well leaves at their defaults."""
         fields: dict[str, Any] = {}
         if self.request.stream:
             fields["stream"] = True
+        if self.request.run_id:
+            fields["run_id"] = self.request.run_id
         if self._ttft_ms is not None:
             fields["ttft_ms"] = self._ttft_ms
         if self._splices:
@@ -269,17 +266,19 @@ class Journey(msgspec.Struct, eq=False):
         return Why.BREAKER if own_reasons & BREAKER_REASONS else None
 
     def _candidates(self) -> tuple[Candidate, ...]:
-        ranked = [
-            Candidate(
-                node=r.entry.node_id,
-                provider=r.entry.descriptor.provider,
-                model=r.model if self.walk is not None else "",
-                rank=n,
-                score=r.score,
+        found: list[Candidate] = []
+        for ranked in self._ranking or ():
+            entry = ranked.entry
+            found.append(
+                Candidate(
+                    node=entry.node_id,
+                    provider=entry.descriptor.provider,
+                    model=ranked.model if self.walk is not None else "",
+                    rank=len(found) + 1,
+                    score=ranked.score,
+                )
             )
-            for n, r in enumerate(self._ranking or (), 1)
-        ]
-        return (*ranked, *self._refused)
+        return (*found, *self._refused)
 
 
 def _place(candidate: Candidate) -> tuple[str, str, str, Reason | None]:

@@ -1,19 +1,23 @@
 """When a node says its health, and how much of it (link-and-telemetry, "Frames", `health`).
 
 Every `health_seconds` of the dashboard's descriptor, spread by a jitter so that nodes don't beat in step; at
-once when something changed, but never closer than the gap. Breakers are repeated in full now and then, else
-only what changed.
+once when something changed, but never closer than the gap. Breakers and runs are repeated in full now and
+then, else only what changed. Nothing of a run hurries, and its progress alone is said every few seconds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from meshcore.clock import Clock
 from meshcore.frames import BreakerReport, Health
+from meshcore.run_reports import RUNS_MAX, RunReport
+from meshcore.runs import TERMINAL
 
 DRIFT_SECONDS = 1.0  # a moment that moved by less is the same one, computed a moment later
+PROGRESS_SECONDS = 5.0  # between two words on a run that only has more chunks
+_ENDED = frozenset(status.value for status in TERMINAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,36 @@ class _Said:
     def tells(self, other: "_Said") -> bool:
         """Return whether who knows this knows `other` too."""
         return self.report == other.report and all(map(_same_moment, self.moments, other.moments))
+
+
+class _Runs:
+    """The runs of a node as the other side knows them."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[RunReport, float]] = {}  # and when
+
+    def vanished(self, present: Sequence[RunReport]) -> bool:
+        """Return whether the other side knows of runs that aren't there any more."""
+        return bool(self._said.keys() - {each.run_id for each in present})
+
+    def news(self, present: Sequence[RunReport], now: float, *, full: bool) -> tuple[RunReport, ...]:
+        """Return what the other side doesn't know; it does from now on, and of ended runs nothing more."""
+        if full:
+            self._said.clear()
+        return tuple(each for each in present if self._is_news(each, now, full=full))
+
+    def _is_news(self, each: RunReport, now: float, *, full: bool) -> bool:
+        known, said_at = self._said.get(each.run_id, (None, now))
+        if each.status in _ENDED:
+            self._said.pop(each.run_id, None)
+            return full or known is not None  # of one that was never said its own item tells
+        if known is not None:
+            progress = {"last_seq": each.last_seq, "chunks": each.chunks}
+            is_same = msgspec.structs.replace(known, **progress) == each
+            if is_same and (each.last_seq == known.last_seq or now < said_at + PROGRESS_SECONDS):
+                return False
+        self._said[each.run_id] = (each, now)
+        return True
 
 
 def _end(seconds: float | None, now: float) -> float | None:
@@ -70,6 +104,7 @@ class Pulse:
         self._last_at = self._full_at = -float("inf")
         self._no = 0
         self._said: dict[str, _Said] = {}
+        self._runs = _Runs()
 
     def start(self, every_seconds: float) -> None:
         """Say health now, and every `every_seconds` from now on."""
@@ -90,11 +125,12 @@ class Pulse:
         return self._due_at is not None and self._clock() >= self._due_at
 
     def number(self, health: Health) -> Health:
-        """Return `health`, which has all breakers, numbered and cut to what the other side doesn't know."""
+        """Return `health`, which has all breakers and runs, numbered and cut to what the other side doesn't
+        know."""
         now = self._clock()
         present = {report.key: _Said.of(report, now) for report in health.breakers}
-        vanished = self._said.keys() - present.keys()
-        full = bool(vanished) or now >= self._full_at + self._full_seconds
+        vanished = bool(self._said.keys() - present.keys()) or self._runs.vanished(health.runs)
+        full = vanished or now >= self._full_at + self._full_seconds
         news = tuple(r for r in health.breakers if full or not self._is_known(present[r.key]))
         self._no += 1
         self._last_at = now
@@ -102,7 +138,8 @@ class Pulse:
         if full:
             self._full_at, self._said = now, {}
         self._said |= {report.key: present[report.key] for report in news}
-        return msgspec.structs.replace(health, no=self._no, full=full, breakers=news)
+        runs = self._runs.news(health.runs, now, full=full)
+        return msgspec.structs.replace(health, no=self._no, full=full, breakers=news, runs=runs)
 
     def _is_known(self, present: _Said) -> bool:
         said = self._said.get(present.report.key)
@@ -114,12 +151,20 @@ def newest(older: Health | None, newer: Health) -> Health:
     if older is None or newer.full:
         return newer
     reports = {report.key: report for report in (*older.breakers, *newer.breakers)}
-    return msgspec.structs.replace(newer, full=older.full, breakers=tuple(reports.values()))
+    runs = {report.run_id: report for report in (*older.runs, *newer.runs)}
+    kept = tuple(runs.values())[-RUNS_MAX:]
+    return msgspec.structs.replace(
+        newer,
+        full=older.full,
+        breakers=tuple(reports.values()),
+        runs=kept,
+        runs_more=newer.runs_more + len(runs) - len(kept),
+    )
 
 
 def is_news(before: Health | None, said: Health) -> bool:
     """Return whether a frame says more than that the node is there and how much it has to do just now."""
-    if before is None or said.full or said.breakers:
+    if before is None or said.full or said.breakers or said.runs:
         return True
     return _standing(before) != _standing(said)
 

@@ -80,6 +80,7 @@ class Entry:
         "params_compatible",
         "peer",
         "serves_several",
+        "slots",
         "stream",
         "via",
         "window",
@@ -110,10 +111,11 @@ class Entry:
         models = offered_models(descriptor.params)
         self.default_model = models[0] if models else ""  # for who asks for none
         self.serves_several = len(models) > 1
+        self.slots = max(descriptor.max_concurrent, 1)
 
     def load(self) -> float:
         """Return calls in flight as a share of the most that are allowed."""
-        return self.in_flight / max(self.descriptor.max_concurrent, 1)
+        return self.in_flight / self.slots
 
     def fits(self, requested: Mapping[str, Any]) -> bool:
         """Return whether it can do what the requested params ask."""

@@ -30,8 +30,8 @@ NOT_OFFERED = frozenset({Reason.VERSION, Reason.PARAMS})
 PASSED_BY = frozenset({Reason.EXCLUDED, Reason.HOP})
 WAITING_HELPS = frozenset({Reason.CAPACITY, Reason.COOLING})
 
-RefusalOf = Callable[[Entry, str], Refusal | None]
-"""(entry, model served) -> why its breaker would refuse it now; must take nothing."""
+RefusalOf = Callable[[str, str], Refusal | None]
+"""(key of a breaker, model that has one of its own or "") -> why it would refuse now; must take nothing."""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +67,6 @@ class Choice(msgspec.Struct, frozen=True):
 def choose(
     question: Question,
     entries: Iterable[Entry],
-    *,
     now: float,
     freshness_seconds: float,
     refusal_of: RefusalOf,
@@ -75,12 +74,12 @@ def choose(
     """Return who may serve the question at the monotonic moment `now`."""
     ordered: list[Ranked] = []
     refused: list[Candidate] = []
-    asked = asked_model(question.params)
+    asked, stale_before = asked_model(question.params), now - freshness_seconds
     for entry in entries:
         if question.local_only and not entry.is_local:
             continue
         model = asked or entry.default_model
-        refusal = _refusal(question, entry, model, now - freshness_seconds, refusal_of)
+        refusal = _refusal(question, entry, model, stale_before, refusal_of)
         if refusal is None:
             ordered.append(rank(entry, model))
         else:
@@ -92,21 +91,14 @@ def choose(
 
 def rank(entry: Entry, model: str) -> Ranked:
     """Return an entry with its score and the group that it is tried in."""
-    load = entry.load()
-    score = score_of(entry, load)
-    if not entry.available:
-        return Ranked(entry, model, score, 2)
-    return Ranked(entry, model, score, 0 if entry.is_local and load < LOCAL_LOAD else 1)
-
-
-def score_of(entry: Entry, load: float) -> Score:
-    """Return the terms of an entry's score; lower is better."""
-    p50 = entry.window.p50_ms()
-    p50_ms = UNKNOWN_P50_MS if p50 is None else p50
-    success_rate = entry.window.success_rate()
-    bonus = LOCAL_BONUS_MS if entry.is_local else 0.0
+    window, load, is_local = entry.window, entry.in_flight / entry.slots, entry.is_local
+    p50_ms = UNKNOWN_P50_MS if window.p50_ms is None else window.p50_ms
+    success_rate = window.success_rate
+    bonus = LOCAL_BONUS_MS if is_local else 0.0
     value = p50_ms * (1 + load) + FAILURE_PENALTY_MS * (1 - success_rate) - bonus
-    return Score(value=value, p50_ms=p50_ms, load=load, success_rate=success_rate, local_bonus=bonus)
+    score = Score(value=value, p50_ms=p50_ms, load=load, success_rate=success_rate, local_bonus=bonus)
+    group = 2 if not entry.available else 0 if is_local and load < LOCAL_LOAD else 1
+    return Ranked(entry, model, score, group)
 
 
 def refused(entry: Entry, reason: Reason, detail: str = "", seconds: float | None = None) -> Candidate:
@@ -166,7 +158,7 @@ def _refusal(
 ) -> Candidate | None:
     """Return why an entry may not be tried; the order of the checks is the design's."""
     descriptor, peer = entry.descriptor, entry.peer
-    if not version_serves(descriptor.version, question.version):
+    if descriptor.version != question.version and not version_serves(descriptor.version, question.version):
         return refused(entry, Reason.VERSION, f"offers {descriptor.version[0]}.{descriptor.version[1]}")
     if not entry.fits(question.params):
         return refused(entry, Reason.PARAMS)
@@ -178,7 +170,7 @@ def _refusal(
         return refused(entry, Reason.DRAINING)
     if peer is not None and peer.heard_at < stale_before:
         return refused(entry, Reason.STALE)
-    if (refusal := refusal_of(entry, model)) is not None:
+    if (refusal := refusal_of(entry.breaker_key, entry.breaker_model(model))) is not None:
         return refused_by_breaker(entry, refusal)
     if entry.in_flight >= descriptor.max_concurrent:
         return refused(entry, Reason.CAPACITY, f"{entry.in_flight} of {descriptor.max_concurrent} in flight")

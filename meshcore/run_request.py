@@ -43,7 +43,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the answer comes in chunks."""
         return self.capability in STREAMED
 
-    def route(self, entries: Iterable[Entry], *, caller: str, deadline: float, trace_id: str) -> RouteRequest:
+    def route(
+        self, entries: Iterable[Entry], *, caller: str, deadline: float, trace_id: str, run_id: str = ""
+    ) -> RouteRequest:
         """Return the call of the bus; `entries` offer the capability, `deadline` is in monotonic seconds."""
         return RouteRequest(
             self.capability,
@@ -53,6 +55,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
             trace_id,
             deadline_ms=deadline * 1000,
             stream=self.is_streamed,
+            run_id=run_id,
         )
 
     def _body(self, entries: Iterable[Entry]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from meshcore.errors import IllegalMove
+from meshcore.frame_terms import Stamp
 
 TAKEOVERS_MAX = 3  # claims of a run whose owner died; behind a fourth death it has failed
 
@@ -63,7 +64,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
 
 
 class Created(Event, frozen=True, kw_only=True, tag="created"):
-    """The first event: `request` is the client's JSON as it came, `key` whose run it is."""
+    """The first event: `request` is the client's JSON as it came, `key` whose run it is.
+
+    `at` is for people: nothing is decided by it.
+    """
 
     capability: str
     request: msgspec.Raw
@@ -71,17 +75,19 @@ class Created(Event, frozen=True, kw_only=True, tag="created"):
     key: str = ""
     restartable: bool = True
     stream: bool = True
+    at: Stamp | None = None
 
 
 class Claimed(Event, frozen=True, kw_only=True, tag="claimed"):
     """`instance` of `node` owns the run from here on; `superseded_from` is the first seq of what a restart
-    replaces."""
+    replaces. `at` is for people: nothing is decided by it."""
 
     node: str
     instance: str
     epoch: int
     reason: ClaimReason
     superseded_from: int | None = None
+    at: Stamp | None = None
 
 
 class ChunkEvent(Event, frozen=True, kw_only=True, tag="chunk"):
@@ -126,15 +132,18 @@ class RunState:
     """What a log says up to `last_seq`. Not to be changed but by `apply`."""
 
     __slots__ = (
-        *("_texts", "beyond_text", "cancelled_by", "chunks", "created", "end", "finish_reason", "frame"),
-        *("generation_seq", "last_seq", "next_index", "owner", "released", "size_bytes", "takeovers"),
+        *("_texts", "beyond_text", "cancelled_by", "chunks", "claims", "created", "end", "finish_reason"),
+        *("frame", "generation_seq", "last_seq", "next_index", "owner", "released", "releases"),
+        *("size_bytes", "takeovers"),
     )
 
     def __init__(self) -> None:
         self.last_seq = 0
         self.created: Created | None = None
         self.owner: Claimed | None = None  # the last claim, also behind its release
+        self.claims: list[tuple[int, Claimed]] = []  # all of them, each with its seq
         self.released = False
+        self.releases = 0
         self.cancelled_by: str | None = None
         self.end: End | None = None
         self.takeovers = 0
@@ -226,12 +235,14 @@ class RunState:
                 self.cancelled_by = event.by
             case Released():
                 self.released = True
+                self.releases += 1
             case _:
                 self.end = event
 
     def _claim(self, claim: Claimed) -> None:
         self.takeovers += self.owner is not None and not self.released
         self.owner, self.released = claim, False
+        self.claims.append((self.last_seq + 1, claim))
         if claim.reason is ClaimReason.RESTARTED:
             self.generation_seq = self.last_seq + 1
             self.next_index, self.finish_reason = 1, ""

@@ -106,7 +106,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "available": entry.available,
         "in_flight": entry.in_flight,
         "max_concurrent": descriptor.max_concurrent,
-        "success_rate": entry.window.success_rate(),
-        "p50_ms": entry.window.p50_ms(),
+        "success_rate": entry.window.success_rate,
+        "p50_ms": entry.window.p50_ms,
         "p99_ms": entry.window.p99_ms(),
     }

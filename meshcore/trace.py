@@ -7,6 +7,7 @@ that is what `gc=False` says.
 
 import enum
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -151,10 +152,7 @@ class TraceRing:
 
     def __init__(self, size: int = 10_000) -> None:
         self._ring: deque[RoutingTrace] = deque(maxlen=size)
-
-    def push(self, trace: RoutingTrace) -> None:
-        """Keep a finished call."""
-        self._ring.append(trace)
+        self.push: Callable[[RoutingTrace], None] = self._ring.append  # keeps a finished call
 
     def last(self, count: int) -> list[RoutingTrace]:
         """Return up to `count` newest traces, oldest first."""

@@ -46,10 +46,10 @@ class Work:
     """One piece of admitted work; `kind` and `provider` may be set while it goes on.
 
     `on_force` ends it, or for a run hands it to a peer; whoever does the work sets it, and closes the work as
-    soon as that is done.
+    soon as that is done. `moved` says that it goes on elsewhere.
     """
 
-    __slots__ = ("_end", "forced", "kind", "on_force", "provider", "since", "work_id")
+    __slots__ = ("_end", "forced", "kind", "moved", "on_force", "provider", "since", "work_id")
 
     def __init__(self, work_id: str, kind: WorkKind, since: float, end: Callable[["Work"], None]) -> None:
         self.work_id = work_id
@@ -57,6 +57,7 @@ class Work:
         self.provider = ""
         self.since = since  # monotonic seconds
         self.forced = False
+        self.moved = False
         self.on_force: Callable[[], object] | None = None
         self._end = end
 

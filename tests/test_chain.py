@@ -6,7 +6,7 @@ from typing import Any
 
 from meshcore.alias import AliasBook
 from meshcore.breaker_terms import Refusal
-from meshcore.capability import CapabilityDescriptor
+from meshcore.capability import CapabilityDescriptor, asked_model
 from meshcore.chain import Walk, walk_for
 from meshcore.errors import Code
 from meshcore.registry import Entry, Peer, PeerRecord
@@ -25,18 +25,22 @@ def offer(provider: str, model: str, node: str = "", **params: Any) -> Entry:
     return Entry(node or "node-a", descriptor, Peer(PeerRecord(node), heard_at=0.0) if node else None)
 
 
+def way_for(params: dict[str, Any], body: dict[str, Any], book: AliasBook) -> Walk | None:
+    return walk_for(asked_model(params), params, body, book)
+
+
 def walk(body: dict[str, Any] | None = None) -> Walk:
-    found = walk_for({"model": "mesh/two-step"}, body or {}, BOOK)
+    found = way_for({"model": "mesh/two-step"}, body or {}, BOOK)
     assert found is not None
     return found
 
 
 def look(question: Question, entries: Iterable[Entry], *, broken: Iterable[Entry] = ()) -> Choice:
     """Choose as routing does, with some breakers open."""
-    open_ones = list(broken)
+    open_ones = [entry.breaker_key for entry in broken]
 
-    def refusal_of(entry: Entry, model: str) -> Refusal | None:
-        return Refusal(Reason.BREAKER_OPEN, 41.0) if entry in open_ones else None
+    def refusal_of(key: str, model: str) -> Refusal | None:
+        return Refusal(Reason.BREAKER_OPEN, 41.0) if key in open_ones else None
 
     return choose(question, entries, now=0.0, freshness_seconds=60.0, refusal_of=refusal_of)
 
@@ -46,9 +50,9 @@ def names(choice: Choice) -> list[str]:
 
 
 def test_a_plain_model_a_pinned_one_and_one_that_is_no_text_take_no_walk() -> None:
-    assert walk_for({"model": "m1"}, {}, BOOK) is None
-    assert walk_for({"model": "mesh/two-step", "provider": "upstream"}, {}, BOOK) is None
-    assert walk_for({"model": 3}, {}, BOOK) is None
+    assert way_for({"model": "m1"}, {}, BOOK) is None
+    assert way_for({"model": "mesh/two-step", "provider": "upstream"}, {}, BOOK) is None
+    assert way_for({"model": 3}, {}, BOOK) is None
 
 
 def test_the_chain_goes_before_scores_and_routing_decides_within_an_entry() -> None:
@@ -117,7 +121,7 @@ def test_the_last_attempts_are_kept_for_the_entries_that_were_not_tried() -> Non
 def test_two_models_of_one_provider_are_two_entries() -> None:
     book = AliasBook({"mesh/two-step": ("alpha/m1", "alpha/m2")})
     both = offer("alpha", "m1", models=["m1", "m2"])
-    way = walk_for({"model": "mesh/two-step"}, {}, book)
+    way = way_for({"model": "mesh/two-step"}, {}, book)
     assert way is not None
     way.trying(both, "m1")
 
@@ -184,7 +188,7 @@ def test_a_chain_that_nobody_offers_is_no_healthy_provider() -> None:
 
 
 def test_an_unknown_alias_is_not_found_and_the_known_ones_are_listed() -> None:
-    way = walk_for({"model": "mesh/nope"}, {}, BOOK)
+    way = way_for({"model": "mesh/nope"}, {}, BOOK)
     assert way is not None
 
     error = refusals(way, offer("alpha", "m1"))
@@ -195,8 +199,8 @@ def test_an_unknown_alias_is_not_found_and_the_known_ones_are_listed() -> None:
 
 def test_the_list_of_known_aliases_is_bounded() -> None:
     many = AliasBook({f"mesh/a{n:03}": ("a/b",) for n in range(60)})
-    way = walk_for({"model": "mesh/nope"}, {}, many)
-    none = walk_for({"model": "mesh/nope"}, {}, AliasBook())
+    way = way_for({"model": "mesh/nope"}, {}, many)
+    none = way_for({"model": "mesh/nope"}, {}, AliasBook())
     assert way is not None
     assert none is not None
 

@@ -122,6 +122,16 @@ def test_work_that_a_drain_ended_is_a_step_that_names_it() -> None:
     ]
 
 
+def test_a_run_that_goes_on_elsewhere_is_a_step_of_its_own() -> None:
+    clock = ManualClock()
+    run = WorkLedger(clock=clock, utcnow=clock.utcnow).admit(WorkKind.RUN, "run_1")
+    run.moved = True
+
+    step = forced(run, draining(total=3))
+
+    assert (step.step, step.detail, step.in_flight) == (StepName.MOVED, "run_1", 3)
+
+
 def test_work_whose_end_outlived_its_drain_belongs_to_the_last_order() -> None:
     clock = ManualClock()
     work = WorkLedger(clock=clock, utcnow=clock.utcnow).admit(WorkKind.CALL, "t1")

@@ -156,3 +156,32 @@ def test_a_frame_of_anything_is_read_or_counted_or_unknown(name: str, fields: di
     frames = reader.read(msgspec.json.encode({**fields, "type": name}))
 
     assert len(frames) + reader.malformed == (0 if name == "unknown" else 1)
+
+
+def test_telemetry_by_http_names_its_spool() -> None:
+    pushed = framing.decode_pushed(b'{"spool_id":"s1","after":0,"to":2,"items":[{"seq":1}],"new":1}')
+
+    assert (pushed.spool_id, pushed.after, pushed.to) == ("s1", 0, 2)
+    assert [bytes(item) for item in pushed.items] == [b'{"seq":1}']
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b'{"after":0,"to":2}', "spool_id"),
+        (b'{"spool_id":"","after":0,"to":2}', "spool_id"),
+        (b'{"spool_id":"a b","after":0,"to":2}', "spool_id"),
+        (b'{"spool_id":"' + b"x" * 65 + b'","after":0,"to":2}', "spool_id"),
+        (b'{"spool_id":"s1","after":2,"to":2}', "to=2"),
+        (b'{"spool_id":"s1","after":-1,"to":2}', "after"),
+        (b'{"spool_id":"s1","after":0,"to":2,"items":{}}', "items"),
+        (b'{"spool_id":"s1","after":0,"to":2,"type":"health"}', "type"),
+        (b'{"spool_id":' * 100_000, "spool_id"),
+        (b'{"x":' + b"[" * 100_000, "nested too deeply"),
+        (b"", "truncated"),
+        (b"\xff", "malformed"),
+    ],
+)
+def test_telemetry_by_http_that_cannot_be_read_is_refused_and_named(body: bytes, named: str) -> None:
+    with pytest.raises(FrameError, match=named):
+        framing.decode_pushed(body)

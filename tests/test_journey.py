@@ -29,7 +29,14 @@ class Trip:
         self.remote = registry.of_peer("node-b")[0]
         request = RouteRequest("llm.chat", (1, 0), {"params": {"model": "m"}}, caller="key", trace_id="t1")
         self.journey = Journey(
-            request, node_id="node-a", started=10.0, started_at=START, deadline=20.0, local_only=False
+            request,
+            node_id="node-a",
+            started=10.0,
+            started_at=START,
+            deadline=20.0,
+            local_only=False,
+            params=request.params(),
+            model_asked="m",
         )
 
     def saw(self, *entries: Entry, refused_local: Reason | None = None) -> None:
@@ -38,7 +45,7 @@ class Trip:
 
     def ok(self, entry: Entry, **fields: Any) -> None:
         self.journey.tried.append(entry)
-        self.journey.succeeded(self._attempt(entry, **fields))
+        self.journey.made(self._attempt(entry, **fields))
 
     def fail(self, entry: Entry, error: CallError, **fields: Any) -> None:
         self.journey.tried.append(entry)
@@ -60,7 +67,6 @@ def test_a_call_that_was_answered_locally_says_so() -> None:
     trip.saw(trip.local, trip.remote)
     trip.ok(trip.local)
     trip.journey.count_tokens(Usage(prompt_tokens=3, completion_tokens=5))
-    trip.journey.count_tokens(None)
 
     trace = trip.trace()
 

@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from meshcore.breaker import BreakerState
-from meshcore.drain import NodeState, Readout
+from meshcore.drain import InFlight, NodeState, Readout
 from meshcore.frames import BreakerReport, Health
-from meshcore.pulse import Pulse, newest
+from meshcore.pulse import PROGRESS_SECONDS, Pulse, is_news, newest
+from meshcore.run_reports import RUNS_MAX, RunReport
 from meshcore.testing import START, ManualClock
 
 ALPHA = BreakerReport(key="alpha", state=BreakerState.CLOSED)
@@ -155,3 +156,93 @@ def test_two_frames_in_one_say_what_both_said() -> None:
     assert (both.no, both.full, both.breakers) == (2, True, (struck, BETA))
     assert newest(None, older) is older
     assert newest(health(BETA, no=1), older) is older
+
+
+@pytest.mark.parametrize(
+    ("changes", "news"),
+    [
+        ({}, False),
+        ({"in_flight": InFlight(total=7), "edge": 3}, False),
+        ({"state": NodeState.DRAINING}, True),
+        ({"accepting": False}, True),
+        ({"observed_generation": 1}, True),
+        ({"problems": ("aliases: expected PROVIDER/MODEL",)}, True),
+        ({"safe_to_stop": True}, True),
+    ],
+)
+def test_what_a_node_is_about_is_news_and_how_much_it_has_to_do_is_not(
+    changes: dict[str, object], news: bool
+) -> None:
+    before = health(no=1)
+    said = msgspec.structs.replace(
+        before, no=2, node=msgspec.structs.replace(before.node, **changes), at=START + timedelta(seconds=1)
+    )
+
+    assert is_news(before, said) is news
+
+
+def test_the_first_word_breakers_and_all_that_is_full_are_news() -> None:
+    before = health()
+
+    assert is_news(None, before)
+    assert is_news(before, health(ALPHA))
+    assert is_news(before, health(full=True))
+    assert is_news(before, with_runs(run()))
+
+
+def run(run_id: str = "run_1", **fields: object) -> RunReport:
+    return msgspec.structs.replace(RunReport(run_id=run_id, status="running", epoch=1), **fields)
+
+
+def with_runs(*runs: RunReport, **fields: object) -> Health:
+    return msgspec.structs.replace(health(), runs=runs, **fields)
+
+
+def test_a_run_is_said_again_when_something_turned_and_its_progress_every_few_seconds(
+    clock: ManualClock,
+) -> None:
+    beating = started(clock)
+
+    said = []
+    for each in (run(), run(), run(last_seq=5, chunks=3), run(last_seq=5, chunks=3, takeovers=1)):
+        said.append(beating.number(with_runs(each)).runs)
+        clock.advance(1)
+    clock.advance(PROGRESS_SECONDS)
+    idle = beating.number(with_runs(run(last_seq=5, chunks=3, takeovers=1))).runs
+    grown = beating.number(with_runs(run(last_seq=9, chunks=7, takeovers=1))).runs
+
+    assert said == [(run(),), (), (), (run(last_seq=5, chunks=3, takeovers=1),)]
+    assert (idle, grown) == ((), (run(last_seq=9, chunks=7, takeovers=1),))
+
+
+def test_a_run_that_ended_is_said_once_unless_it_was_never_said(clock: ManualClock) -> None:
+    beating = started(clock)
+    beating.number(with_runs(run("run_1")))
+    ended = [run("run_1", status="completed"), run("run_2", status="failed")]
+
+    frames = [beating.number(with_runs(*ended)), beating.number(with_runs(*ended))]
+    clock.advance(60)
+    full = beating.number(with_runs(*ended))
+
+    assert [frame.runs for frame in frames] == [(ended[0],), ()]
+    assert [frame.full for frame in frames] == [False, False]
+    assert (full.full, full.runs) == (True, tuple(ended))
+
+
+def test_a_run_that_is_not_there_any_more_makes_the_frame_full(clock: ManualClock) -> None:
+    beating = started(clock)
+    beating.number(with_runs(run("run_1"), run("run_2")))
+
+    gone = beating.number(with_runs(run("run_2")))
+
+    assert (gone.full, gone.runs) == (True, (run("run_2"),))
+
+
+def test_a_slow_reader_gets_the_last_word_on_each_run_within_the_bound() -> None:
+    many = [run(f"run_{n}") for n in range(RUNS_MAX)]
+
+    few = newest(with_runs(run("run_1"), run("run_2")), with_runs(run("run_2", status="completed")))
+    cut = newest(with_runs(run("older")), with_runs(*many, runs_more=2))
+
+    assert few.runs == (run("run_1"), run("run_2", status="completed"))
+    assert (cut.runs, cut.runs_more) == (tuple(many), 3)

@@ -65,7 +65,7 @@ def test_case_31_an_update_keeps_what_is_in_flight_and_known_and_tells_the_truth
     assert [key.name for key in diff.updated] == ["llm.chat"]
     kept = registry.find("llm.chat", (1, 0))[0]
     assert kept is entry
-    assert (kept.in_flight, kept.window.p50_ms(), kept.descriptor.max_concurrent) == (2, 120.0, 8)
+    assert (kept.in_flight, kept.window.p50_ms, kept.descriptor.max_concurrent) == (2, 120.0, 8)
     assert not kept.available
     assert not list(registry.named("old"))
 

@@ -45,7 +45,7 @@ class Mesh:
             self.registry.named(question.capability),
             now=self.clock(),
             freshness_seconds=60.0,
-            refusal_of=lambda entry, model: self.refusals.get(entry.breaker_key),
+            refusal_of=lambda key, model: self.refusals.get(key),
         )
 
     def order(self, question: Question = ASK) -> list[str]:

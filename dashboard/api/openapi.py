@@ -9,7 +9,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import Direction
 from rest_framework import serializers
 
-from dashboard.api import operation
+from dashboard.api import ingest_document, operation
 from dashboard.api.authentication import BearerAuthentication
 from dashboard.api.body import JSON
 from dashboard.api.operation import Operation
@@ -85,5 +85,8 @@ def _scopes(right: Right) -> list[str]:
 @lru_cache(maxsize=1)
 def document() -> dict[str, Any]:
     """Return the document; it is the same as long as the process lives."""
-    made = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
-    return dict(made)
+    made = dict(SchemaGenerator().get_schema(request=None, public=True))  # type: ignore[no-untyped-call]
+    made["paths"] = dict(
+        sorted({**made["paths"], ingest_document.PATH: {"post": ingest_document.operation()}}.items())
+    )
+    return made

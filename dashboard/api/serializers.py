@@ -87,6 +87,8 @@ class DrainSerializer(serializers.Serializer[Any]):
     lasted_seconds = serializers.FloatField(allow_null=True, help_text="Null while it goes on.")
     deadline_exceeded = serializers.BooleanField(source="exceeded")
     forced = serializers.BooleanField()
+    killed = serializers.IntegerField(help_text="Calls that were ended by force.")
+    runs_moved = serializers.IntegerField(source="moved", help_text="Runs that were handed to other nodes.")
 
 
 class DrainRecordSerializer(DrainSerializer):

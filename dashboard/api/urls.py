@@ -9,7 +9,7 @@ from dashboard.api.breakers import Breakers, Overrides, Providers
 from dashboard.api.drain import DrainView
 from dashboard.api.drains import Drains, OneDrain
 from dashboard.api.nodes import Nodes, OneNode
-from dashboard.api.runs import CancelRun
+from dashboard.api.runs import CancelRun, OneRun, Runs
 from dashboard.api.schema import Schema
 from dashboard.api.tokens import OneToken, Tokens
 from dashboard.api.traces import OneTrace, Traces
@@ -26,6 +26,8 @@ urlpatterns = [
     path("breakers/overrides", Overrides.as_view(), name="overrides"),
     path("drains", Drains.as_view(), name="drains"),
     path("drains/<str:drain>", OneDrain.as_view(), name="drain-record"),
+    path("runs", Runs.as_view(), name="runs"),
+    path("runs/<str:run>", OneRun.as_view(), name="run"),
     path("runs/<str:run>/cancel", CancelRun.as_view(), name="run-cancel"),
     path("traces", Traces.as_view(), name="traces"),
     path("traces/<str:trace>", OneTrace.as_view(), name="trace"),

@@ -40,14 +40,12 @@ Scope = dict[str, Any]
 class Refused(Exception):
     """The request is answered with an error, and nothing was stored."""
 
-    def __init__(
-        self, status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes], code: str = ""
-    ) -> None:
+    def __init__(self, status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes], **more: str) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = headers
-        self.code = code
+        self.more = more
 
 
 async def ingest(scope: Scope, receive: Any, send: Any) -> None:
@@ -55,7 +53,7 @@ async def ingest(scope: Scope, receive: Any, send: Any) -> None:
     try:
         answer = await _answer(runtime.current(), scope, receive)
     except Refused as exc:
-        await problem(send, exc.status, exc.detail, *exc.headers, code=exc.code)
+        await problem(send, exc.status, exc.detail, *exc.headers, **exc.more)
     except (DatabaseError, LaneFull, TokensUnavailable):
         logger.exception("telemetry by HTTP is not stored")
         await problem(send, HTTPStatus.SERVICE_UNAVAILABLE, "the dashboard can't store now", _retry())

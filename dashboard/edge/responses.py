@@ -18,10 +18,8 @@ async def respond(
 
 
 async def problem(
-    send: Send, status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes], code: str = ""
+    send: Send, status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes], **more: str
 ) -> None:
-    """Send an error in the format of the API's errors (RFC 9457); `code` names the case for programs."""
-    what = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
-    if code:
-        what["code"] = code
+    """Send an error in the format of the API's errors (RFC 9457), with `more` members."""
+    what = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, **more}
     await respond(send, status, json.dumps(what).encode(), b"application/problem+json", *headers)

@@ -9,13 +9,13 @@ from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
 from dashboard import fragments
-from dashboard.live.fanout import NODE_PAGE, list_keys_of
-from dashboard.models import Node
+from dashboard.live.fanout import NODE_PAGE, RUN_PAGE, list_keys_of
+from dashboard.models import Node, Run
 from dashboard.selectors import changes, sessions
 from dashboard.services.rights import Right, user_rights
 
 RIGHTS = {
-    **dict.fromkeys(("fleet", "providers", "traces", "drains"), Right.READ),
+    **dict.fromkeys(("fleet", "providers", "traces", "runs", "drains"), Right.READ),
     "audit": Right.AUDIT_READ,
 }
 
@@ -69,6 +69,9 @@ def refusal(wish: Wish) -> Close | None:
         return Close.SIGNED_OUT
     if wish.page.startswith(NODE_PAGE):
         there = Node.objects.filter(name=wish.page.removeprefix(NODE_PAGE)).exists()
+        return None if there else Close.UNKNOWN_PAGE
+    if wish.page.startswith(RUN_PAGE):
+        there = Run.objects.filter(run_id=wish.page.removeprefix(RUN_PAGE)).exists()
         return None if there else Close.UNKNOWN_PAGE
     needed = RIGHTS.get(fragments.FLEET if fragments.fleet_number(wish.page) else wish.page)
     return None if needed in rights else Close.UNKNOWN_PAGE

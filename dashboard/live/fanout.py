@@ -30,11 +30,12 @@ MAX_SEATS = 2000  # open pages in a process; one more is told to try later
 RETRY_SECONDS = 5.0  # between two tries of a page whose cells can't be rendered
 MAX_MESSAGE_CHARS = 500_000  # the socket's bound is 1 MiB; beyond this the page fetches its rows instead
 KEYS_LOGGED = 5  # of what could not be rendered
-NODE_PAGE = "node:"
+NODE_PAGE, RUN_PAGE = "node:", "run:"
 LIST_KEYS = {
     "fleet": frozenset({"nodes"}),
     "providers": frozenset({"nodes", "providers", "overrides"}),
     "traces": frozenset({"traces"}),
+    "runs": frozenset({"runs"}),
     "drains": frozenset({"drains"}),
     "audit": frozenset({"audit"}),
 }
@@ -221,7 +222,9 @@ def list_keys_of(page: str) -> frozenset[str]:
     """Return the keys whose change may alter which rows a page has, or their order."""
     if page.startswith(NODE_PAGE):
         name = page.removeprefix(NODE_PAGE)
-        return frozenset({f"providers:{name}", "drains", "traces"})
+        return frozenset({f"providers:{name}", "drains", "traces", "runs"})
+    if page.startswith(RUN_PAGE):
+        return frozenset({page})  # it is also the key that says that the run turned
     return LIST_KEYS[fragments.FLEET if fragments.fleet_number(page) else page]
 
 

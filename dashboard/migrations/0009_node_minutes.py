@@ -5,7 +5,7 @@ from django.db.models import CASCADE
 
 
 class Migration(migrations.Migration):
-    dependencies = [("dashboard", "0006_audit_filters")]
+    dependencies = [("dashboard", "0007_runs")]
 
     operations = [
         migrations.CreateModel(

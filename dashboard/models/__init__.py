@@ -10,6 +10,7 @@ from dashboard.models.outbox import OutboxRow, OutboxState
 from dashboard.models.person import OneTimePassword
 from dashboard.models.provider import ProviderHealth, Transition
 from dashboard.models.rollup import MinuteRollup
+from dashboard.models.run import Run
 from dashboard.models.token import Scope, Token
 from dashboard.models.trace import Trace, TraceDetail
 
@@ -34,6 +35,7 @@ __all__ = [
     "OutboxState",
     "Outcome",
     "ProviderHealth",
+    "Run",
     "Scope",
     "SpoolMark",
     "Step",

@@ -36,6 +36,7 @@ class Step(enum.StrEnum):
     SAFE_TO_STOP = "safe_to_stop"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     FORCED = "forced"
+    MOVED = "moved"
     GATE_OPENED = "gate_opened"
     CANCELLED = "cancelled"
     EXPIRED = "expired"

@@ -46,6 +46,7 @@ class Node(models.Model):
     observed_generation = models.PositiveBigIntegerField(default=0)
     readout = models.JSONField(default=dict)  # the whole of meshcore.drain.Readout
     spool = models.JSONField(default=dict)  # meshcore.frames.SpoolReport
+    runs_more = models.PositiveIntegerField(default=0)  # that it owns beyond those that it tells of
     last_heard_at = models.DateTimeField(null=True)
     health_connection_no = models.PositiveBigIntegerField(default=0)
     health_no = models.PositiveBigIntegerField(default=0)

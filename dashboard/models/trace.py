@@ -10,7 +10,9 @@ class Trace(models.Model):
 
     id = models.BigIntegerField(primary_key=True)
     trace_id = models.CharField(max_length=64)
-    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="traces")
+    node = models.ForeignKey(  # found by trace_by_node: an index of its own would be the same once more
+        Node, on_delete=models.CASCADE, related_name="traces", db_index=False
+    )
     started_at = models.DateTimeField()
     received_at = models.DateTimeField()
     capability = models.CharField(max_length=100)
@@ -39,6 +41,9 @@ class Trace(models.Model):
             models.Index(fields=["outcome", "-id"], name="trace_by_outcome"),
             models.Index(fields=["alias", "-id"], name="trace_by_alias"),
             models.Index(fields=["trace_id"], name="trace_by_trace_id"),
+            models.Index(  # selectors.runs.traces_of
+                fields=["run_id", "-id"], condition=~models.Q(run_id=""), name="trace_by_run"
+            ),
         ]
 
     def __str__(self) -> str:

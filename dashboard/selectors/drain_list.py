@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db.models import Max, Min, Q, QuerySet
+from django.db.models import Count, Max, Min, Q, QuerySet
 
 from dashboard.models import Drain, DrainStatus, DrainStep, Node, Step, StepSource
 from dashboard.selectors import drains, keyset
@@ -57,11 +57,14 @@ class DrainFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
-    """When a node first told of a step, and the most and least work in flight that it told with it."""
+    """When a node first told of a step, the most and least work in flight that it told with it, and how often
+    it told it.
+    """
 
     at: datetime
     most: int | None
     least: int | None
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +128,18 @@ class DrainRow:
 
     @property
     def forced(self) -> bool:
-        """Whether work was ended by force."""
-        return Step.FORCED.value in self.reached
+        """Whether work was ended by force, or runs moved by it."""
+        return self.killed + self.moved > 0
+
+    @property
+    def killed(self) -> int:
+        """How many calls were ended by force."""
+        return self._times(Step.FORCED)
+
+    @property
+    def moved(self) -> int:
+        """How many runs were handed to other nodes."""
+        return self._times(Step.MOVED)
 
     @property
     def lasted_seconds(self) -> float | None:
@@ -138,6 +151,9 @@ class DrainRow:
     def _counts(self, which: str) -> list[int]:
         found = (getattr(self.reached[step], which) for step in NUMBERS if step in self.reached)
         return [count for count in found if count is not None]
+
+    def _times(self, step: Step) -> int:
+        return self.reached[step.value].times if step.value in self.reached else 0
 
     def _seconds(self, step: Step) -> float | None:
         reached = self.reached.get(step.value)
@@ -225,9 +241,9 @@ def _standing(
 def _reached(found: Sequence[Drain]) -> dict[int, dict[str, Reached]]:
     steps = DrainStep.objects.filter(drain__in=found, source=StepSource.NODE.value)
     told = steps.values_list("drain_id", "step").annotate(
-        at=Min("at"), most=Max("in_flight"), least=Min("in_flight")
+        at=Min("at"), most=Max("in_flight"), least=Min("in_flight"), times=Count("pk")
     )
     reached: dict[int, dict[str, Reached]] = {}
-    for drain_id, step, at, most, least in told.order_by():
-        reached.setdefault(drain_id, {})[step] = Reached(at=at, most=most, least=least)
+    for drain_id, step, at, most, least, times in told.order_by():
+        reached.setdefault(drain_id, {})[step] = Reached(at=at, most=most, least=least, times=times)
     return reached

@@ -7,12 +7,13 @@ from itertools import groupby
 
 from django.db.models import Q
 
-from dashboard.models import Action, AuditEntry, Drain, DrainStatus, DrainStep, Node, Step, StepSource
+from dashboard.models import Action, AuditEntry, Drain, DrainStatus, DrainStep, Node, Run, Step, StepSource
 from dashboard.selectors import drain_list
 from dashboard.selectors.drain_list import DrainRow
 
 STEPS_MAX = 500  # of one drain that are shown; of more the newest, and how many are left out is said
 ENTRIES_MAX = 50
+RUNS_MAX = 50  # that a drain moved and that are named
 COUNTED_DOWN = Step.IN_FLIGHT.value
 
 
@@ -43,11 +44,15 @@ class StepSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainRecord:
-    """All that is kept of a drain; `more` counts older steps that are left out."""
+    """All that is kept of a drain; `more` counts older steps that are left out.
+
+    `moved` are the runs that it handed to other nodes, as far as anything is known of them.
+    """
 
     row: DrainRow
     steps: Sequence[StepSeen]
     more: int
+    moved: Sequence[Run] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +64,14 @@ class Present:
 
 
 def read(*, pk: int, now: datetime) -> DrainRecord | None:
-    """Return the record of a drain, or None when there is no such drain; five queries."""
+    """Return the record of a drain, or None when there is no such drain; at most six queries."""
     row = drain_list.named(pk=pk, now=now)
     if row is None:
         return None
     newest = list(row.drain.steps.order_by("-at", "-id")[:STEPS_MAX])
     more = row.drain.steps.count() - len(newest) if len(newest) == STEPS_MAX else 0
-    return DrainRecord(row=row, steps=_seen(row.drain, reversed(newest)), more=more)
+    moved = [step.detail for step in newest if step.step == Step.MOVED.value]
+    return DrainRecord(row=row, steps=_seen(row.drain, reversed(newest)), more=more, moved=_runs(moved))
 
 
 def present(*, node: Node) -> Present | None:
@@ -83,6 +89,10 @@ def entries(*, drain: Drain) -> list[AuditEntry]:
     ended = Q(action=Action.UNDRAIN.value, generation__gt=drain.first_generation)
     found = AuditEntry.objects.filter(began | ended, target=f"node:{drain.node.name}")
     return list(found.filter(generation__lte=drain.generation).order_by("n")[:ENTRIES_MAX])
+
+
+def _runs(run_ids: Sequence[str]) -> list[Run]:
+    return list(Run.objects.filter(run_id__in=run_ids[:RUNS_MAX]).order_by("id")) if run_ids else []
 
 
 def _seen(drain: Drain, steps: Iterable[DrainStep]) -> list[StepSeen]:

@@ -41,11 +41,16 @@ class Table:
 
 
 def insert(
-    rows: Sequence[models.Model], *, replacing: Iterable[str] = (), unique: Iterable[str] = ()
+    rows: Sequence[models.Model],
+    *,
+    replacing: Iterable[str] = (),
+    unique: Iterable[str] = (),
+    where: str = "",
 ) -> None:
     """Insert rows of one model; ids that the database makes are not read back.
 
-    With `unique` a row that is there already gets the values of `replacing` (names of fields) instead.
+    With `unique` a row that is there already gets the values of `replacing` (names of fields) instead, if it
+    fulfils `where`: SQL of ours, in which `excluded` has the new values.
     """
     if not rows:
         return
@@ -54,7 +59,7 @@ def insert(
         [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields] for row in rows
     ]
     with connection.cursor() as cursor:
-        cursor.executemany(_statement(type(rows[0]), fields, tuple(replacing), tuple(unique)), values)
+        cursor.executemany(_statement(type(rows[0]), fields, tuple(replacing), tuple(unique), where), values)
 
 
 def _copy(statement: str, rows: Iterable[Row]) -> None:
@@ -76,13 +81,15 @@ def _statement(
     fields: "Sequence[models.Field[object, object]]",
     replacing: tuple[str, ...],
     unique: tuple[str, ...],
+    where: str,
 ) -> str:
     insert = _insert(model, ", ".join(_column(model, field.name) for field in fields), len(fields))
     if not unique:
         return insert
     target = ", ".join(_column(model, name) for name in unique)
     changes = ", ".join(f"{_column(model, name)} = excluded.{_column(model, name)}" for name in replacing)
-    return f"{insert} ON CONFLICT ({target}) DO UPDATE SET {changes}"
+    condition = f" WHERE {where}" if where else ""
+    return f"{insert} ON CONFLICT ({target}) DO UPDATE SET {changes}{condition}"
 
 
 def _insert(model: type[models.Model], columns: str, count: int) -> str:

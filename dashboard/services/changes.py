@@ -16,7 +16,8 @@ def publish(*keys: str, now: datetime) -> None:
     """Say that what is shown under `keys` changed; call it last in the transaction.
 
     Keys: "node:<name>", "providers:<name>", "nodes" and "providers" (membership or order), "traces", "audit",
-    "drains", "overrides", "tokens", "people" (who is signed in, and what they may).
+    "drains", "overrides", "tokens", "people" (who is signed in, and what they may), "runs" (some began, ended
+    or changed hands), "run:<id>" (it is one of them), "runs:<node>" (those that the node owns).
     """
     if connection.vendor == "postgresql":  # SQLite has one writer at a time anyway
         with connection.cursor() as cursor:

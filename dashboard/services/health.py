@@ -15,14 +15,14 @@ from django.db import DataError, IntegrityError, connection, transaction
 
 from dashboard.models import Node
 from dashboard.selectors.presence import Composite, presence
-from dashboard.services import breakers, bulk_update, changes, columns
+from dashboard.services import breakers, bulk_update, changes, columns, runs
 from dashboard.services.columns import Unfit
 from meshcore.frames import Health
 
 logger = logging.getLogger(__name__)
 
 VERSION_MAX = 64
-SHOWN = ("state", "accepting", "in_flight", "edge", "safe_to_stop", "observed_generation")
+SHOWN = ("state", "accepting", "in_flight", "edge", "safe_to_stop", "observed_generation", "runs_more")
 SAID = (*SHOWN, "readout", "spool")
 LINK = ("link__connection_no", "link__closed_at", "link__idle", "last_heard_at", "readout", "spool")
 
@@ -44,6 +44,7 @@ class _Read:
     said: Said
     values: dict[str, Any]  # by column
     breakers: breakers.Reported
+    runs: runs.Told
 
 
 def apply(*, said: Sequence[Said]) -> list[bool | Exception]:
@@ -67,7 +68,10 @@ def _read(said: Said) -> _Read | Unfit:
     try:
         health = columns.clean(said.health)
         reported = breakers.read(node=said.node, reports=health.breakers, full=health.full, now=said.now)
-        return _Read(replace(said, health=health), _said(health), reported)
+        told = runs.read(
+            node=said.node, reports=health.runs, full=health.full and not health.runs_more, now=said.now
+        )
+        return _Read(replace(said, health=health), _said(health), reported, told)
     except Unfit as exc:
         return exc
 
@@ -89,10 +93,12 @@ def _commit(words: Sequence[_Read]) -> list[bool]:
         written = _write(counting, before)
         new = [each for each in counting if each.said.node.pk in written]
         moved = breakers.update([each.breakers for each in new])
+        moved_runs = runs.update([each.runs for each in new])
         keys = [
             key
-            for each, change in zip(new, moved, strict=True)
+            for each, change, change_of_runs in zip(new, moved, moved_runs, strict=True)
             for key in _keys(each, before[each.said.node.pk], change)
+            + change_of_runs.keys(each.said.node.name)
         ]
         if keys:
             changes.publish(*dict.fromkeys(keys), now=words[-1].said.now)
@@ -126,6 +132,7 @@ def _said(health: Health) -> dict[str, Any]:
         "observed_generation": readout.observed_generation,
         "readout": columns.plain(readout),
         "spool": columns.plain(health.spool),
+        "runs_more": health.runs_more,
     }
 
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError, transaction
 
 from dashboard.models import Node
-from dashboard.services import changes, drain, ingest_items, marks
+from dashboard.services import changes, drain, ingest_items, marks, runs
 from dashboard.services.ingest_items import Kept, Sorted
 from dashboard.services.marks import Source, Spool
 from meshcore.frames import Refused, Rewind, Telemetry, TelemetryAck
@@ -171,7 +171,7 @@ def _keys(node: Node, news: Sequence[Kept]) -> set[str]:
         keys.add(f"node:{node.name}")
     if any(each.transition for each in news):
         keys.add(f"providers:{node.name}")
-    return keys
+    return keys | set(runs.keys_of([each.run_end.run_id for each in news if each.run_end]))
 
 
 def _say_refused(batch: Batch) -> None:

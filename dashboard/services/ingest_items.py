@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
 from django.db.models import Max
 
 from dashboard.models import Trace, TraceDetail, Transition
-from dashboard.services import columns, node_minutes, rollups, trace_ids
+from dashboard.services import columns, node_minutes, rollups, runs, trace_ids
 from dashboard.services.bulk_insert import Row, Table
 from dashboard.services.columns import Unfit
 from meshcore import framing
@@ -33,8 +34,7 @@ KEY_MAX = 100  # of provider and capability, as in roll-ups and traces
 OUTCOMES = ("ok", "error")
 
 
-@dataclass(slots=True, kw_only=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An item that can be stored: exactly one of these is there."""
 
     seq: int
@@ -42,6 +42,7 @@ class Kept:
     transition: Row | None = None  # of TRANSITIONS
     sums: rollups.Sums | None = None
     step: DrainStepItem | None = None
+    run_end: RunEndItem | None = None
 
 
 @dataclass(slots=True)
@@ -143,7 +144,7 @@ class _Rows:
             case DrainStepItem():
                 return Kept(seq=item.seq, step=item)
             case RunEndItem():
-                raise Unfit("run_end: runs are not kept by this version")
+                return Kept(seq=item.seq, run_end=runs.checked(item))
 
     def _trace(self, trace: RoutingTrace) -> Row:
         """Return the row of a call behind its id. Names that callers chose are cut, keys are not."""
@@ -204,6 +205,7 @@ def write(kept: Sequence[Kept], *, now: datetime) -> None:
     """Store items, of any nodes, in the caller's transaction: the same number of queries for any number."""
     _write_traces([each.trace for each in kept if each.trace], now=now)
     TRANSITIONS.insert([each.transition for each in kept if each.transition])
+    runs.store_ends([each.run_end for each in kept if each.run_end], now=now)
     sums = [each.sums for each in kept if each.sums]
     rollups.add(sums)
     node_minutes.add(sums, now=now)

@@ -2,7 +2,7 @@
 
     waiting -- sent on every connection --> done | failed
 
-Cancelling a run is such an order: any node of the run's log can carry it out.
+Cancelling a run is such an order: any node of the run's log can carry it out, and its owner does so soonest.
 """
 
 import re
@@ -72,7 +72,8 @@ def cancel_run(*, run_id: str, reason: str, actor: Actor, now: datetime | None =
     with transaction.atomic():
         head = audit.locked_head()
         row = _present(run_id) or _new(run_id, match["log"], reason, actor, audit_n=head.audit_n + 1, now=now)
-        there = outbox.carriers(row.log_prefix, now=now)
+        owner = outbox.owners([run_id]).get(run_id, "")
+        there = outbox.carriers(row.log_prefix, now=now, first=owner)
         observed = _observed(row, there)
         audit.record(
             head=head,

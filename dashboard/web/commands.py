@@ -67,6 +67,27 @@ def drain_record(drain_pk: int) -> str:
     return f"curl {TOKEN} {_url(f'drains/{drain_pk}')}"
 
 
+def runs() -> str:
+    """Return the command that reads the newest runs as JSON."""
+    return f"curl {TOKEN} {_url('runs')}"
+
+
+def run(run_id: str) -> str:
+    """Return the command that reads one run as JSON."""
+    return f"curl {TOKEN} {_url(f'runs/{run_id}')}"
+
+
+def cancel_run(run_id: str) -> str:
+    """Return the command that has a run cancelled."""
+    return f"curl {TOKEN} {JSON} -d '{json.dumps({'reason': 'REASON'})}' {_url(f'runs/{run_id}/cancel')}"
+
+
+def example_run(node_url: str) -> str:
+    """Return the command that makes a first run on a node."""
+    body = json.dumps({"messages": [{"role": "user", "content": "hello"}]})
+    return f"curl {node_url}/v1/runs {JSON} -d '{body}'"
+
+
 def override(key: str, node: str = "") -> str:
     """Return the command that takes a provider out of service for an hour, on one node or on all."""
     body = {"key": key, "action": "force_open", "reason": "REASON", "expires_seconds": 3600}

@@ -21,4 +21,5 @@ def frame(visitor: Visitor, *, section: str, now: datetime, live_page: str = "")
         "may": visitor.may,
         "refused_drain": REFUSALS[Right.DRAIN],
         "refused_breakers": REFUSALS[Right.BREAKERS],
+        "refused_cancel": REFUSALS[Right.CANCEL_RUN],
     }

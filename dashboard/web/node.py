@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from dashboard import fragments
-from dashboard.selectors import nodes
+from dashboard.selectors import nodes, runs
 from dashboard.selectors.nodes import Gathered, NodeNow
 from dashboard.services.rights import Right
 from dashboard.web import commands, confirm
@@ -37,6 +37,7 @@ def show(
         **chrome,
         **fragments.node_context(mesh, row),
         "aliases_command": commands.aliases(row.node.url),
+        "live_runs": runs.of_node(name=name, now=mesh.now),
         "past": nodes.past_of(node=row.node),
         "confirm": form or _wanted(request, visitor, row, now=mesh.now),
         "fragment": is_fragment(request),

@@ -9,7 +9,7 @@ call crosses one hop and two nodes never play ping-pong.
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypedDict, Unpack
 
@@ -32,7 +32,7 @@ from meshcore.aio.owned_calls import OwnedCalls
 from meshcore.aio.scatter import Scatter
 from meshcore.aio.transport import InMemoryTransport, Transport
 from meshcore.alias import AliasBook
-from meshcore.capability import CapabilityDescriptor, Manifest, RouteRequest, Version
+from meshcore.capability import CapabilityDescriptor, Manifest, RouteRequest, Version, asked_model
 from meshcore.chain import walk_for
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 from meshcore.config_sections import OnBrokenStream
@@ -133,7 +133,7 @@ class CapabilityBus:
         provider.on_change = lambda: self._offer(provider)
         self._offer(provider)
 
-    async def call(
+    def call(
         self,
         capability: str,
         version: Version,
@@ -141,15 +141,15 @@ class CapabilityBus:
         *,
         draining: bool = False,
         **options: Unpack[CallOptions],
-    ) -> dict[str, Any]:
-        """Return the result of an outermost call, or `{"error", "message", "attempts", …}`; it raises
+    ) -> Coroutine[Any, Any, dict[str, Any]]:
+        """Give the result of an outermost call, or `{"error", "message", "attempts", …}`; it raises
         nothing.
 
         `draining` refuses this node's own providers. `_routed_via`, `_trace_id` and `_attempts` (how many)
         are always in the result.
         """
-        journey = self._journey(self._request(capability, version, body, **options), local_only=False)
-        return await self._run(journey, draining=draining or self.draining())
+        journey = self._journey(self._request(capability, version, body, **options), False)
+        return self._run(journey, draining or self.draining())
 
     def stream(
         self,
@@ -184,8 +184,8 @@ class CapabilityBus:
         """Return the result of a call made elsewhere; `local_only` for every call that comes from a peer."""
         if local_only and (refusal := self._refusal(request)) is not None:
             return refusal.as_result()
-        journey = self._journey(request, local_only=local_only)
-        return await self._run(journey, draining=not local_only and self.draining())
+        journey = self._journey(request, local_only)
+        return await self._run(journey, not local_only and self.draining())
 
     def handle_stream(self, request: RouteRequest, local_only: bool = True) -> BusStream:
         """Return the chunks of a call made elsewhere."""
@@ -240,15 +240,16 @@ class CapabilityBus:
             capability, version, body, caller, trace_id, session_id, deadline_ms, stream, (), traceparent
         )
 
-    def _journey(self, request: RouteRequest, *, local_only: bool) -> Journey:
+    def _journey(self, request: RouteRequest, local_only: bool) -> Journey:
         if not request.trace_id:
             request = msgspec.structs.replace(request, trace_id=next(self._trace_ids))
-        now = self._clock()
+        now, params = self._clock(), request.params()
+        model = asked_model(params)
         deadline = request.deadline_ms / 1000 if request.deadline_ms else now + self.settings.deadline_seconds
-        journey = Journey(request, self.node_id_full, now, self._utcnow(), deadline, local_only)
-        if not local_only:
-            journey.walk = walk_for(journey.params, request.body, self.aliases)
-        return journey
+        walk = None if local_only else walk_for(model, params, request.body, self.aliases)
+        return Journey(
+            request, self.node_id_full, now, self._utcnow(), deadline, local_only, params, model, walk
+        )
 
     def _refusal(self, request: RouteRequest) -> CallError | None:
         return turned_away(request, node_id=self.node_id_full, draining=self.draining())
@@ -265,8 +266,8 @@ class CapabilityBus:
             continues=not local_only and self.settings.on_broken_stream is OnBrokenStream.CONTINUE,
         )
 
-    async def _run(self, journey: Journey, *, draining: bool) -> dict[str, Any]:
-        while (lease := self._dispatcher.next(journey, draining=draining)) is not None:
+    async def _run(self, journey: Journey, draining: bool) -> dict[str, Any]:
+        while (lease := self._dispatcher.next(journey, draining)) is not None:
             try:
                 result = await self._exchange.call(lease, journey)
             except CallError as exc:
@@ -284,7 +285,7 @@ class CapabilityBus:
         return stamped(error.as_result(), self._finished(journey, error))
 
     def _finished(self, journey: Journey, error: CallError | None) -> RoutingTrace:
-        trace = journey.trace(now=self._clock(), error=error)
+        trace = journey.trace(self._clock(), error)
         self.traces.push(trace)
         if self._on_trace is not None and not journey.local_only:
             try:

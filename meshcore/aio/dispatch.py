@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from meshcore.aio.health import ProviderHealthCache
-from meshcore.breaker import Outcome, Permit, Refusal
+from meshcore.breaker import Outcome, Permit
 from meshcore.clock import Clock
 from meshcore.config_sections import OnBrokenStream
 from meshcore.errors import CallError, Code, ExchangeError, is_retryable, is_strike
@@ -67,22 +67,22 @@ class Dispatcher:
         self._clock = clock
         self.sessions = Sessions(clock=clock)
 
-    def next(self, journey: Journey, *, draining: bool) -> Lease | None:
+    def next(self, journey: Journey, draining: bool) -> Lease | None:
         """Return the next attempt, or None when no candidate, no attempt or no time is left."""
         most = 1 if journey.local_only else self._settings.max_attempts
         attempts_left, now = most - len(journey.attempts), self._clock()
         if attempts_left <= 0 or now >= journey.deadline:
             return None
-        choice = self.choose(journey, now, draining=draining, attempts_left=attempts_left)
+        choice = self.choose(journey, now, draining, attempts_left)
         journey.saw(choice)
         for ranked in choice.ordered:
             if (lease := self.take(journey, ranked, now)) is not None:
                 return lease
         return None
 
-    def choose(self, journey: Journey, now: float, *, draining: bool, attempts_left: int = 1) -> Choice:
+    def choose(self, journey: Journey, now: float, draining: bool, attempts_left: int = 1) -> Choice:
         """Return whom the next attempt may be made with, at the monotonic moment `now`."""
-        question = journey.question(draining=draining)
+        question = journey.question(draining)
         entries = self._registry.named(journey.request.capability)
         if journey.walk is None:
             choice = self._look(question, entries, now)
@@ -98,7 +98,7 @@ class Dispatcher:
         entry, model = ranked.entry, ranked.model
         timeout_seconds = min(entry.descriptor.timeout_seconds, journey.deadline - now)
         permit = self._health.try_acquire(
-            entry.breaker_key, entry.breaker_model(model), expires_at=now + timeout_seconds
+            entry.breaker_key, entry.breaker_model(model), now + timeout_seconds
         )
         if not isinstance(permit, Permit):
             journey.refused(refused_by_breaker(entry, permit))
@@ -118,7 +118,8 @@ class Dispatcher:
         """A stream's first content came: that is the success which its permit waited for."""
         lease.ttft_ms = (self._clock() - lease.started) * 1000
         self._health.release(lease.permit, _SUCCESS)
-        self._bind(lease, journey)
+        if journey.request.session_id:
+            self._bind(lease, journey)
 
     def succeeded(self, lease: Lease, journey: Journey) -> None:
         """The attempt went well, to its end."""
@@ -130,8 +131,9 @@ class Dispatcher:
             self._registry.heard_from(entry.node_id)
         attempt = self._attempt(lease, journey, None)
         entry.window.succeeded(attempt.ms if lease.ttft_ms is None else lease.ttft_ms)
-        journey.succeeded(attempt)
-        self._bind(lease, journey)
+        journey.made(attempt)
+        if journey.request.session_id:
+            self._bind(lease, journey)
 
     def failed(self, lease: Lease, journey: Journey, error: CallError) -> bool:
         """The attempt failed; return whether another one may be made."""
@@ -157,13 +159,7 @@ class Dispatcher:
         journey.failed(self._attempt(lease, journey, error), error)
 
     def _look(self, question: Question, entries: Iterable[Entry], now: float) -> Choice:
-        return choose(
-            question,
-            entries,
-            now=now,
-            freshness_seconds=self._settings.freshness_seconds,
-            refusal_of=self._refusal_of,
-        )
+        return choose(question, entries, now, self._settings.freshness_seconds, self._health.refusal)
 
     def _seated(self, journey: Journey, choice: Choice) -> Choice:
         """Return the choice with the seat of the call's session first."""
@@ -174,8 +170,7 @@ class Dispatcher:
         return Choice([seat, *(ranked for ranked in choice.ordered if ranked is not seat)], choice.refused)
 
     def _bind(self, lease: Lease, journey: Journey) -> None:
-        if journey.request.session_id:
-            self.sessions.bind(_session(journey), lease.entry.key, lease.model)
+        self.sessions.bind(_session(journey), lease.entry.key, lease.model)
 
     def _release(self, lease: Lease, error: CallError, *, answered: bool) -> None:
         """Judge a permit by an error: a peer that answers is well, whatever its providers did."""
@@ -192,9 +187,6 @@ class Dispatcher:
         self._registry.heard_from(entry.node_id)
         if error.code == Code.DRAINING and entry.peer is not None:
             entry.peer.draining = True  # until its manifest says otherwise
-
-    def _refusal_of(self, entry: Entry, model: str) -> Refusal | None:
-        return self._health.refusal(entry.breaker_key, entry.breaker_model(model))
 
     def _attempt(self, lease: Lease, journey: Journey, error: CallError | None) -> Attempt:
         return Attempt(

@@ -31,16 +31,21 @@ class Exchange:
 
     async def call(self, lease: Lease, journey: Journey) -> dict[str, Any]:
         """Return the result of one attempt; raises CallError, also for an error that was returned."""
+        handler = lease.entry.handler
         try:
             with self.limits.within(lease.timeout_seconds):
-                result = await self._answer(lease, journey)
+                if handler is None:
+                    result = await self._ask_peer(lease, journey)
+                else:
+                    request = journey.request_to(lease.entry, lease.model)
+                    result = await handler(request, _info(lease, journey))
         except CallError:
             raise
         except Exception as exc:
             raise self.failure(lease, journey, exc) from exc
         if not isinstance(result, dict):
             raise CallError(Code.INTERNAL_ERROR, f"{_who(lease)} answered a {type(result).__name__}")
-        if (error := error_of(result)) is not None:
+        if "error" in result and (error := error_of(result)) is not None:
             raise error
         return result
 
@@ -64,13 +69,11 @@ class Exchange:
         logger.error("%s failed", _who(lease), exc_info=exc)
         return CallError(Code.INTERNAL_ERROR, f"{_who(lease)} failed with {type(exc).__name__}")
 
-    def _answer(self, lease: Lease, journey: Journey) -> Awaitable[dict[str, Any]]:
-        entry = lease.entry
-        if entry.peer is not None:
-            return self._reach().call(entry.peer.record, self._forwarded(lease, journey))
-        if entry.handler is None:
+    def _ask_peer(self, lease: Lease, journey: Journey) -> Awaitable[dict[str, Any]]:
+        peer = lease.entry.peer
+        if peer is None:
             raise CallError(Code.NOT_IMPLEMENTED, f"{_who(lease)} has no handler")
-        return entry.handler(journey.request_to(entry, lease.model), _info(lease, journey))
+        return self._reach().call(peer.record, self._forwarded(lease, journey))
 
     def _reach(self) -> Transport:
         if self._transport is None:

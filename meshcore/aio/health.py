@@ -133,7 +133,7 @@ class ProviderHealthCache:
         refusal = breaker.refusal() if breaker is not None else None
         return self.refusal(_name(key, model)) if refusal is None and model else refusal
 
-    def try_acquire(self, key: str, model: str = "", *, expires_at: float | None = None) -> Permit | Refusal:
+    def try_acquire(self, key: str, model: str = "", expires_at: float | None = None) -> Permit | Refusal:
         """Return a permit, or why there is none; with a model, its own breaker and its provider's must agree.
 
         It expires at the monotonic moment `expires_at`, and must be released exactly once.

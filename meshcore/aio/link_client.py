@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 
 PATH = "/link/v1"
 REWIND_SECONDS = 1.0  # after a rewind: a dashboard that can't store must not be asked without a pause
+RESUME_MAX_SECONDS = 300.0  # a dashboard may ask for patience, not for silence
 REFUSED_SHOWN = 5  # refused items in one log line
 
 OnDesired = Callable[[Desired], Awaitable[None]]
@@ -196,7 +197,7 @@ class LinkClient:
             await self._spool.take_new_id()
             await session.close(reason="spool reset")
             return
-        await asyncio.sleep(body.resume_after_seconds)
+        await asyncio.sleep(min(body.resume_after_seconds, RESUME_MAX_SECONDS))
         after = body.resume_from
         await self._spool.acknowledge(after)
         while True:

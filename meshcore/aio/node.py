@@ -36,7 +36,7 @@ from meshcore.config_sections import NodeConfig
 from meshcore.drain import DrainPolicy
 from meshcore.drain_steps import Step
 from meshcore.errors import DrainForced
-from meshcore.runs import End
+from meshcore.runs import RunState
 from meshcore.trace import RoutingTrace
 from meshcore.version import VERSION
 
@@ -225,9 +225,9 @@ class Node:
         if self._reporting is not None:
             self._reporting.on_trace(trace)
 
-    def _on_run_end(self, run_id: str, end: End) -> None:
+    def _on_run_end(self, run_id: str, state: RunState) -> None:
         if self._reporting is not None:
-            self._reporting.on_run_end(run_id, end)
+            self._reporting.on_run_end(run_id, state)
 
     def _on_log(self, log_id: str) -> None:
         self._endpoint.log_id = log_id
@@ -285,6 +285,7 @@ class Node:
             manifest=self._manifest,
             on_peers=self._poller.hear if self._poller else None,
             log_id=lambda: self._runs.log_id,
+            runs=self._runs.reports,
             on_inbound=self._runs.obey,
             clock=clock,
             utcnow=utcnow,

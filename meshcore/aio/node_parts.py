@@ -27,7 +27,7 @@ from meshcore.api_keys import ApiKeys
 from meshcore.clock import Clock, UtcNow
 from meshcore.config_sections import NodeConfig
 from meshcore.run_orphans import OrphanPolicy
-from meshcore.runs import End
+from meshcore.runs import RunState
 
 
 def make_run_service(
@@ -35,7 +35,7 @@ def make_run_service(
     bus: CapabilityBus,
     controller: DrainController,
     *,
-    on_end: Callable[[str, End], None],
+    on_end: Callable[[str, RunState], None],
     on_fenced: Callable[[], None],
     on_open: Callable[[str], None],
     clock: Clock,

@@ -5,7 +5,7 @@ Without a dashboard in the configuration there is none of this, and the node run
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from meshcore.clock import Clock, UtcNow
 from meshcore.config_sections import DashboardSection, NodeConfig
 from meshcore.drain_steps import Step
 from meshcore.frames import Health, Hello
-from meshcore.runs import End
+from meshcore.run_reports import RunReport, fit
+from meshcore.runs import RunState
 from meshcore.trace import RoutingTrace
 from meshcore.version import VERSION
 
@@ -34,7 +35,7 @@ class Reporting:
     """Reports of the node whose parts are given; `manifest` says what it offers now.
 
     `on_peers` hears which other nodes the dashboard knows of, `on_inbound` what it orders once, `log_id` says
-    which run log this node has.
+    which run log this node has, and `runs` which runs it owns.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Reporting:
         on_peers: OnPeers | None = None,
         on_inbound: Handler | None = None,
         log_id: Callable[[], str] = str,
+        runs: Callable[[], Iterable[RunReport]] = tuple,
         clock: Clock,
         utcnow: UtcNow,
     ) -> None:
@@ -58,6 +60,7 @@ class Reporting:
         self._health = health
         self._manifest = manifest
         self._log_id = log_id
+        self._runs = runs
         self._utcnow = utcnow
         home = Path(config.node.home)
         self._spool = SpoolFile.open(home, config.spool.max_bytes, config.spool.max_items)
@@ -88,9 +91,9 @@ class Reporting:
         self._feed.on_step(step)
         self._link.health_changed()
 
-    def on_run_end(self, run_id: str, end: End) -> None:
+    def on_run_end(self, run_id: str, state: RunState) -> None:
         """Take the end of a run."""
-        self._feed.on_run_end(run_id, end)
+        self._feed.on_run_end(run_id, state)
 
     def on_status(self, _: str) -> None:
         """Say at once that the node's state is another one."""
@@ -132,11 +135,14 @@ class Reporting:
         )
 
     def _say_health(self) -> Health:
+        runs, runs_more = fit(self._runs())
         return Health(
             no=0,  # the link counts
             at=self._utcnow(),
             node=self._controller.readout(),
             breakers=tuple(self._health.reports()),
+            runs=runs,
+            runs_more=runs_more,
             spool=self._spool.report(),
             version=VERSION,
         )

@@ -11,6 +11,7 @@ from meshcore.aio.run_heart import Heart
 from meshcore.aio.run_loading import load
 from meshcore.aio.run_sweep import is_waiting
 from meshcore.aio.runlog import EngineGone, RunLog
+from meshcore.clock import UtcNow
 from meshcore.drain import Work
 from meshcore.errors import CallError, Code
 from meshcore.run_request import RunRequest, idempotent_run_id, new_run_id, same_request
@@ -24,8 +25,11 @@ REFUSED_AT_ONCE = frozenset({Code.NOT_FOUND, Code.BAD_REQUEST})  # waiting would
 class RunDesk:
     """See the module."""
 
-    def __init__(self, log: RunLog, bus: CapabilityBus, heart: Heart, hands: RunHands) -> None:
+    def __init__(
+        self, log: RunLog, bus: CapabilityBus, heart: Heart, hands: RunHands, *, utcnow: UtcNow
+    ) -> None:
         self._log = log
+        self._utcnow = utcnow
         self._bus = bus
         self._heart = heart
         self._hands = hands
@@ -50,9 +54,10 @@ class RunDesk:
             key=client,
             restartable=self._is_restartable(request.capability),
             stream=stream,
+            at=self._utcnow(),
         )
         with self._hands.holding(run_id, work):
-            why_not = self._bus.owned.obstacle(self._hands.route(request, client))
+            why_not = self._bus.owned.obstacle(self._hands.route(request, client, run_id=run_id))
             if why_not is not None and why_not.code in REFUSED_AT_ONCE:
                 raise why_not
             is_executed_here = work is not None and why_not is None and self._hands.may_own()

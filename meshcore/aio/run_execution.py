@@ -26,6 +26,7 @@ from meshcore.drain import Work
 from meshcore.errors import CallError, Code, is_retryable
 from meshcore.run_chunks import Chunking, begun_of, model_of
 from meshcore.run_record import batches
+from meshcore.run_reports import RunReport, report
 from meshcore.run_writer import RunWriter, Turn
 from meshcore.runs import (
     TAKEOVERS_MAX,
@@ -35,6 +36,7 @@ from meshcore.runs import (
     End,
     EndReason,
     Released,
+    RunState,
     RunStatus,
 )
 from meshcore.splice import is_used_up
@@ -87,9 +89,13 @@ class Execution:
         return self._state.last_seq
 
     @property
-    def end(self) -> End | None:
-        """The run's end, once it is known."""
-        return self._state.end
+    def state(self) -> RunState:
+        """What it knows of the run."""
+        return self._state
+
+    def report(self) -> RunReport:
+        """Return what the dashboard is told of the run."""
+        return report(self.run_id, self._state, provider=self.work.provider)
 
     def look(self) -> None:
         """There is news in the log: somebody wants the run to end, or has taken it."""
@@ -265,6 +271,7 @@ class Execution:
             epoch=self._state.epoch + 1,
             reason=ClaimReason.RESTARTED,
             superseded_from=self._state.generation_seq,
+            at=self._tools.utcnow(),
         )
 
     async def _append(self, *events: AnyEvent) -> Turn:

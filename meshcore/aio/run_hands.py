@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,13 +19,15 @@ from meshcore.drain import Work, WorkKind
 from meshcore.errors import CallError, Code
 from meshcore.run_chunks import begun_of, model_of
 from meshcore.run_orphans import reason_to_claim
+from meshcore.run_reports import RUNS_MAX, RunReport
 from meshcore.run_request import RunRequest, parse_stored
 from meshcore.run_writer import RunWriter, Turn
-from meshcore.runs import AnyEvent, Claimed, ClaimReason, End, RunState
+from meshcore.runs import AnyEvent, Claimed, ClaimReason, RunState
 from meshcore.splice import is_used_up, obstacle
 
 CALL_SECONDS = 3600.0  # the longest deadline that peers take; what runs for longer than that has failed
 STOP_SECONDS = 5.0  # for the last words of all runs
+TOLD_SECONDS = 15.0  # that the end of a run is in its node's health: two of its longest intervals
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ class RunHands:
         heart: Heart,
         tools: Tools,
         *,
-        on_end: Callable[[str, End], None],
+        on_end: Callable[[str, RunState], None],
         on_fenced: Callable[[], None],
     ) -> None:
         self._bus = bus
@@ -51,6 +54,7 @@ class RunHands:
         self._executing: dict[str, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._held: set[str] = set()  # runs that are being made or claimed
+        self._ended: deque[tuple[float, RunReport]] = deque(maxlen=RUNS_MAX)  # and when, the oldest first
         self._is_stopping = False
 
     def has(self, run_id: str) -> bool:
@@ -68,6 +72,14 @@ class RunHands:
             execution = self._executing.get(run_id)
             if work is not None and (execution is None or execution.work is not work):
                 work.close()
+
+    def reports(self) -> Iterator[RunReport]:
+        """Yield what is to be told of runs that ended here just now, then of those that are executed."""
+        told_until = self._tools.clock() - TOLD_SECONDS
+        while self._ended and self._ended[0][0] < told_until:
+            self._ended.popleft()
+        yield from (said for _, said in self._ended)
+        yield from (execution.report() for execution in self._executing.values())
 
     def look(self, run_id: str, seq: int | None = None) -> bool:
         """Let who executes a run look at news, unless it has read to `seq`; False when nobody here does."""
@@ -91,13 +103,14 @@ class RunHands:
         for task in list(self._tasks):
             task.cancel()
 
-    def route(self, request: RunRequest, client: str) -> RouteRequest:
-        """Return the call that a request stands for, with a trace of its own."""
+    def route(self, request: RunRequest, client: str, *, run_id: str) -> RouteRequest:
+        """Return the call that a run's request stands for, with a trace of its own."""
         return request.route(
             self._bus.registry.named(request.capability),
             caller=client,
             deadline=self._tools.clock() + CALL_SECONDS,
             trace_id=secrets.token_hex(16),
+            run_id=run_id,
         )
 
     async def append(self, run_id: str, writer: RunWriter, *events: AnyEvent) -> Turn:
@@ -115,7 +128,7 @@ class RunHands:
         """Claim a run and execute it, if that can be done here now; return whether it was tried."""
         if not (self._controller.accepts() and self.may_own()):
             return False
-        reason = self._reason_to_claim(reader.state)
+        reason = self._reason_to_claim(run_id, reader.state)
         if reason is None:
             return False  # it waits for somebody who can
         work = self._controller.ledger.admit(WorkKind.RUN, run_id)
@@ -127,9 +140,9 @@ class RunHands:
                 self.start(run_id, writer, work)
         return True
 
-    def _reason_to_claim(self, state: RunState) -> ClaimReason | None:
+    def _reason_to_claim(self, run_id: str, state: RunState) -> ClaimReason | None:
         """Return how this node would take a run, None when nobody here can serve it now."""
-        route = self._stored_route(state)
+        route = self._stored_route(run_id, state)
         begun, owned = begun_of(state), self._bus.owned
         if state.owner is not None and model_of(state) and not obstacle(route, begun):
             resumption = Resumption(begun, model_of(state), state.owner.node)
@@ -137,12 +150,12 @@ class RunHands:
                 return reason_to_claim(state, can_continue=True)
         return reason_to_claim(state, can_continue=False) if owned.obstacle(route) is None else None
 
-    def _stored_route(self, state: RunState) -> RouteRequest:
+    def _stored_route(self, run_id: str, state: RunState) -> RouteRequest:
         created = state.created
         if created is None:
             raise CallError(Code.NOT_FOUND, "the run's request isn't there any more")
         request = parse_stored(created.capability, bytes(created.request))
-        return self.route(request, created.key)
+        return self.route(request, created.key, run_id=run_id)
 
     def claimed(self, writer: RunWriter, reason: ClaimReason) -> Claimed:
         """Return the claim of a run by this node."""
@@ -153,6 +166,7 @@ class RunHands:
             epoch=state.epoch + 1,
             reason=reason,
             superseded_from=state.generation_seq if reason is ClaimReason.RESTARTED else None,
+            at=self._tools.utcnow(),
         )
 
     def start(self, run_id: str, writer: RunWriter, work: Work) -> None:
@@ -160,7 +174,9 @@ class RunHands:
         if writer.instance != self._heart.instance or not self.may_own():
             return
         work.work_id, work.kind = run_id, WorkKind.RUN
-        execution = Execution(run_id, writer, lambda: self._stored_route(writer.state), work, self._tools)
+        execution = Execution(
+            run_id, writer, lambda: self._stored_route(run_id, writer.state), work, self._tools
+        )
         execution.look()  # it may have been cancelled in the same breath
         self._executing[run_id] = execution
         task = asyncio.create_task(self._execute(execution))
@@ -171,6 +187,7 @@ class RunHands:
         run_id = execution.run_id
         try:
             outcome = await execution.run()
+            execution.work.moved = outcome is Outcome.RELEASED
         except Exception:  # the run is open and nobody's any more: the next sweep releases it
             logger.exception("%s: executing it failed", run_id)
             return
@@ -180,8 +197,9 @@ class RunHands:
         logger.info("%s: %s", run_id, outcome.name.lower())
         if outcome is Outcome.FENCED:
             self._on_fenced()
-        elif outcome is Outcome.ENDED and execution.end is not None:
-            self._on_end(run_id, execution.end)
+        elif outcome is Outcome.ENDED:
+            self._ended.append((self._tools.clock(), execution.report()))
+            self._on_end(run_id, execution.state)
 
     def fence(self) -> None:
         """Stop executing without another word."""

@@ -5,7 +5,7 @@ Until that has worked the node isn't ready: it can neither make runs nor show an
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ from meshcore.aio.runlog import EngineGone, RunLog
 from meshcore.aio.runner import Runner
 from meshcore.backoff import Backoff
 from meshcore.errors import CallError, Code, FrameError
+from meshcore.run_reports import RunReport
 
 CANCEL_RUN = "cancel_run"  # the type of an event
 OPEN_SECONDS = 10.0  # for one try
@@ -56,6 +57,10 @@ class RunService:
         if self._runner is None:
             raise log_unreachable(self.log_id)
         return self._runner
+
+    def reports(self) -> Iterator[RunReport]:
+        """Yield what the dashboard is told of the runs of this node now; nothing until the log is open."""
+        return self._runner.reports() if self._runner is not None else iter(())
 
     async def start(self) -> bool:
         """Try once to open the log and to live in it; return whether that worked. Raises IdentityTaken."""

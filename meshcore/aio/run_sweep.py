@@ -47,7 +47,7 @@ class Sweeper:
         policy: OrphanPolicy,
         claim: Claim,
         is_in_hand: Callable[[str], bool],
-        on_end: Callable[[str, End], None],
+        on_end: Callable[[str, RunState], None],
     ) -> None:
         self._heart = heart
         self._tools = tools
@@ -159,7 +159,7 @@ class Sweeper:
         )
         logger.info("%s: %s", run_id, event)
         if turn is Turn.STORED and isinstance(event, End):
-            self._on_end(run_id, event)
+            self._on_end(run_id, writer.state)
 
     def _skip(self, run_id: str, exc: Exception) -> None:
         """Leave a run alone that can't be read, as one of a newer version; one that is gone isn't there."""

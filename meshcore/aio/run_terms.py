@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from meshcore.aio.owned_calls import OwnedCalls
 from meshcore.aio.runlog import RunLog
-from meshcore.clock import Clock
+from meshcore.clock import Clock, UtcNow
 from meshcore.config_sections import OnBrokenStream
 
 
@@ -38,4 +38,5 @@ class Tools(NamedTuple):
     policy: ExecutionPolicy
     ids: Callable[[], str]
     clock: Clock
+    utcnow: UtcNow
     random: Callable[[], float]

@@ -8,7 +8,7 @@ follow    one feed for all runs: a run that is executed here is to end, or was t
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,7 +25,8 @@ from meshcore.aio.runlog import EngineGone, RunLog
 from meshcore.clock import Clock, UtcNow
 from meshcore.run_orphans import OrphanPolicy
 from meshcore.run_record import Record
-from meshcore.runs import CancelRequested, End, Released
+from meshcore.run_reports import RunReport
+from meshcore.runs import CancelRequested, End, Released, RunState
 
 SWEEP_SECONDS = 0.5
 TRIM_SECONDS = 60.0
@@ -54,7 +55,7 @@ class Runner:
         *,
         home: str,
         policy: RunnerPolicy,
-        on_end: Callable[[str, End], None] = lambda run_id, end: None,
+        on_end: Callable[[str, RunState], None] = lambda run_id, state: None,
         on_fenced: Callable[[], None] = lambda: None,
         clock: Clock,
         utcnow: UtcNow,
@@ -64,7 +65,7 @@ class Runner:
         self._utcnow = utcnow
         self._random = random
         self._wake = asyncio.Event()
-        tools = Tools(log, bus.owned, policy.execution, lambda: secrets.token_hex(16), clock, random)
+        tools = Tools(log, bus.owned, policy.execution, lambda: secrets.token_hex(16), clock, utcnow, random)
         self._heart = Heart(
             log,
             node=bus.node_id_full,
@@ -75,7 +76,7 @@ class Runner:
             clock=clock,
         )
         self._hands = RunHands(bus, controller, self._heart, tools, on_end=on_end, on_fenced=on_fenced)
-        self.desk = RunDesk(log, bus, self._heart, self._hands)
+        self.desk = RunDesk(log, bus, self._heart, self._hands, utcnow=utcnow)
         self._sweeper = Sweeper(
             self._heart,
             tools,
@@ -89,6 +90,10 @@ class Runner:
     def is_ready(self) -> bool:
         """Whether this node may own runs."""
         return self._heart.is_alive
+
+    def reports(self) -> Iterator[RunReport]:
+        """Yield what the dashboard is told of the runs of this node now."""
+        return self._hands.reports()
 
     async def take_place(self) -> None:
         """Begin to live in the log. Raises IdentityTaken, EngineGone."""

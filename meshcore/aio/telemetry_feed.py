@@ -7,7 +7,8 @@ from meshcore.aio.health import TransitionEvent
 from meshcore.clock import UtcNow
 from meshcore.drain_steps import Step
 from meshcore.frames import DrainStepItem, Item, RunEndItem, TransitionItem
-from meshcore.runs import End
+from meshcore.run_reports import facts, usage_of
+from meshcore.runs import RunState
 from meshcore.telemetry import Collector
 from meshcore.trace import RoutingTrace
 
@@ -62,10 +63,9 @@ class TelemetryFeed:
             )
         )
 
-    def on_run_end(self, run_id: str, end: End) -> None:
+    def on_run_end(self, run_id: str, state: RunState) -> None:
         """Take the end of a run."""
-        at, status = self._utcnow(), str(end.status)
-        self._append(RunEndItem(seq=0, at=at, run_id=run_id, status=status, reason=end.reason))
+        self._append(RunEndItem(seq=0, at=self._utcnow(), usage=usage_of(state), **facts(run_id, state)))
 
     async def run(self) -> None:
         """Hand out finished histograms until cancelled."""

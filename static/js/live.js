@@ -1,7 +1,7 @@
 // Keeps an open page live, and honest about how live it is.
 //
 // What the page's markup owes this file:
-//   <body data-live-page="fleet">        or "node:<name>", "traces", "audit"; other pages are left alone
+//   <body data-live-page="fleet">        or "node:<name>", "run:<id>", "traces", "audit"; other pages are left alone
 //   <div id="live-no" data-no="0" data-at="<server's time, ISO>" data-health-seconds="1" [data-cursor="17"] hidden>
 //                                        data-cursor: id of the newest change when the page was rendered;
 //                                        data-failed: the server can't render some cells now

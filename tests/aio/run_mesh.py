@@ -21,6 +21,7 @@ from meshcore.run_orphans import OrphanPolicy
 from meshcore.run_record import EMPTY
 from meshcore.run_request import parse_run
 from meshcore.runs import AnyEvent, ChunkEvent, Claimed, End, RunState
+from meshcore.trace import RoutingTrace
 from tests.aio.bus_mesh import STOP, Script, make_bus, says
 
 HEARTBEAT_SECONDS = 0.1
@@ -101,9 +102,10 @@ async def starting(log: RunLog, folder: Path) -> AsyncIterator[StartNode]:
             home: str = "",
             on_broken_stream: OnBrokenStream = OnBrokenStream.CONTINUE,
             log: RunLog = log,
+            on_trace: Callable[[RoutingTrace], None] | None = None,
             **bounds: Any,
         ) -> RunNode:
-            bus = make_bus(name, settings=BusSettings(deadline_seconds=60.0))
+            bus = make_bus(name, settings=BusSettings(deadline_seconds=60.0), on_trace=on_trace)
             for script in scripts:
                 script.offer_to(bus)
             controller = DrainController(home=folder / name, on_status=lambda _: None)
@@ -123,7 +125,7 @@ async def starting(log: RunLog, folder: Path) -> AsyncIterator[StartNode]:
                     orphans=OrphanPolicy(**orphans),
                     execution=execution,
                 ),
-                on_end=lambda run_id, end: node.ended.append((run_id, end)),
+                on_end=lambda run_id, state: node.ended.append((run_id, state.end)),
                 on_fenced=lambda: setattr(node, "fenced", node.fenced + 1),
                 clock=monotonic,
                 utcnow=utcnow,

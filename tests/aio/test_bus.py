@@ -157,7 +157,7 @@ async def test_case_26_two_failures_open_the_breaker_and_the_third_call_goes_str
     assert attempts(trace) == [("node-b", "ok")]
     assert reasons(trace) == [("node-a", "breaker_open")]
     assert trace.why is Why.BREAKER
-    assert a.registry.all_local()[0].window.success_rate() == 0.0
+    assert a.registry.all_local()[0].window.success_rate == 0.0
     assert script.calls == 2
 
 
@@ -203,7 +203,7 @@ async def test_case_27_a_bad_request_is_tried_once() -> None:
     assert (result["error"], result["message"], result["_routed_via"]) == ("bad_request", "no messages", "b")
     assert len(result["attempts"]) == 1
     assert other.calls == 0
-    assert a.registry.of_peer("b")[0].window.success_rate() == 1.0
+    assert a.registry.of_peer("b")[0].window.success_rate == 1.0
 
 
 async def test_case_28_a_full_node_answers_a_peer_with_capacity_exceeded_and_asks_nobody() -> None:
@@ -216,7 +216,7 @@ async def test_case_28_a_full_node_answers_a_peer_with_capacity_exceeded_and_ask
     assert result["error"] == "capacity_exceeded"
     assert result["retry_after_ms"] > 0
     assert script.calls == 0
-    assert b.registry.of_peer("node-a")[0].window.success_rate() == 1.0
+    assert b.registry.of_peer("node-a")[0].window.success_rate == 1.0
 
 
 async def test_case_29_a_saturated_sole_provider_says_capacity_exceeded() -> None:
@@ -369,7 +369,7 @@ async def test_case_37_a_handler_that_hangs_gives_timeout_and_frees_its_slot() -
     result = await a.call(*CHAT, BODY, deadline_seconds=0.05)
 
     assert result["error"] == "timeout"
-    assert a.registry.all_local()[0].window.success_rate() == 0.0
+    assert a.registry.all_local()[0].window.success_rate == 0.0
     assert is_at_rest(a)
     assert script.closed == 1
 
@@ -506,7 +506,7 @@ async def test_a_peer_that_says_draining_is_not_struck_and_not_asked_again() -> 
     assert attempts(a.traces.last(2)[0]) == [("b", "draining"), ("c", "ok")]
     assert attempts(a.traces.last(2)[1]) == [("c", "ok")]
     assert a.health.state("node:b") == "closed"
-    assert a.registry.of_peer("b")[0].window.success_rate() == 1.0
+    assert a.registry.of_peer("b")[0].window.success_rate == 1.0
 
 
 @pytest.mark.parametrize("path", [("node-a", "node-b"), ("1", "2", "3", "4", "5")])
@@ -570,7 +570,7 @@ async def test_a_cancelled_call_is_traced_and_counts_as_neither() -> None:
 
     assert call.cancelled()
     assert [trace.code for trace in traces] == ["cancelled"]
-    assert a.registry.all_local()[0].window.success_rate() == 1.0
+    assert a.registry.all_local()[0].window.success_rate == 1.0
     assert a.health.get_state("scripted") is None
     assert is_at_rest(a)
 

@@ -117,7 +117,7 @@ async def test_a_peers_stream_is_that_peers_strike() -> None:
 
     assert pair.a.health.state("node:node-b") == "closed"
     assert pair.b.health.state("scripted") == "suspect"
-    assert pair.a.registry.of_peer("node-b")[0].window.success_rate() == 0.0
+    assert pair.a.registry.of_peer("node-b")[0].window.success_rate == 0.0
     assert pair.b.traces.last(1)[0].inbound
     assert pair.at_rest()
 
@@ -239,7 +239,7 @@ async def test_closing_a_stream_closes_what_is_open_upstream_and_counts_as_neith
     assert (local.running, local.closed) == (0, 1)
     assert pair.a.traces.last(1)[0].code == "cancelled"
     assert len(pair.a.traces) == 1
-    assert pair.a.registry.all_local()[0].window.success_rate() == 1.0
+    assert pair.a.registry.all_local()[0].window.success_rate == 1.0
     assert pair.at_rest()
 
 

@@ -37,6 +37,8 @@ class Scene:
             started_at=START,
             deadline=self.clock() + seconds,
             local_only=local_only,
+            params=BODY["params"],
+            model_asked="",
         )
 
     def lease(self, journey: Journey, *, draining: bool = False) -> Lease:
@@ -56,7 +58,7 @@ def test_an_attempt_holds_a_slot_and_a_permit_until_it_is_settled() -> None:
 
     assert during == (1, 1)
     assert (scene.local.in_flight, scene.health.permits_out) == (0, 0)
-    assert scene.local.window.p50_ms() == 250.0
+    assert scene.local.window.p50_ms == 250.0
     assert (journey.attempts[0].ms, journey.attempts[0].outcome) == (250.0, "ok")
 
 
@@ -139,7 +141,7 @@ def test_a_local_failure_is_judged_by_its_code(
 
     state = scene.health.get_state("mine")
     assert (state.consecutive_failures if state else 0) == strikes
-    assert scene.local.window.success_rate() == success_rate
+    assert scene.local.window.success_rate == success_rate
     assert again is goes_on
     assert (scene.local.in_flight, scene.health.permits_out) == (0, 0)
 
@@ -164,7 +166,7 @@ def test_a_peer_is_struck_by_the_exchange_alone(error: CallError, strikes: int, 
 
     state = scene.health.get_state("node:node-b")
     assert (state.consecutive_failures if state else 0) == strikes
-    assert scene.remote.window.success_rate() == success_rate
+    assert scene.remote.window.success_rate == success_rate
     assert scene.health.refusal("node:node-b") is None
     assert again
 
@@ -253,7 +255,7 @@ def test_the_speed_of_a_stream_is_its_first_token() -> None:
 
     scene.dispatcher.succeeded(lease, journey)
 
-    assert scene.local.window.p50_ms() == pytest.approx(100.0)
+    assert scene.local.window.p50_ms == pytest.approx(100.0)
 
 
 def test_an_abandoned_attempt_blames_nobody() -> None:
@@ -265,4 +267,4 @@ def test_an_abandoned_attempt_blames_nobody() -> None:
 
     assert (scene.local.in_flight, scene.health.permits_out) == (0, 0)
     assert scene.health.get_state("mine") is None
-    assert scene.local.window.success_rate() == 1.0
+    assert scene.local.window.success_rate == 1.0

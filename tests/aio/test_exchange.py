@@ -48,7 +48,14 @@ class Scene:
             registry.register_local(descriptor, self.script.call, stream=self.script.stream)
         request = RouteRequest(*CHAT, BODY, "key-1", "t1", stream=stream, traceparent="00-1-2-01")
         self.journey = Journey(
-            request, node_id="node-a", started=1000.0, started_at=START, deadline=1100.0, local_only=False
+            request,
+            node_id="node-a",
+            started=1000.0,
+            started_at=START,
+            deadline=1100.0,
+            local_only=False,
+            params=BODY["params"],
+            model_asked="",
         )
         dispatcher = Dispatcher(registry, ProviderHealthCache(clock=clock), BusSettings(), clock=clock)
         lease = dispatcher.next(self.journey, draining=False)

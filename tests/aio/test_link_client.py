@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from structlog.testing import capture_logs
@@ -171,6 +172,21 @@ async def test_a_restored_spool_takes_a_new_name_and_connects_again(
         await wait_until(lambda: numbers(dashboard) == [1])
 
     assert dashboard.all_of(Hello)[-1].spool_id == spool.spool_id
+
+
+async def test_a_spool_is_sent_as_late_as_the_dashboard_asks_but_not_later_than_makes_sense(
+    dashboard: FakeDashboard, spool: SpoolFile, obeyed: Obeyed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_client, "RESUME_MAX_SECONDS", 0.2)
+    dashboard.resume_after_seconds = 86_400.0
+    spool.append("drain_step", STEP)
+
+    began_at = monotonic()
+
+    async with running(dashboard.url, spool, obeyed):
+        await wait_until(lambda: numbers(dashboard) == [1])
+
+    assert monotonic() - began_at >= 0.2
 
 
 async def test_desired_state_comes_with_the_descriptor_and_on_every_change(

@@ -19,6 +19,7 @@ from meshcore.config import parse_config
 from meshcore.drain import DrainPolicy, NodeState
 from meshcore.frames import Desired, DesiredDrain, GoingIdle, Health, Hello
 from meshcore.link import CloseCode
+from meshcore.run_reports import RUNS_MAX, RunReport
 from meshcore.testing import START
 from meshcore.trace import RoutingTrace
 from meshcore.version import VERSION
@@ -36,6 +37,7 @@ class House:
             text + 'token_env = "T"', path="/n.toml", environ={"T": "msh_token"}, read_file=str
         )
         assert config.dashboard is not None
+        self.runs: list[RunReport] = []
         self.controller = DrainController(
             home=home,
             on_status=lambda status: self.reporting.on_status(status),
@@ -52,6 +54,7 @@ class House:
             controller=self.controller,
             health=self.health,
             manifest=lambda: Manifest(node_id="node-a"),
+            runs=lambda: self.runs,
             clock=monotonic,
             utcnow=utcnow,
         )
@@ -115,6 +118,17 @@ async def test_a_tripped_breaker_is_said_and_kept(house: House, dashboard: FakeD
     await wait_until(
         lambda: "open" in {b.state.value for each in dashboard.all_of(Health) for b in each.breakers}
     )
+
+
+async def test_the_runs_of_a_node_are_said_up_to_the_bound_and_the_rest_counted(
+    house: House, dashboard: FakeDashboard
+) -> None:
+    house.runs += [RunReport(run_id=f"run_{n}", status="running") for n in range(RUNS_MAX + 2)]
+
+    await wait_until(lambda: any(each.runs for each in dashboard.all_of(Health)))
+
+    said = next(each for each in dashboard.all_of(Health) if each.runs)
+    assert (len(said.runs), said.runs_more) == (RUNS_MAX, 2)
 
 
 async def test_calls_without_a_dashboard_are_there_when_it_returns(

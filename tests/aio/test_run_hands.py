@@ -4,10 +4,12 @@ import asyncio
 
 from meshcore.aio.runlog import RunLog
 from meshcore.runs import Released, RunStatus
+from meshcore.trace import RoutingTrace
 from tests.aio.bus_mesh import Script
 from tests.aio.run_mesh import (
     WORDS,
     Paused,
+    RunNode,
     StartNode,
     answer,
     claims,
@@ -83,3 +85,35 @@ async def test_a_forced_drain_moves_its_runs(log: RunLog, start: StartNode) -> N
 
     assert (state.status, state.text) == (RunStatus.COMPLETED, TEXT)
     assert [e.reason for e in await events(log, run_id) if isinstance(e, Released)] == ["drain_forced"]
+
+
+async def test_a_node_tells_of_its_runs_and_for_a_while_of_those_that_ended(
+    log: RunLog, start: StartNode
+) -> None:
+    paused = Paused(WORDS[:2], WORDS[2:])
+    node = await start("a", paused.script)
+    run_id = await node.create()
+    await said(log, run_id, "".join(WORDS[:2]))
+
+    (live,) = node.runner.reports()
+    paused.go_on.set()
+    await until(lambda: _ended_there(node), "the end is known")
+    (over,) = node.runner.reports()
+
+    assert (live.run_id, live.status, live.chunks, live.caller) == (run_id, "running", 2, "alice")
+    assert (live.epochs[0].node, live.created_at is not None) == (node.bus.node_id_full, True)
+    assert (over.run_id, over.status, over.reason) == (run_id, "completed", "stop")
+
+
+async def test_the_call_of_a_run_names_it_in_its_trace(log: RunLog, start: StartNode) -> None:
+    traces: list[RoutingTrace] = []
+    node = await start("a", Script(*answer(*WORDS)), on_trace=traces.append)
+
+    run_id = await node.create()
+    await ended(log, run_id)
+
+    assert [trace.run_id for trace in traces] == [run_id]
+
+
+async def _ended_there(node: RunNode) -> bool:
+    return bool(node.ended)

@@ -60,6 +60,7 @@ async def test_a_log_that_works_is_known_at_once(engine: Engine, node: RunNode) 
 
     assert (opened, runs.log_id, runs.is_ready) == ([engine.log.log_id], engine.log.log_id, True)
     assert runs.runner is node.runner
+    assert list(runs.reports()) == []
 
 
 async def test_a_log_that_cannot_be_opened_is_tried_for_ever(engine: Engine, node: RunNode) -> None:
@@ -67,7 +68,7 @@ async def test_a_log_that_cannot_be_opened_is_tried_for_ever(engine: Engine, nod
     runs = service(engine, node, [])
 
     assert not await runs.start()
-    assert (runs.is_ready, runs.log_id) == (False, "")
+    assert (runs.is_ready, runs.log_id, list(runs.reports())) == (False, "", [])
     with pytest.raises(CallError) as caught:
         _ = runs.runner
     assert caught.value.code == "log_unreachable"

@@ -15,6 +15,7 @@ from meshcore.aio.telemetry_feed import TelemetryFeed
 from meshcore.aio.testing import wait_until
 from meshcore.breaker import BreakerState, Evidence
 from meshcore.drain_steps import Step, StepName
+from meshcore.runs import Created, End, RunStatus, fold
 from meshcore.testing import START, ManualClock
 from meshcore.trace import RoutingTrace
 
@@ -92,3 +93,14 @@ async def test_a_step_of_a_drain_has_its_time_and_counts(spool: SpoolFile) -> No
     (item,) = await items(spool)
     assert (item["kind"], item["step"], item["generation"]) == ("drain_step", "in_flight", 5)
     assert (item["in_flight"], item["edge"], item["at"]) == (3, 1, "2026-01-01T00:00:00Z")
+
+
+async def test_the_end_of_a_run_has_what_its_log_says(spool: SpoolFile) -> None:
+    created = Created(capability="llm.chat", request=msgspec.Raw(b"{}"), log_id="abcdef", key="ci", at=START)
+    state = fold([created, End(status=RunStatus.FAILED, reason="owner_lost", final_seq=2)])
+
+    TelemetryFeed(spool, utcnow=ManualClock().utcnow).on_run_end("run_1", state)
+
+    (item,) = await items(spool)
+    assert (item["kind"], item["run_id"], item["status"]) == ("run_end", "run_1", "failed")
+    assert (item["reason"], item["last_seq"], item["caller"]) == ("owner_lost", 2, "ci")

@@ -6,7 +6,7 @@ from benchmarks.__main__ import BENCHES, main, measure, parse
 from benchmarks.servers import ServerFailed
 
 
-@pytest.mark.parametrize("name", BENCHES)
+@pytest.mark.parametrize("name", sorted(BENCHES.keys() - {"ingest"}))  # has databases to make: test_ingest.py
 def test_a_bench_measures_ours_without_an_error(name: str) -> None:
     text = measure(BENCHES[name], name, seconds=0.3, with_peers=False, rounds=1)
 

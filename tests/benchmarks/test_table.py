@@ -19,6 +19,11 @@ GONE = Result(name="peer", role=Role.PEER, failure="it didn't start")
         (Goal(rate=700), "NOT REACHED 600/s (by CPU time 5,000/s), goal 700/s"),
         (Goal(p99_ms=100), "reached     p99 12.50 ms, goal 100 ms"),
         (Goal(p99_ms=12.5), "NOT REACHED p99 12.50 ms, goal 12.5 ms"),
+        (Goal(rate=500, by="limit"), "reached     1,000/s (by CPU time 10,000/s), goal 500/s  [limit]"),
+        (
+            Goal(ratio=2, of="ours", by="limit"),
+            "NOT REACHED 1.67 x ours (by CPU time 2.00 x), goal 2 x  [limit]",
+        ),
         (Goal(ratio=2, of="peer"), "not known: peer was not measured, goal 2 x"),
     ],
 )

@@ -19,10 +19,13 @@ from meshcore.drain import NodeState
 from tests.dashboard.web import example_mesh, factory
 
 NOW = datetime(2026, 3, 5, 14, 21, 7, tzinfo=UTC)
+RUN = "run_k3v9x2_{:032x}"
 PAGES = {
     "fleet": "/",
     "providers": "/providers/",
     "drains": "/drains/",
+    "runs": "/runs/",
+    **{f"run:{RUN.format(n)}": f"/runs/{RUN.format(n)}/" for n in range(8)},
     **{f"node:node-{x}": f"/nodes/node-{x}/" for x in "abcdef"},
 }
 OOB = ' hx-swap-oob="true"'
@@ -43,7 +46,11 @@ FORBIDDEN = {
     ),
     *("link", "meta", "object", "script", "select", "style", "summary", "textarea", "tr", "td", "video"),
 }
-MAY_NEST_TABLES = {"c-breakers-", "c-drain-node-"}  # whole tables inside the cell are no loose rows
+MAY_NEST_TABLES = {
+    "c-breakers-",
+    "c-drain-node-",
+    "c-ribbon-",
+}  # whole tables inside the cell are no loose rows
 
 pytestmark = pytest.mark.django_db
 
@@ -58,6 +65,7 @@ def _mesh() -> Iterator[None]:
         )
         factory.order(Node.objects.get(name="node-d"), generation=3, drains=True, seconds_ago=30, now=NOW)
         example_mesh.drains(now=NOW)
+        example_mesh.runs(now=NOW)
         yield
 
 
@@ -187,6 +195,10 @@ def test_a_change_of_a_provider_renders_its_breaker_on_the_page_of_the_node() ->
         ("node:node-a", "node:node-b", set()),
         ("drains", "node:node-f", set()),
         ("drains", "drains", set()),
+        (f"run:{RUN.format(6)}", "nodes", set()),
+        (f"run:{RUN.format(6)}", f"run:{RUN.format(7)}", set()),
+        ("run:nowhere", "run:nowhere", set()),
+        ("node:node-a", "runs:node-b", set()),
         ("node:node-a", "nodes", set()),
         ("node:nowhere", "node:nowhere", set()),
         ("traces", "traces", set()),
@@ -243,7 +255,11 @@ def test_a_page_without_cells_renders_nothing(page: str) -> None:
     ("key", "pages"),
     [
         ("node:node-a", ("fleet", "node:node-a", "drains")),
-        ("providers:node-a", ("fleet", "node:node-a", "providers")),
+        ("providers:node-a", ("fleet", "node:node-a", "providers", "runs", "run:")),
+        ("runs:node-a", ("runs", "node:node-a", "run:")),
+        ("run:run_1", ("run:run_1",)),
+        ("runs", ("runs",)),
+        ("runs:", ()),
         ("providers", ()),
         ("nodes", ("fleet",)),
         ("traces", ("fleet", "node:")),
@@ -308,7 +324,10 @@ def test_the_other_cells_of_a_node_are_shown_beside_a_broken_one(monkeypatch: py
 
 @pytest.mark.parametrize(
     ("page", "queries"),
-    [("fleet", 7), ("node:node-b", 9), ("node:node-a", 10), ("providers", 4), ("drains", 4)],
+    [
+        *(("fleet", 7), ("node:node-b", 10), ("node:node-a", 13), ("providers", 4), ("drains", 4)),
+        *(("runs", 6), (f"run:{RUN.format(7)}", 3), (f"run:{RUN.format(0)}", 1)),
+    ],
 )
 def test_rendering_everything_takes_a_fixed_number_of_queries(
     page: str, queries: int, django_assert_num_queries: DjangoAssertNumQueries
@@ -332,3 +351,22 @@ def test_a_cell_that_time_alone_changes_is_rendered_for_its_moment() -> None:
 
     assert "unreachable" in later
     assert "1 min" not in rendered("fleet", "node:node-b")
+
+
+def test_a_change_of_the_runs_of_a_node_renders_them_wherever_they_are_seen() -> None:
+    moved = RUN.format(6)  # it went from node-b to node-c
+    on_list = set(Cells(rendered("runs", "runs:node-c")).found)
+    on_node = set(Cells(rendered("node:node-c", "runs:node-c")).found)
+    on_page = set(Cells(rendered(f"run:{moved}", "runs:node-c")).found)
+
+    slug = moved.replace("_", "_5f_")
+    assert {"c-tally", f"c-status-{slug}", f"c-owner-{slug}"} < on_list
+    assert on_node == {f"c-{what}-{slug}" for what in fragments.RUN_CELLS if what != "owner"}
+    assert on_page == {f"c-{what}-{slug}" for what in fragments.RUN_PAGE_CELLS}
+
+
+def test_a_run_whose_owner_is_silent_is_pushed_without_its_colour() -> None:
+    cells = Cells(rendered("runs", "providers:node-e")).found
+
+    silent = cells[f"c-status-{RUN.format(4).replace('_', '_5f_')}"]
+    assert "was running" in silent and "data-stale" in silent and "pill none" in silent

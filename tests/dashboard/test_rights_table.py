@@ -20,7 +20,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from dashboard import asgi, runtime
 from dashboard.api.base import NoSuchRoute
-from dashboard.models import Drain, DrainStatus, Node, NodeLink, Scope, Trace
+from dashboard.models import Drain, DrainStatus, Node, NodeLink, Run, Scope, Trace
 from dashboard.services import nodes, tokens
 from dashboard.services.actor import SYSTEM
 from meshcore import framing
@@ -99,6 +99,9 @@ ROWS = (
     ),
     page("GET", "drains/", "/drains/", READS),
     page("GET", "drains/<str:ident>/", "/drains/{drain}/", READS),
+    page("GET", "runs/", "/runs/", READS),
+    page("GET", "runs/<str:run_id>/", "/runs/{run}/", READS),
+    page("POST", "runs/<str:run_id>/cancel/", "/runs/{run}/cancel/", OPERATES, ok=302, reason="wrong one"),
     page("GET", "traces/", "/traces/", READS),
     page("GET", "traces/<str:ident>/", "/traces/{trace}/", READS),
     page("GET", "audit/", "/audit/", READS_AUDIT),
@@ -161,6 +164,8 @@ ROWS = (
     api("DELETE", "breakers/overrides", "breakers/overrides?key=groq", "breakers:write"),
     api("GET", "drains", "drains", "read"),
     api("GET", "drains/<str:drain>", "drains/{drain}", "read"),
+    api("GET", "runs", "runs", "read"),
+    api("GET", "runs/<str:run>", "runs/{run}", "read"),
     api("POST", "runs/<str:run>/cancel", "runs/run_k3v9x2_1/cancel", "runs:cancel", ok=202),
     api("GET", "traces", "traces", "read"),
     api("GET", "traces/<str:trace>", "traces/{trace}", "read"),
@@ -191,6 +196,8 @@ SOCKET_ROWS: dict[str, Expected] = {  # the code with which it is closed, or "op
     "/live?page=fleet": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=providers": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=drains": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
+    "/live?page=runs": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
+    "/live?page=run:run_k3v9x2_1": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=traces": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=node:node-a": dict.fromkeys(WHO, 4401) | dict.fromkeys(READS.split(), "open"),
     "/live?page=audit": dict.fromkeys(WHO, 4401)
@@ -232,6 +239,7 @@ def callers(db: None) -> Callers:
     things = {
         "trace": str(_trace(own).pk),
         "drain": str(_drain(other).pk),
+        "run": _run(own).run_id,
         "person": str(person("bob", "viewer").pk),
         "prefix": token.prefix,
     }
@@ -242,6 +250,13 @@ def _trace(node: Node) -> Trace:
     now = utcnow()
     return Trace.objects.create(
         id=1, trace_id="t1", node=node, started_at=now, received_at=now, outcome="ok", duration_ms=1
+    )
+
+
+def _run(node: Node) -> Run:
+    now = utcnow()
+    return Run.objects.create(
+        run_id="run_k3v9x2_1", status="running", owner=node.name, epoch=1, first_heard_at=now, heard_at=now
     )
 
 

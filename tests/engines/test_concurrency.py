@@ -11,11 +11,13 @@ import pytest
 from django.db import connection, connections, transaction
 
 from dashboard.models import Change, Node, NodeLink, SpoolMark, Trace
-from dashboard.services import changes, ingest, link, nodes, trace_ids
+from dashboard.services import changes, health, ingest, link, marks, nodes, trace_ids
 from dashboard.services.actor import SYSTEM
+from dashboard.services.health import Said
 from dashboard.services.ingest import ConnectionLost
 from meshcore.capability import Manifest
-from meshcore.frames import Hello, Refused, TelemetryAck
+from meshcore.drain import NodeState, Readout
+from meshcore.frames import Health, Hello, Refused, TelemetryAck
 from tests.dashboard.services.test_ingest import traces
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,10 +75,15 @@ def hello(now: datetime, spool_id: str = "s1") -> Hello:
     )
 
 
+def store(*, now: datetime, **frame: Any) -> Any:
+    (answer,) = ingest.store([ingest.read(now=now, **frame)], now=now)
+    return answer
+
+
 def test_a_handshake_that_meets_a_batch_waits_for_it(threads: Any, node: Node, now: datetime) -> None:
     first, _ = link.open_connection(node=node, hello=hello(now), now=now)
     with feed_held():
-        batch = threads(ingest.store, node=node, connection_no=first, telemetry=traces(0, 3), now=now)
+        batch = threads(store, node=node, connection_no=first, telemetry=traces(0, 3), now=now)
         wait_for_waiting(1)
         handshake = threads(link.open_connection, node=node, hello=hello(now), now=now)
         wait_for_waiting(2)
@@ -91,7 +98,7 @@ def test_a_batch_that_meets_a_handshake_is_void(threads: Any, node: Node, now: d
     with feed_held():
         handshake = threads(link.open_connection, node=node, hello=hello(now, "another spool"), now=now)
         wait_for_waiting(1)
-        batch = threads(ingest.store, node=node, connection_no=first, telemetry=traces(0, 3), now=now)
+        batch = threads(store, node=node, connection_no=first, telemetry=traces(0, 3), now=now)
         wait_for_waiting(2)
 
     handshake.result(PATIENCE_SECONDS)
@@ -104,7 +111,7 @@ def test_batches_of_two_nodes_at_once_get_ids_of_their_own(threads: Any, node: N
     numbers = [link.open_connection(node=each, hello=hello(now), now=now)[0] for each in both]
     with feed_held():
         batches = [
-            threads(ingest.store, node=each, connection_no=number, telemetry=traces(0, 50), now=now)
+            threads(store, node=each, connection_no=number, telemetry=traces(0, 50), now=now)
             for each, number in zip(both, numbers, strict=True)
         ]
         wait_for_waiting(2)
@@ -120,12 +127,10 @@ def test_batches_of_two_nodes_at_once_get_ids_of_their_own(threads: Any, node: N
 
 def test_ids_behind_a_batch_that_was_faster_are_above_its(threads: Any, node: Node, now: datetime) -> None:
     number, _ = link.open_connection(node=node, hello=hello(now), now=now)
-    ingest.store(node=node, connection_no=number, telemetry=traces(0, 3), now=now)
+    store(node=node, connection_no=number, telemetry=traces(0, 3), now=now)
     highest = max(Trace.objects.values_list("id", flat=True))
 
-    threads(ingest.store, node=node, connection_no=number, telemetry=traces(3, 6), now=now).result(
-        PATIENCE_SECONDS
-    )
+    threads(store, node=node, connection_no=number, telemetry=traces(3, 6), now=now).result(PATIENCE_SECONDS)
 
     assert sorted(Trace.objects.values_list("id", flat=True))[3] > highest
 
@@ -154,7 +159,7 @@ def test_an_item_that_postgresql_refuses_does_not_take_the_others_with_it(node: 
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE dashboard_trace ADD CONSTRAINT poison CHECK (trace_id <> 't2')")
 
-    answer = ingest.store(node=node, connection_no=number, telemetry=traces(0, 3), now=now)
+    answer = store(node=node, connection_no=number, telemetry=traces(0, 3), now=now)
 
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE dashboard_trace DROP CONSTRAINT poison")
@@ -162,3 +167,74 @@ def test_an_item_that_postgresql_refuses_does_not_take_the_others_with_it(node: 
     assert list(Trace.objects.order_by("id").values_list("trace_id", flat=True)) == ["t1", "t3"]
     assert SpoolMark.objects.get().hwm == 3
     assert NodeLink.objects.get().connection_no == number
+
+
+def test_a_node_that_is_forgotten_while_it_pushes_waits_for_the_group(
+    threads: Any, node: Node, now: datetime
+) -> None:
+    number, _ = link.open_connection(node=node, hello=hello(now), now=now)
+    with feed_held():
+        batch = threads(store, node=node, connection_no=number, telemetry=traces(0, 3), now=now)
+        wait_for_waiting(1)
+        gone = threads(nodes.forget, node=node, actor=SYSTEM, reason="sold", even_connected=True, now=now)
+        wait_for_waiting(2)
+
+    assert batch.result(PATIENCE_SECONDS) == TelemetryAck(to=3)
+    assert gone.result(PATIENCE_SECONDS)
+    assert store(node=node, connection_no=number, telemetry=traces(3, 6), now=now) == ConnectionLost()
+
+
+def test_groups_of_two_processes_that_hold_the_same_nodes_crosswise_wait_for_each_other(
+    threads: Any, node: Node, now: datetime
+) -> None:
+    both = [node, nodes.add(name="node-b", actor=SYSTEM, now=now)[0]]
+    first = [link.open_connection(node=each, hello=hello(now), now=now)[0] for each in both]
+    batches = [
+        ingest.read(node=each, connection_no=number, telemetry=traces(0, 3), now=now)
+        for each, number in zip(both, first, strict=True)
+    ]
+    with feed_held():
+        groups = [
+            threads(ingest.store, batches=order, now=now) for order in (batches, batches[::-1], batches)
+        ]
+        wait_for_waiting(3)
+
+    answers = [group.result(PATIENCE_SECONDS) for group in groups]
+    assert answers == [[TelemetryAck(to=3)] * 2] * 3
+    assert Trace.objects.count() == 6
+
+
+def test_the_same_spool_by_http_at_two_processes_is_stored_once(
+    threads: Any, node: Node, now: datetime
+) -> None:
+    marks.introduce(node=node, spool_id="h1", now=now)
+    pushed = {"node": node, "connection_no": marks.BY_HTTP, "spool_id": "h1", "now": now}
+    with feed_held():
+        pushes = [threads(store, telemetry=traces(0, to), **pushed) for to in (3, 5, 4)]
+        wait_for_waiting(3)
+
+    assert [push.result(PATIENCE_SECONDS) for push in pushes] == [TelemetryAck(to=to) for to in (3, 5, 4)]
+    assert sorted(Trace.objects.values_list("trace_id", flat=True)) == ["t1", "t2", "t3", "t4", "t5"]
+
+
+def test_health_of_the_same_nodes_at_two_processes_leaves_the_newest(
+    threads: Any, node: Node, now: datetime
+) -> None:
+    both = [node, nodes.add(name="node-b", actor=SYSTEM, now=now)[0]]
+    numbers = [link.open_connection(node=each, hello=hello(now), now=now)[0] for each in both]
+
+    def words(no: int, order: int) -> list[Said]:
+        readout = Readout(state=NodeState.RUNNING, accepting=True, edge=no)
+        said = [
+            Said(node=each, connection_no=number, health=Health(no=no, at=now, node=readout), now=now)
+            for each, number in zip(both, numbers, strict=True)
+        ]
+        return said[::order]
+
+    with feed_held():
+        groups = [threads(health.apply, said=words(no, order)) for no, order in ((1, 1), (2, -1), (3, 1))]
+        wait_for_waiting(3)
+
+    for group in groups:
+        group.result(PATIENCE_SECONDS)
+    assert list(Node.objects.values_list("edge", "health_no")) == [(3, 3), (3, 3)]

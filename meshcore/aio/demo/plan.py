@@ -27,6 +27,9 @@ mesh_secret_env = "MESH_SECRET"
 url = {dashboard}
 token_file = {token_file}
 
+[runs]
+log = {log}
+
 [breaker]
 backoff_seconds = 15.0   # short, so that a recovery can be watched
 [probe]
@@ -86,6 +89,7 @@ class Plan:
                 home=_quoted(str(self.folder / node)),
                 dashboard=_quoted(self.dashboard_url),
                 token_file=_quoted(str(self.token_files[node])),
+                log=_quoted(f"sqlite:///{self.folder}/runs.sqlite3"),  # of all: a run outlives its node
             )
         ]
         for provider, model in PROVIDERS.items():

@@ -23,7 +23,12 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield path, method, operation
 
 
-EVERY = [pytest.param(*each, id=each[2]["operationId"]) for each in operations()]
+EDGE = {"telemetry_push"}  # in front of Django: what all of its answers have, these needn't
+EVERY = [
+    pytest.param(*each, id=each[2]["operationId"])
+    for each in operations()
+    if each[2]["operationId"] not in EDGE
+]
 
 
 def test_the_generator_has_nothing_to_complain_about() -> None:
@@ -36,7 +41,7 @@ def test_the_generator_has_nothing_to_complain_about() -> None:
 def test_operations_have_names_of_their_own_and_all_routes_are_there() -> None:
     names = [operation["operationId"] for _, _, operation in operations()]
 
-    assert len(names) == len(set(names)) == 30
+    assert len(names) == len(set(names)) == 33
     assert document()["openapi"] == "3.1.0"
     assert document()["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
@@ -102,6 +107,7 @@ def test_links_lead_to_operations_that_are_there() -> None:
         ("run_cancel", ["runs:cancel"]),
         ("audit_list", ["audit:read"]),
         ("token_make", ["admin"]),
+        ("telemetry_push", ["nodes:push"]),
     ],
 )
 def test_an_operation_names_each_scope_that_opens_it(name: str, scopes: list[str]) -> None:

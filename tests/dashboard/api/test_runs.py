@@ -1,12 +1,14 @@
-"""`/api/v1/runs/{id}/cancel`: an order for a node of the run's log."""
+"""`/api/v1/runs`: which there are, one of them, and an order for a node of its log to cancel it."""
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from dashboard.models import AuditEntry, Node, OutboxRow, Scope
+from tests.dashboard.web.factory import epoch, run, seen_node
 
 pytestmark = pytest.mark.django_db
 Make = Callable[..., Any]
@@ -63,3 +65,74 @@ def test_an_order_that_cant_be_is_named_and_audited(
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, field)
     assert AuditEntry.objects.get(outcome="refused").action == "run.cancel"
     assert not OutboxRow.objects.exists()
+
+
+@pytest.fixture
+def some(now: datetime) -> None:
+    """Two live runs of node-a, and one that node-b took over and ended."""
+    seen_node("node-a", now=now)
+    epochs = [epoch(1, "node-a", 2), epoch(2, "node-b", 12, at=now.isoformat())]
+    run("run_k3v9x2_0", at=now, status="completed", ended_at=now, epochs=epochs, takeovers=1)
+    run("run_k3v9x2_1", at=now)
+    run("run_k3v9x2_2", at=now, status="waiting")
+
+
+def ids(told: Any) -> list[str]:
+    return [row["id"][-1] for row in told["results"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", ["2", "1", "0"]),
+        ("live=true", ["2", "1"]),
+        ("node=node-b", ["0"]),
+        ("status=waiting", ["2"]),
+        ("node=node-a&status=running&live=true", ["1"]),
+        ("node=nobody", []),
+    ],
+)
+def test_runs_are_filtered(some: None, caller: Make, query: str, found: list[str]) -> None:
+    assert ids(caller(Scope.READ).get(f"runs?{query}").json()) == found
+
+
+def test_runs_come_newest_first_in_pages(some: None, caller: Make) -> None:
+    api = caller(Scope.READ)
+
+    first = api.get("runs?limit=2").json()
+    rest = api.get(first["next"].removeprefix("/api/v1/")).json()
+
+    assert (ids(first), ids(rest), rest["next"]) == (["2", "1"], ["0"], None)
+
+
+@pytest.mark.parametrize("query", ["live=false", "status=odd", "owner=node-a"])
+def test_a_filter_that_is_none_is_refused_by_name(some: None, caller: Make, query: str) -> None:
+    answer = caller(Scope.READ).get(f"runs?{query}")
+
+    assert (answer.status_code, query.partition("=")[0] in answer.json()["detail"]) == (400, True)
+
+
+def test_one_run_tells_who_owned_what_and_that_nothing_is_missing(some: None, caller: Make) -> None:
+    told = caller(Scope.READ).get("runs/run_k3v9x2_0").json()
+
+    assert (told["id"], told["status"], told["owner"], told["takeovers"]) == (
+        *("run_k3v9x2_0", "completed"),
+        *("node-b", 1),
+    )
+    assert [(each["node"], each["first_seq"], each["last_seq"]) for each in told["epochs"]] == [
+        ("node-a", 2, 11),
+        ("node-b", 12, 24),
+    ]
+    assert (told["whole"], told["epochs_left_out"], len(told["findings"])) == (True, 0, 2)
+
+
+def test_of_a_live_run_it_says_whether_its_owner_is_heard(some: None, caller: Make, now: datetime) -> None:
+    run("run_k3v9x2_3", at=now, epochs=[epoch(1, "node-x", 2)])
+    api = caller(Scope.READ)
+
+    assert api.get("runs/run_k3v9x2_3").json()["owner_heard"] is False
+
+
+@pytest.mark.parametrize("run_id", ["run_k3v9x2_9", "nonsense", "run_k3v9x2_"])
+def test_an_unknown_run_is_not_found(some: None, caller: Make, run_id: str) -> None:
+    assert caller(Scope.READ).get(f"runs/{run_id}").status_code == 404

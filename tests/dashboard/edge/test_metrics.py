@@ -73,6 +73,11 @@ async def test_this_machine_reads_them_without_a_token(node: Node, ask: Ask) -> 
     assert 'meshboard_nodes{state="never seen"} 1.0' in body
     assert 'meshboard_lane_waiting{lane="ingest"} 0.0' in body
     assert "meshboard_node_links 0.0" in body
+    assert "meshboard_ingest_waiting_frames 0.0" in body
+    assert "meshboard_ingest_oldest_seconds 0.0" in body
+    assert "meshboard_ingest_withheld_frames 0.0" in body
+    assert "meshboard_ingest_replaying_nodes 0.0" in body
+    assert "meshboard_ingest_replays_put_off 0.0" in body
     assert "meshboard_change_id" in body
     assert "process_resident_memory_bytes" in body
 

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 
 from dashboard.live.entry import Close, Wish, comes_from_us, missed_list_changes, refusal
 from dashboard.models import Change, Node
+from tests.dashboard.web.factory import run
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -66,7 +67,8 @@ def wish_of(page: str, cookie: bytes = b"") -> Wish:
 def test_a_viewer_sees_all_but_the_audit(bob: User, node: Node, cookie_of: Callable[[User], bytes]) -> None:
     cookie = cookie_of(bob)
 
-    open_to_all = ("fleet", "providers", "traces", "drains", "node:node-a")
+    run("run_k3v9x2_1", at=NOW)
+    open_to_all = ("fleet", "providers", "traces", "drains", "runs", "node:node-a", "run:run_k3v9x2_1")
     answers = {page: refusal(wish_of(page, cookie)) for page in (*open_to_all, "audit")}
 
     assert answers == {**dict.fromkeys(open_to_all), "audit": Close.UNKNOWN_PAGE}
@@ -78,7 +80,7 @@ def test_an_operator_sees_the_audit(alice: User, cookie_of: Callable[[User], byt
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("page", ["", "nowhere", "node:", "node:node-z", "FLEET"])
+@pytest.mark.parametrize("page", ["", "nowhere", "node:", "node:node-z", "run:", "run:run_9", "FLEET"])
 def test_a_page_that_is_not_there_is_refused(
     alice: User, node: Node, cookie_of: Callable[[User], bytes], page: str
 ) -> None:

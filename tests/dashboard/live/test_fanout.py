@@ -27,12 +27,14 @@ class Printer:
         self.broken = {"node:broken"}
 
     def concerning(self, page: str, keys: Sequence[str]) -> list[str]:
-        pages = {"heard": ("fleet", "node:"), "nodes": ("fleet",)}
-        kind = "node:" if page.startswith("node:") else page
+        every = {"heard": ("fleet", "node:"), "nodes": ("fleet",), "runs:node-a": ("runs", "run:")}
+        kind = page.partition(":")[0] + ":" * (":" in page)
         return [
             key
             for key in keys
-            if kind in pages.get(key, ()) or (key.startswith("node:") and page in ("fleet", key))
+            if {page, kind} & set(every.get(key, ()))
+            or (key.startswith("node:") and page in ("fleet", key))
+            or key == page
         ]
 
     def render(self, page: str, keys: Sequence[str], now: datetime) -> dict[str, str]:
@@ -163,6 +165,17 @@ async def test_a_page_is_woken_only_by_what_concerns_it(rt: Runtime, hall: Fanou
 
     rt.announce([0], ["heard"])
     assert [page.woken for page in (fleet, node_a, node_b)] == [2, 2, 1]
+
+
+async def test_runs_of_a_node_concern_every_page_of_a_run(rt: Runtime, hall: Fanout) -> None:
+    pages = [Page(hall, name) for name in ("runs", "run:run_1", "run:run_2", "fleet")]
+
+    rt.announce([1], ["runs:node-a"])
+    rt.announce([2], ["run:run_2"])
+
+    assert [page.woken for page in pages] == [1, 1, 2, 0]
+    assert 'data-changed="0"' in await pages[1].read()
+    assert 'data-changed="1"' in await pages[2].read()
 
 
 async def test_changes_of_the_list_are_told_as_a_number(rt: Runtime, hall: Fanout) -> None:
@@ -325,7 +338,9 @@ async def test_a_page_that_nobody_watches_costs_nothing(rt: Runtime, hall: Fanou
         ("traces", {"traces"}),
         ("drains", {"drains"}),
         ("audit", {"audit"}),
-        ("node:node-a", {"providers:node-a", "drains", "traces"}),
+        ("node:node-a", {"providers:node-a", "drains", "traces", "runs"}),
+        ("runs", {"runs"}),
+        ("run:run_1", {"run:run_1"}),
     ],
 )
 def test_each_page_knows_what_changes_its_list(page: str, keys: set[str]) -> None:

@@ -109,6 +109,18 @@ def test_the_numbers_of_a_past_drain_come_from_its_steps() -> None:
     assert (row.standing, row.at_start, row.left) == (Standing.CANCELLED, 6, 0)
     assert (row.drained_seconds, row.safe_seconds, row.lasted_seconds) == (5.0, None, 60.0)
     assert row.exceeded and row.forced and not row.active
+    assert (row.killed, row.moved) == (1, 0)
+
+
+def test_calls_ended_by_force_and_runs_moved_are_counted_apart() -> None:
+    factory.seen_node("node-a", now=NOW)
+    drain = drain_of("node-a")
+    for seconds, name in enumerate(["gate_closed", "moved", "moved", "forced"], 1):
+        factory.step(drain, name, at=drain.started_at + timedelta(seconds=seconds), in_flight=4 - seconds)
+
+    row = only()
+
+    assert (row.forced, row.killed, row.moved) == (True, 1, 2)
 
 
 def test_a_drain_that_its_node_never_told_of_has_no_numbers() -> None:

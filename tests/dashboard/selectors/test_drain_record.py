@@ -91,3 +91,16 @@ def test_whoever_asked_changed_and_ended_it_is_told_with_the_address(drained: Dr
 def test_there_is_no_record_of_what_never_was(db: None) -> None:
     assert drain_record.read(pk=7, now=NOW) is None
     assert not Node.objects.exists()
+
+
+def test_the_runs_that_it_moved_are_named(drained: Drain) -> None:
+    factory.run("run_1", at=NOW, epochs=[factory.epoch(1, "node-a", 2), factory.epoch(2, "node-b", 9)])
+    for n, run_id in enumerate(("run_1", "run_2")):  # of the other nobody told
+        at = NOW + timedelta(seconds=n)
+        factory.step(drained, "moved", at=at, in_flight=n, detail=run_id)
+
+    record = drain_record.read(pk=drained.pk, now=NOW)
+
+    assert record is not None
+    assert [(run.run_id, run.owner) for run in record.moved] == [("run_1", "node-b")]
+    assert (record.row.moved, record.row.killed) == (2, 0)

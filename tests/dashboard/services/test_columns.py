@@ -1,9 +1,11 @@
 """What nodes say is made to fit, or refused."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from django.db import connection
 
 from dashboard.services import columns
 from dashboard.services.columns import Unfit
@@ -51,3 +53,22 @@ def test_a_countdown_ends_at_a_time_that_can_be_kept() -> None:
     assert columns.until(NOW, 41.5) == NOW + timedelta(seconds=41.5)
     assert columns.until(NOW, -1) == NOW
     assert columns.until(NOW, 1e300) == NOW + columns.LONGEST
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        NOW,
+        NOW.replace(microsecond=7),
+        NOW.astimezone(timezone(timedelta(hours=-5, minutes=-30))),
+        datetime(2199, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    ],
+)
+def test_stamps_of_bare_rows_are_those_that_django_writes(at: datetime) -> None:
+    assert columns.stamp_adapter()(at) == connection.ops.adapt_datetimefield_value(at)
+
+
+def test_text_of_bare_rows_is_json_without_loss() -> None:
+    text = columns.json_text([{"a": 'é\n"', "b": [1, 2.5, None, True]}])
+
+    assert json.loads(text) == [{"a": 'é\n"', "b": [1, 2.5, None, True]}]

@@ -1,19 +1,22 @@
 """The present of a node, as it says it."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
-from django.db import connection
+from django.db import DataError, connection
 from django.test.utils import CaptureQueriesContext
 
-from dashboard.models import Change, Node, NodeLink, ProviderHealth
-from dashboard.services import health
+from dashboard.models import Change, Node, NodeLink, ProviderHealth, Run
+from dashboard.services import bulk_update, health, nodes
+from dashboard.services.actor import SYSTEM
 from dashboard.services.columns import Unfit
 from dashboard.services.health import Said
 from meshcore.breaker import BreakerState
 from meshcore.drain import ActiveWork, InFlight, NodeState, Readout
 from meshcore.frames import BreakerReport, Health, SpoolReport
+from meshcore.run_reports import RunReport
 
 pytestmark = pytest.mark.django_db
 MINE = 5
@@ -165,16 +168,89 @@ def test_a_breaker_that_opens_is_announced_and_moves_the_node(connected: Node, n
     assert ProviderHealth.objects.get().open_until == now + timedelta(seconds=60)
 
 
-def test_health_that_says_nothing_new_costs_two_statements(connected: Node, now: datetime) -> None:
-    apply(connected, frame(now), now)
+LOCKS = {"sqlite": [], "postgresql": ["SELECT"]}  # of the nodes, in order
+
+
+@pytest.mark.parametrize("many", [1, 20])
+def test_health_that_says_nothing_new_costs_two_statements_for_any_number_of_nodes(
+    connected: Node, now: datetime, many: int
+) -> None:
+    every = [connected, *linked(many - 1, now)]
+    health.apply(said=[said(each, frame(now), now) for each in every])
 
     with CaptureQueriesContext(connection) as queries:
-        apply(connected, frame(now, no=2), now)
+        answers = health.apply(said=[said(each, frame(now, no=2), now) for each in every])
 
-    assert [query["sql"].split()[0] for query in queries if "SAVEPOINT" not in query["sql"]] == [
-        "SELECT",
-        "WITH",
+    assert answers == [True] * many
+    statements = [query["sql"].split()[0] for query in queries if "SAVEPOINT" not in query["sql"]]
+    assert statements == [*LOCKS[connection.vendor], "SELECT", "WITH"]
+
+
+def linked(many: int, now: datetime) -> list[Node]:
+    """More nodes, as `connected`."""
+    made = [nodes.add(name=f"n{n}", actor=SYSTEM, now=now)[0] for n in range(many)]
+    NodeLink.objects.update(connection_no=MINE, opened_at=now)
+    Change.objects.all().delete()
+    return made
+
+
+def said(node: Node, made: Health, now: datetime, *, connection_no: int = MINE) -> Said:
+    return Said(node=node, connection_no=connection_no, health=made, now=now)
+
+
+@pytest.mark.parametrize("many", [1, 20])
+def test_breakers_of_any_number_of_nodes_cost_the_same(connected: Node, now: datetime, many: int) -> None:
+    every = [connected, *linked(many, now)]
+    opened = BreakerReport(key="alpha", state=BreakerState.OPEN)
+    full = [said(each, frame(now, full=True, breakers=(opened,)), now) for each in every]
+
+    with CaptureQueriesContext(connection) as queries:
+        health.apply(said=full)
+
+    inserts = [query["sql"] for query in queries if "providerhealth" in query["sql"]]
+    assert len(inserts) == 2, "what is stored is read, what is new is written"
+    assert ProviderHealth.objects.filter(state="open").count() == len(every)
+
+
+def test_each_of_a_group_is_judged_for_itself(connected: Node, now: datetime) -> None:
+    other, lost, overtaken = linked(3, now)
+    apply(overtaken, frame(now, no=9), now)
+    wrong = with_readout(frame(now), edge=-1)
+
+    answers = health.apply(
+        said=[
+            said(connected, frame(now), now),
+            said(lost, frame(now), now, connection_no=MINE + 1),
+            said(other, wrong, now),
+            said(overtaken, frame(now, no=8), now),
+            said(connected, with_readout(frame(now, no=2), edge=7), now),
+        ]
+    )
+
+    assert [answer if isinstance(answer, bool) else type(answer) for answer in answers] == [
+        *(True, False, Unfit, False, True)
     ]
+    assert (Node.objects.get(pk=connected.pk).edge, Node.objects.get(pk=connected.pk).health_no) == (7, 2)
+
+
+def test_a_word_that_the_database_refuses_costs_no_other(
+    connected: Node, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (other,) = linked(1, now)
+    write = bulk_update.update
+
+    def checked(model: type, rows: list[tuple[object, ...]], **settings: Any) -> set[object]:
+        if any(row[0] == other.pk for row in rows):
+            raise DataError("poison")
+        return write(model, rows, **settings)
+
+    monkeypatch.setattr(bulk_update, "update", checked)
+
+    good, bad = health.apply(said=[said(connected, frame(now), now), said(other, frame(now), now)])
+
+    assert good is True
+    assert isinstance(bad, DataError)
+    assert Node.objects.get(pk=connected.pk).state == "running"
 
 
 @pytest.mark.parametrize(
@@ -200,3 +276,16 @@ def test_a_version_is_kept_when_health_does_not_name_it(connected: Node, now: da
     apply(connected, frame(now, no=2, version=""), now)
 
     assert Node.objects.get().version == "0.1.0"
+
+
+def test_the_runs_of_a_node_are_its_word_and_announced(connected: Node, now: datetime) -> None:
+    report = RunReport(run_id="run_1", status="running", epoch=1)
+
+    assert apply(connected, frame(now, 1, full=True, runs=(report,), runs_more=2), now)
+    told = new_keys()
+    assert apply(connected, frame(now, 2, full=True, runs_more=2), now)
+    kept = Run.objects.get().status
+    assert apply(connected, frame(now, 3, full=True), now)
+
+    assert told == ["node:node-a", "nodes", "runs:node-a", "runs", "run:run_1"]
+    assert (kept, Run.objects.get().status, Node.objects.get().runs_more) == ("running", "waiting", 0)

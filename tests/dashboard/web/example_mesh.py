@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import count
+from typing import Any
 
-from dashboard.models import Drain, DrainStatus, Node, StepSource, Trace
+from dashboard.models import Drain, DrainStatus, Node, Run, StepSource, Trace
 from meshcore.breaker import BreakerState
 from meshcore.drain import ActiveWork, NodeState
 from tests.dashboard.web.factory import (
@@ -14,8 +15,10 @@ from tests.dashboard.web.factory import (
     SPLICED,
     breaker,
     desired_drain,
+    epoch,
     minutes,
     order,
+    run,
     seen_node,
     silent_for,
     step,
@@ -300,3 +303,34 @@ def _drain(
         detail=f"by {by}",
     )
     return drain
+
+
+def runs(*, now: datetime) -> dict[str, Run]:
+    """Make one run of each kind, the newest last."""
+
+    def ago(seconds: float) -> datetime:
+        return now - timedelta(seconds=seconds)
+
+    def ended(seconds: float, **fields: Any) -> dict[str, Any]:
+        return {"ended_at": ago(seconds), "told": True, **fields}
+
+    moved = [epoch(1, "node-b", 2, at=ago(64).isoformat()), epoch(2, "node-c", 34, at=ago(58).isoformat())]
+    again = [
+        epoch(1, "node-c", 2, at=ago(300).isoformat()),
+        epoch(2, "node-d", 61, at=ago(280).isoformat(), reason="restarted", superseded_from=2),
+        epoch(3, "node-b", 204, at=ago(250).isoformat()),
+    ]
+    stories: dict[str, dict[str, Any]] = {
+        "failed": ended(880, status="failed", reason="owner_lost", takeovers=3, releases=1, last_seq=25),
+        "cancelled": ended(700, status="cancelled", reason="cancel_requested", cancelled_by="alice"),
+        "again": ended(200, status="completed", reason="stop", epochs=again, takeovers=2, chunks=296),
+        "completed": ended(80, status="completed", reason="stop", usage={"total_tokens": 109}),
+        "silent": {"epochs": [epoch(1, "node-e", 2)]},
+        "waiting": {"status": "waiting", "releases": 1},
+        "moved": {"epochs": moved, "takeovers": 1, "chunks": 71},
+        "running": {"chunks": 12},
+    }
+    return {
+        name: run(f"run_k3v9x2_{number:032x}", at=ago(900 - 110 * number), **story)
+        for number, (name, story) in enumerate(stories.items())
+    }

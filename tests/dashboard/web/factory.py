@@ -15,6 +15,7 @@ from dashboard.models import (
     NodeLink,
     NodeMinute,
     ProviderHealth,
+    Run,
     StepSource,
     Trace,
     TraceDetail,
@@ -367,7 +368,13 @@ def transition(
 
 
 def step(
-    drain: Drain, name: str, *, at: datetime, in_flight: int | None = None, lag_seconds: float = 0.0
+    drain: Drain,
+    name: str,
+    *,
+    at: datetime,
+    in_flight: int | None = None,
+    lag_seconds: float = 0.0,
+    detail: str = "",
 ) -> None:
     """Write a step of a drain, by the node, heard here `lag_seconds` later."""
     drain.steps.create(
@@ -377,4 +384,37 @@ def step(
         received_at=at + timedelta(seconds=lag_seconds),
         in_flight=in_flight,
         generation=drain.generation,
+        detail=detail,
+    )
+
+
+def epoch(number: int, node: str, first_seq: int, **fields: Any) -> dict[str, Any]:
+    """Return an epoch as a run keeps it."""
+    reason = "started" if number == 1 else "continued"
+    return {"epoch": number, "node": node, "reason": reason, "first_seq": first_seq, **fields}
+
+
+def run(run_id: str, *, at: datetime, epochs: list[dict[str, Any]] | None = None, **fields: Any) -> Run:
+    """Store a run that was made at `at`: by default one that runs on node-a, with nothing missing."""
+    epochs = [epoch(1, "node-a", 2)] if epochs is None else epochs
+    claims, ends = len(epochs), int("ended_at" in fields)
+    counted = 1 + claims + fields.get("chunks", 20) + fields.get("releases", 0) + ends
+    return Run.objects.create(
+        **{
+            "run_id": run_id,
+            "status": "running",
+            "owner": epochs[-1]["node"] if epochs else "",
+            "epoch": claims,
+            "epochs": epochs,
+            "chunks": 20,
+            "last_seq": counted + bool(fields.get("cancelled_by")),
+            "capability": "llm.chat",
+            "model": "llama3.1-8b",
+            "provider": "ollama",
+            "caller": "shop",
+            "created_at": at,
+            "first_heard_at": at,
+            "heard_at": at,
+            **fields,
+        }
     )

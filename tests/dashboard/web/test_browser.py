@@ -25,7 +25,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1440, 390)]
 PAGES = (
     *("fleet", "node", "confirm", "change", "providers", "override", "traces", "trace", "splice"),
-    *("drains", "drain", "audit", "access", "step", "password"),
+    *("drains", "drain", "runs", "run", "restarted", "cancel", "audit", "access", "step", "password"),
 )
 NO_SOCKET = (
     "WebSocket connection to"  # this server has none; live.js falls back, which is not the matter here
@@ -57,6 +57,7 @@ def mesh(live_server: LiveServer, alice: User) -> dict[str, str]:
     nodes = example_mesh.make(now=NOW)
     spliced = example_mesh.spliced(nodes, now=NOW).pk
     drains = example_mesh.drains(now=NOW)
+    runs = example_mesh.runs(now=NOW)
     overrides.put(
         node=nodes["node-d"],
         key="vllm",
@@ -80,6 +81,10 @@ def mesh(live_server: LiveServer, alice: User) -> dict[str, str]:
         "override": "/providers/?override=groq&node=node-c",
         "drains": "/drains/",
         "drain": f"/drains/{drains['going'].pk}/",
+        "runs": "/runs/",
+        "run": f"/runs/{runs['moved'].run_id}/",
+        "restarted": f"/runs/{runs['again'].run_id}/",
+        "cancel": f"/runs/{runs['running'].run_id}/?confirm=cancel",
         "traces": "/traces/",
         "splice": f"/traces/{spliced}/",
         "trace": f"/traces/{story}/",
