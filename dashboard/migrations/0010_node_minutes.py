@@ -5,7 +5,7 @@ from django.db.models import CASCADE
 
 
 class Migration(migrations.Migration):
-    dependencies = [("dashboard", "0007_runs")]
+    dependencies = [("dashboard", "0009_one_index_of_traces_less")]
 
     operations = [
         migrations.CreateModel(
