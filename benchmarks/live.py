@@ -131,7 +131,9 @@ def _turn(node: SimulatedNode, marker: bytes) -> None:
 @asynccontextmanager
 async def _node(place: Place) -> AsyncIterator[SimulatedNode]:
     url = f"http://127.0.0.1:{place.port}"
-    node = SimulatedNode("bench", place.token, url, NodePlan(calls_per_second=0))
+    plan = NodePlan(calls_per_second=0)
+    # the same instance in every turn, which takes over at once; another one would be told to wait
+    node = SimulatedNode("bench", place.token, url, plan, instance_id="bench")
     run = asyncio.create_task(node.run())
     try:
         async with asyncio.timeout(LINK_SECONDS):

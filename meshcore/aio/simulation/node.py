@@ -55,6 +55,7 @@ class SimulatedNode:
         dashboard_url: str,
         plan: NodePlan,
         *,
+        instance_id: str = "",
         clock: Clock = real.monotonic,
         utcnow: UtcNow = real.utcnow,
         random: Callable[[], float] = chance.random,
@@ -64,7 +65,7 @@ class SimulatedNode:
         self._plan = plan
         self._utcnow = utcnow
         self._random = random
-        self._instance_id = uuid.uuid4().hex
+        self._instance_id = instance_id or uuid.uuid4().hex
         self._boot_epoch = uuid.uuid4().hex
         self._held = Desired(generation=0)
         self._health = ProviderHealthCache(clock=clock, utcnow=utcnow)
