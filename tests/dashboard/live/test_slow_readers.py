@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 DEAF = int(os.environ.get("MESH_DEAF_PAGES", "20"))
 SLOW = 5
-CHANGES = int(os.environ.get("MESH_DEAF_CHANGES", "8"))
+CHANGES = int(os.environ.get("MESH_DEAF_CHANGES", "6"))
 NODES = 100  # one page of the fleet; a first message has some 300 kB, more than the kernel takes for the deaf
-MORE_MIB = 35.0  # a message kept for each of them would be 60
+MORE_MIB = 30.0  # a message kept of each change for each of them would be 45
 SECONDS = 60.0
 
 SERVER = """
