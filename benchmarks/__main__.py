@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import breaker, bus, drain, fleet, gateway, ingest, live, runs
+from benchmarks import breaker, bus, drain, fleet, gateway, ingest, lists, live, runs, spool
 from benchmarks.rounds import Contestant, run
 from benchmarks.servers import ServerFailed
 from benchmarks.table import Goal, render
@@ -34,7 +34,9 @@ BENCHES = {
     "ingest": Bench(ingest.UNIT, ingest.contestants, ingest.GOALS),
     "live": Bench(live.UNIT, live.contestants, live.GOALS),
     "fleet": Bench(fleet.UNIT, fleet.contestants, fleet.GOALS),
+    "lists": Bench(lists.UNIT, lists.contestants, lists.GOALS),
     "runs": Bench(runs.UNIT, runs.contestants, runs.GOALS),
+    "spool": Bench(spool.UNIT, spool.contestants, spool.GOALS),
 }
 
 
@@ -52,7 +54,7 @@ def measure(bench: Bench, name: str, *, seconds: float, with_peers: bool, rounds
     with bench.contestants(with_peers=with_peers) as contestants:
         results = run(contestants, seconds=seconds, rounds=rounds)
     known = {result.name for result in results}
-    goals = [goal for goal in bench.goals if {goal.of or goal.by, goal.by or goal.of} <= {*known, ""}]
+    goals = [goal for goal in bench.goals if {goal.of, goal.who} <= {*known, ""}]
     return render(name, bench.unit, results, goals)
 
 

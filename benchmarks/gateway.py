@@ -1,15 +1,18 @@
 """Chats through a node with everything on: keys, routing, breaker, trace, spool; whole and streamed.
 
+Streams also as runs: each is made, its chunks are stored in an SQLite file, and its client is sent what is.
+
 The dashboard that the node knows is away, so that its spool takes every trace and forgets none.
 """
 
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -24,12 +27,18 @@ UNIT = "chats"
 KEY = "sk-bench-0123456789"
 LIMIT = "aiohttp pass-through"
 LITELLM = "LiteLLM 1.101.6"
+AS_RUN = "node, as a run on sqlite"
+DETACHED = {"X-Mesh-Detach": "1"}
 READY_SECONDS = 15.0
 LITELLM_READY_SECONDS = 60.0
 LOAD_GRACE_SECONDS = 30.0  # a turn that takes so much longer than it should hangs
 GOALS = {
     False: (Goal(ratio=0.6, of=LIMIT), Goal(ratio=30, of=LITELLM)),
-    True: (Goal(ratio=0.7, of=LIMIT), Goal(ratio=50, of=LITELLM)),
+    True: (
+        Goal(ratio=0.7, of=LIMIT),
+        Goal(ratio=50, of=LITELLM),
+        Goal(who=AS_RUN, ratio=0.4, of=LIMIT),
+    ),
 }
 """By whether the answers are streamed."""
 
@@ -37,7 +46,7 @@ NODE = """
 [node]
 id = "bench"
 listen = "127.0.0.1:{port}"
-home = "home"
+home = "{name}"
 api_keys_env = "BENCH_KEYS"
 [dashboard]
 url = "http://127.0.0.1:{nobody}"
@@ -47,6 +56,8 @@ join_wait_seconds = 0
 name = "local"
 base_url = "http://127.0.0.1:{upstream}/v1"
 models = ["{model}"]
+[runs]
+log = "{log}"
 """
 
 LITELLM_SETTINGS = """
@@ -75,19 +86,24 @@ def contestants(*, stream: bool, with_peers: bool) -> Iterator[list[Contestant]]
             _measured("meshboard", Role.OURS, _node(stack, scratch, upstream), stream=stream),
             _measured(LIMIT, Role.LIMIT, _pass_through(stack, scratch, upstream), stream=stream),
         ]
+        if stream:
+            storing = _node(stack, scratch, upstream, name="storing", log="sqlite:///runs.db")
+            found.append(_measured(AS_RUN, Role.OURS, storing, stream=True, headers=DETACHED))
         if with_peers:
             found.append(_peer(stack, scratch, upstream, stream=stream))
         yield found
 
 
-def _node(stack: ExitStack, scratch: Path, upstream: int) -> tuple[Server, int]:
+def _node(
+    stack: ExitStack, scratch: Path, upstream: int, *, name: str = "meshboard", log: str = "memory:"
+) -> tuple[Server, int]:
     port = free_port()
-    text = NODE.format(port=port, nobody=free_port(), upstream=upstream, model=MODEL)
-    config = scratch / "node.toml"
+    text = NODE.format(name=name, port=port, nobody=free_port(), upstream=upstream, model=MODEL, log=log)
+    config = scratch / f"{name}.toml"
     config.write_text(text)
     environ = {"BENCH_KEYS": f"bench:{KEY}", "BENCH_TOKEN": "bench"}
     command = module("meshcore", "node", "--config", str(config))
-    return stack.enter_context(started("meshboard", command, scratch=scratch, environ=environ)), port
+    return stack.enter_context(started(name, command, scratch=scratch, environ=environ)), port
 
 
 def _pass_through(stack: ExitStack, scratch: Path, upstream: int) -> tuple[Server, int]:
@@ -120,21 +136,27 @@ def _litellm(stack: ExitStack, scratch: Path, upstream: int) -> tuple[Server, in
 
 
 def _measured(
-    name: str, role: Role, running: tuple[Server, int], *, stream: bool, ready_seconds: float = READY_SECONDS
+    name: str,
+    role: Role,
+    running: tuple[Server, int],
+    *,
+    stream: bool,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    ready_seconds: float = READY_SECONDS,
 ) -> Contestant:
     """Return a contestant that answers; raises ServerFailed."""
     server, port = running
-    target = _target(port, stream=stream)
+    target = _target(port, stream=stream, headers=headers)
     server.wait_until_answering(target, seconds=ready_seconds)
     return Contestant(name=name, role=role, measure=partial(_turn, server, target))
 
 
-def _target(port: int, *, stream: bool) -> Target:
+def _target(port: int, *, stream: bool, headers: Mapping[str, str] = MappingProxyType({})) -> Target:
     question = {"model": MODEL, "messages": [{"role": "user", "content": "Is all well?"}], "stream": stream}
     return Target(
         url=f"http://127.0.0.1:{port}/v1/chat/completions",
         body=msgspec.json.encode(question),
-        headers={"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"},
+        headers={"Content-Type": "application/json", "Authorization": f"Bearer {KEY}", **headers},
         marker=b"[DONE]" if stream else b'"choices"',
     )
 

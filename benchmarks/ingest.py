@@ -33,8 +33,8 @@ OURS_POSTGRESQL, RAW_POSTGRESQL = "link, PostgreSQL", "COPY, PostgreSQL"
 GOALS = (
     Goal(ratio=0.33, of=RAW_SQLITE),
     Goal(rate=10_000),
-    Goal(rate=10_000, by=OURS_POSTGRESQL),
-    Goal(ratio=0.33, of=RAW_POSTGRESQL, by=OURS_POSTGRESQL),
+    Goal(rate=10_000, who=OURS_POSTGRESQL),
+    Goal(ratio=0.33, of=RAW_POSTGRESQL, who=OURS_POSTGRESQL),
     Goal(ratio=100, of=phoenix.NAME),
 )
 GRACE_SECONDS = 60.0

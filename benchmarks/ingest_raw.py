@@ -46,8 +46,9 @@ def rows(count: int) -> tuple[Rows, Rows]:
         telemetry = Telemetry(after=after, to=after + 500, items=raws)
         for kept in ingest_items.sort_out(telemetry, node_id=node.pk, now=utcnow()).kept:
             id_ = next(ids)
-            for table, row in zip(made, kept.trace or (), strict=True):
-                table.append((id_, *row))
+            trace, detail, _ = kept.trace or ((), (), "")
+            made[0].append((id_, None, *trace))
+            made[1].append((id_, *detail))
     return made
 
 

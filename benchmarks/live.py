@@ -28,7 +28,7 @@ from meshcore.aio.simulation.node import NodePlan, SimulatedNode
 UNIT = "pages"
 MANY, FEW = 1000, 50
 OURS, OURS_FEW = f"breaker to {MANY} pages", f"breaker to {FEW} pages"
-GOALS = (Goal(p99_ms=1000), Goal(p99_ms=150, by=OURS_FEW))
+GOALS = (Goal(p99_ms=1000), Goal(p99_ms=150, who=OURS_FEW))
 LINK_SECONDS = 30.0
 CHANGE_SECONDS = 60.0  # a change that takes longer is lost
 REST_SECONDS = 0.5  # between two changes: longer than a page waits between two messages

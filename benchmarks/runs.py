@@ -1,7 +1,8 @@
 """Chunks a second appended durably to 200 live runs in an SQLite log, a record each; and the file's limit.
 
-The limit writes the same bytes into the same tables, 500 records in a commit, from one loop that decides
-nothing, waits for nobody, and is alone.
+A record each is the worst case, of providers that are slow: a node puts into the next record what comes while
+the last one is being stored, up to 32 chunks. The limit stores the same rows by the same statement, one run
+behind the other and all 200 in a commit, from one loop that decides nothing, waits for nobody, and is alone.
 """
 
 import asyncio
@@ -9,77 +10,75 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import cycle, islice
+from functools import partial
+from itertools import count, cycle, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from benchmarks.loops import Loop, Prepare, contestant
 from benchmarks.rounds import Contestant, Role
 from benchmarks.table import Goal
+
+if TYPE_CHECKING:
+    from meshcore.run_writer import RunWriter
 
 UNIT = "chunks"
 OURS = "run log, sqlite"
 LIMIT = "raw inserts, sqlite"
 GOALS = (Goal(ratio=0.5, of=LIMIT),)
 RUNS = 200
+NAMES = [f"run_bench0_{number:032x}" for number in range(0, RUNS << 120, 1 << 120)]
 DELTA = b'{"content":"A few words of an answer, "}'
 
 
 class _Runs:
-    """200 runs that are being answered."""
+    """200 runs that are being answered: each appends its next chunk as soon as the last one is durable."""
 
     def __init__(self, folder: str) -> None:
+        from meshcore.aio.runlog.appending import append
+        from meshcore.clock import monotonic
+        from meshcore.runs import ChunkEvent
+
         self._folder = folder
-        self._number = 0
+        self._appending = partial(append, clock=monotonic, random=lambda: 0.5)
+        self._chunk = partial(ChunkEvent, delta=msgspec.Raw(DELTA))
+        self._ids = map("{:032x}".format, count(1))
+        self._stored = 0
+        self._wanted = 0
+        self._enough = asyncio.Event()
 
     async def begin(self) -> None:
         from meshcore.aio.runlog.sqlite import SqliteLog
         from meshcore.run_writer import RunWriter
 
         self._log = await SqliteLog.open(Path(self._folder) / "log.db")
-        self._writers = {f"run_bench0_{number}": RunWriter(f"node-{number}") for number in range(RUNS)}
-        await asyncio.gather(*map(self._create, self._writers))
+        writers = {run: RunWriter(f"node-{run}") for run in NAMES}
+        await asyncio.gather(*map(self._create, writers, writers.values()))
+        self._living = list(map(asyncio.ensure_future, map(self._go_on, writers, writers.values())))
 
     async def append(self, times: int) -> None:
-        each, more = divmod(times, RUNS)
-        shares = (each + (number < more) for number in range(RUNS))
-        await asyncio.gather(*map(self._go_on, self._writers, shares))
+        """Return when so many more are stored."""
+        self._wanted = self._stored + times
+        self._enough.clear()
+        await self._enough.wait()
 
-    async def _create(self, run: str) -> None:
-        import msgspec
-
+    async def _create(self, run: str, writer: "RunWriter") -> None:
         from meshcore.runs import Claimed, ClaimReason, Created
 
+        started = ClaimReason.STARTED
         created = Created(capability="llm.chat", request=msgspec.Raw(b"{}"), log_id="bench0")
-        await self._append(
-            run,
-            created,
-            Claimed(node="here", instance=self._writers[run].instance, epoch=1, reason=ClaimReason.STARTED),
-        )
+        claimed = Claimed(node="here", instance=writer.instance, epoch=1, reason=started)
+        await self._appending(self._log, run, writer, next(self._ids), created, claimed)
 
-    async def _go_on(self, run: str, times: int) -> None:
-        import msgspec
-
-        from meshcore.runs import ChunkEvent
-
-        for _ in range(times):
-            index = self._writers[run].state.next_index
-            await self._append(run, ChunkEvent(index=index, delta=msgspec.Raw(DELTA)))
-
-    async def _append(self, run: str, *events: object) -> None:
-        from meshcore.aio.runlog.appending import append
-        from meshcore.clock import monotonic
-
-        self._number += 1
-        append_id = f"{self._number:032x}"
-        await append(
-            self._log,
-            run,
-            self._writers[run],
-            append_id,
-            *events,  # type: ignore[arg-type]  # the events' types are imported where they are made
-            clock=monotonic,
-            random=lambda: 0.5,
-        )
+    async def _go_on(self, run: str, writer: "RunWriter") -> None:
+        while True:
+            chunk = self._chunk(index=writer.state.next_index)
+            await self._appending(self._log, run, writer, next(self._ids), chunk)
+            self._stored += 1
+            if self._stored == self._wanted:
+                self._enough.set()
 
 
 def _ours() -> Loop:
@@ -96,7 +95,7 @@ def _ours() -> Loop:
 
 
 def _limit() -> Loop:
-    from meshcore.aio.runlog.sqlite_file import INSERT, MOVE, SqliteFile
+    from meshcore.aio.runlog.sqlite_file import INSERT, SqliteFile, insert_behind
     from meshcore.config_sections import Sync
 
     folder = tempfile.TemporaryDirectory(prefix="meshboard-bench-")
@@ -104,19 +103,20 @@ def _limit() -> Loop:
     SqliteFile(path, sync=Sync.PROCESS).close()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = NORMAL")
-    heads = {f"run_bench0_{number}": (0, 0) for number in range(RUNS)}
-    begin = "INSERT INTO runs (run, head_seq, head_id, open, owner) VALUES (?, 0, 0, 1, '')"
-    connection.executemany(begin, [(run,) for run in heads])
+    connection.execute("PRAGMA secure_delete = ON")
+    ids = [connection.execute(INSERT, (run, 1, 1, "", False, b"")).lastrowid or 0 for run in NAMES]
+    heads = {run: (1, row) for run, row in zip(NAMES, ids, strict=True)}
+    append, due = insert_behind(1), cycle(NAMES)
 
     async def inserts(times: int) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        for run in islice(cycle(heads), times):
-            seq = heads[run][0] + 1
-            record = b'[1,"%032x",%d,[{"type":"chunk","index":%d,"delta":%s}]]' % (seq, seq, seq, DELTA)
-            id_ = connection.execute(INSERT, (run, seq, seq, f"{seq:032x}", True, record)).lastrowid or 0
-            connection.execute(MOVE, (seq, id_, run, *heads[run]))
-            heads[run] = seq, id_
-        connection.execute("COMMIT")
+        for group in (RUNS,) * (times // RUNS) + (times % RUNS,):
+            connection.execute("BEGIN IMMEDIATE")
+            for run in islice(due, group):
+                seq, row = heads[run]
+                record = b'[1,"%032x",%d,[{"type":"chunk","index":%d,"delta":%s}]]' % (seq, seq, seq, DELTA)
+                values = run, seq + 1, seq + 1, f"{seq:032x}", True, record, row
+                heads[run] = seq + 1, connection.execute(append, values).lastrowid or 0
+            connection.execute("COMMIT")
 
     inserts.folder = folder  # type: ignore[attr-defined]
     return inserts

@@ -9,20 +9,20 @@ from benchmarks.rounds import Result
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
     """At least `ratio` times the rate of `of`; without `of`, 99 of 100 within `p99_ms` if that is given, else
-    at most `cpu_us` of processor time each if that is given, else at least `rate` a second. It is for `by`,
-    else for the first contestant.
+    at most `cpu_us` of processor time each if that is given, else at least `rate` a second. It is for `who`,
+    without whom it is for the first that was measured.
     """
 
+    who: str = ""
     ratio: float = 0.0
     of: str = ""
     rate: float = 0.0
     p99_ms: float = 0.0
     cpu_us: float = 0.0
-    by: str = ""
 
 
 def render(name: str, unit: str, results: Sequence[Result], goals: Sequence[Goal]) -> str:
-    """Return the whole text; the first result is ours."""
+    """Return the whole text; the first result is ours, and there may be more of ours."""
     heads = f"{'':34} {unit + '/s':>12} {'CPU us each':>12} {'p50 ms':>8} {'p99 ms':>8}"
     lines = [name, heads, *map(_row, results), "", *(_verdict(goal, results) for goal in goals)]
     return "\n".join(lines)
@@ -42,26 +42,23 @@ def _ms(figure: float | None) -> str:
 
 
 def _verdict(goal: Goal, results: Sequence[Result]) -> str:
-    ours = next((result for result in results if result.name == goal.by), results[0])
-    text = _judged(goal, ours, results)
-    return f"{text}  [{goal.by}]" if goal.by else text
-
-
-def _judged(goal: Goal, ours: Result, results: Sequence[Result]) -> str:
+    ours = next(result for result in results if goal.who in ("", result.name))
+    who = f"{goal.who}: " if goal.who else ""
     if goal.p99_ms:
         if ours.p99_ms is None:
             return f"not known: nothing was measured, goal {goal.p99_ms:g} ms"
-        return f"{_mark(ours.p99_ms < goal.p99_ms)} p99 {ours.p99_ms:.2f} ms, goal {goal.p99_ms:g} ms"
+        return f"{_mark(ours.p99_ms < goal.p99_ms)} {who}p99 {ours.p99_ms:.2f} ms, goal {goal.p99_ms:g} ms"
     if goal.cpu_us:
-        return f"{_mark(0 < ours.cpu_us < goal.cpu_us)} {ours.cpu_us:,.0f} us CPU, goal {goal.cpu_us:,.0f} us"
+        mark = _mark(0 < ours.cpu_us < goal.cpu_us)
+        return f"{mark} {who}{ours.cpu_us:,.0f} us CPU, goal {goal.cpu_us:,.0f} us"
     if not goal.of:
         by_cpu = f"by CPU time {1e6 / ours.cpu_us:,.0f}/s" if ours.cpu_us else "not measured"
-        return f"{_mark(ours.rate >= goal.rate)} {ours.rate:,.0f}/s ({by_cpu}), goal {goal.rate:,.0f}/s"
+        return f"{_mark(ours.rate >= goal.rate)} {who}{ours.rate:,.0f}/s ({by_cpu}), goal {goal.rate:,.0f}/s"
     other = next(result for result in results if result.name == goal.of)
     if not other.rate or not ours.rate:
         return f"not known: {goal.of} was not measured, goal {goal.ratio:g} x"
     ratio, cpu_ratio = ours.rate / other.rate, other.cpu_us / ours.cpu_us
-    text = f"{ratio:.2f} x {goal.of} (by CPU time {cpu_ratio:.2f} x), goal {goal.ratio:g} x"
+    text = f"{who}{ratio:.2f} x {goal.of} (by CPU time {cpu_ratio:.2f} x), goal {goal.ratio:g} x"
     return f"{_mark(ratio >= goal.ratio)} {text}"
 
 

@@ -9,26 +9,19 @@
     page "run:<id>"     how that run stands, and who owned which part of it
 
 The pages include the same templates, so a pushed cell is byte for byte the cell of a fresh page, but for the
-attribute that makes htmx swap it. Nothing here knows who looks. A cell that can't be rendered says so in its
-place: what stood there before would be taken for the present.
+attribute that makes htmx swap it. Nothing here knows who looks.
 """
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.template.loader import render_to_string
-from django.utils.safestring import SafeString, mark_safe
-
-from dashboard.selectors import drain_list, drain_record, matrix, nodes, runs, traffic, verdict
+from dashboard.selectors import drain_list, drain_record, matrix, nodes, runs, spans, traffic, verdict
 from dashboard.selectors.matrix import Matrix
 from dashboard.selectors.nodes import Gathered, NodeNow
 from dashboard.selectors.run_ribbon import ribbon
 from dashboard.selectors.runs import RunRow
-from dashboard.selectors.shortlist import Column
-
-logger = logging.getLogger(__name__)
+from dashboard.sheet import Sheet
 
 FLEET = "fleet"
 FLEET_PAGE = "fleet:"
@@ -40,7 +33,6 @@ RUNS = "runs"
 RUN_PAGE = "run:"
 HEARD = "heard"  # no change of the feed: the ages of all nodes, for whoever refreshes them by the clock
 SUMMARY = "summary"  # no change of the feed either: what is said of all nodes, after any change of one
-OOB = mark_safe(' hx-swap-oob="true"')
 
 FLEET_CELLS = ("verdict", "totals", "notices")
 ROW_CELLS = ("state", "going", "heard", "flight", "rate", "errors", "times", "spark")
@@ -57,37 +49,6 @@ DRAIN_CELLS = ("standing", "left", "outcome")
 RUN = "run_cells.html"
 RUN_CELLS = ("status", "owner", "epoch", "chunks", "lasted")
 RUN_PAGE_CELLS = ("status", "measures", "ribbon", "check")
-
-
-class Sheet:
-    """The cells of one push, in order; what can't be rendered says so, and the log has how many and why."""
-
-    def __init__(self, now: datetime) -> None:
-        self._now = now
-        self._cells: list[SafeString] = []
-        self._faults: list[Exception] = []
-
-    def cell(self, name: str, context: Mapping[str, Any], *names: str, template: str = "cells.html") -> None:
-        """Add the cell `name`; its id is made of that and `names`."""
-        context = {"now": self._now, **context, "oob": OOB}
-        try:
-            self._cells.append(render_to_string(f"{template}#{name}", context))
-        except Exception as exc:
-            self._faults.append(exc)
-            self._cells.append(render_to_string("cells.html#broken", {"id": [name, *names], "oob": OOB}))
-
-    def rows(self, names: Iterable[str], rows: Iterable[NodeNow | Column], **more: Any) -> None:
-        """Add cells of nodes."""
-        names = tuple(names)
-        for row in rows:
-            for name in names:
-                self.cell(name, {"row": row, **more}, row.name)
-
-    def text(self) -> str:
-        """Return all cells."""
-        if self._faults:
-            logger.error("%d cells can't be rendered", len(self._faults), exc_info=self._faults[0])
-        return "".join(self._cells)
 
 
 def fleet_number(page: str) -> int:
@@ -225,6 +186,7 @@ def node_context(mesh: Gathered, row: NodeNow) -> dict[str, Any]:
         "row": row,
         "present": drain_record.present(node=row.node),
         "by_provider": readings.by_provider(),
+        "spans": spans.of_node(node_id=row.node.pk, now=mesh.now),
     }
 
 

@@ -3,7 +3,7 @@
     telemetry -> room (who waits outside isn't acknowledged) -> decode lane -> group -> ingest lane
     health    -> group: news at once, the rest with what comes within a tenth of a second -> ingest lane
 
-While the database stores a group the next one is decoded; what waits is bounded in frames and bytes.
+While PostgreSQL stores a group the next one is decoded; what waits is bounded in frames and bytes.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from dashboard.groups import Groups, Room
 from dashboard.lanes import Lane
 from dashboard.models import Node
 from dashboard.replays import Replays
-from dashboard.services import health, ingest
+from dashboard.services import ballast, health, ingest
 from dashboard.services.health import Said
 from dashboard.services.ingest import Answer, Batch
 from meshcore.clock import UtcNow
@@ -37,13 +37,13 @@ class IngestWriter:
         self._room = Room(max_works=ROOM_FRAMES, max_size=ROOM_BYTES)
         self._telemetry: Groups[Batch, Answer] = Groups(
             lane,
-            lambda batches: ingest.store(batches, now=now()),
+            lambda batches: ballast.without_ballast(ingest.store, batches, now=now()),
             max_works=GROUP_FRAMES,
             max_size=GROUP_BYTES,
         )
         self._health: Groups[Said, bool] = Groups(
             lane,
-            lambda said: health.apply(said=said),
+            lambda said: ballast.with_room(health.apply, said=said),
             max_works=HEALTH_FRAMES,
             max_size=HEALTH_FRAMES,
             gather_seconds=HEALTH_GATHER_SECONDS,

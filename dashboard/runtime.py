@@ -10,13 +10,14 @@ hints; tests use `running()`.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from channels.layers import get_channel_layer
 from django.db import Error as DatabaseError
+from django.db import connection
 
 from dashboard import hints
 from dashboard.ingest_writer import IngestWriter
@@ -24,15 +25,20 @@ from dashboard.lanes import Lane
 from dashboard.lanes import LaneFull as LaneFull  # who calls a lane knows the runtime alone
 from dashboard.selectors import changes, peers
 from dashboard.selectors.presence import health_seconds
+from dashboard.services import ballast
 from dashboard.services.housekeeping import JOBS, Job
 from meshcore.clock import UtcNow, utcnow
 
 logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 POLL_SECONDS = 1.0  # the change feed is read at least this often, hints or not (decision D5)
 HEARD = "heard"  # the key under which the ages of all nodes are announced; in no row of the feed
 HEARD_SECONDS = 2.0  # so an age on a page is always younger than what counts as stale
 PEERS = "peers"  # the key under which it is announced that nodes may know others than before; as HEARD
+ROOM = "room"  # the key under which it is announced that telemetry goes on; as HEARD
 PEERS_SECONDS = 0.5  # between two looks at who there is: of 1 000 nodes 40 ms, and many come at once
 PEERS_POLL_SECONDS = 10.0  # looked at so often even when nothing was heard: a look may have failed
 CANCEL_AGAIN_SECONDS = 0.1  # after a cancellation that had no effect
@@ -63,13 +69,14 @@ class Runtime:
         self._ingest = Lane("ingest", threads=1)
         self._control = Lane("control", threads=1)
         self._render = Lane("render", threads=2)
-        self.in_ingest = self._ingest.run
-        self.in_control = self._control.run
         self.in_render = self._render.run
         self.links: dict[str, Callable[[], None]] = {}  # node name -> wakes the link to that node
-        self.writer = IngestWriter(decode=self._decode, lane=self._ingest, now=now)
+        # SQLite works in our process: a second thread would take the interpreter from it row by row
+        beside = self._ingest if connection.vendor == "sqlite" else self._decode
+        self.writer = IngestWriter(decode=beside, lane=self._ingest, now=now)
         self.gauges = self.writer.gauges()  # what /metrics shows of others, by name
         self.directory = peers.Directory()  # who may know whom
+        self._was_stopped = False  # whether telemetry was, a second ago
         self.cursor = 0  # id of the last change that was announced
         self._listeners: list[tuple[str, OnChange]] = []
         self._looks: dict[str, changes.Look] = {}
@@ -78,6 +85,20 @@ class Runtime:
         self._relay = hints.Relay(get_channel_layer(), self._look_now.set)
         self._tasks: list[asyncio.Task[None]] = []
         self._stop_listening: Callable[[], None] = lambda: None
+
+    async def in_control(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return `function(...)`, an order; on a full disk it has the ballast's room. Raises as Lane.run."""
+        return await self._control.run(partial(ballast.with_room, function, *args, **kwargs))
+
+    async def in_ingest(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return `function(...)`, about what a node is now; it may have the ballast's room, too."""
+        return await self._ingest.run(partial(ballast.with_room, function, *args, **kwargs))
+
+    @property
+    def telemetry_stopped(self) -> bool:
+        """Whether the disk is full; listeners of ROOM hear of it when it isn't any more."""
+        held = ballast.current()
+        return held is not None and held.stopped_at is not None
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
@@ -98,6 +119,10 @@ class Runtime:
         self.cursor = await self.in_render(changes.latest_id)
         self._looks = await self.in_render(changes.looks, now=self._now())
         self.directory = await self.in_render(peers.read, self.directory, now=self._now())
+
+    def along(self, loop: Coroutine[Any, Any, None]) -> None:
+        """Let a loop of somebody else go on as long as this does."""
+        self._tasks.append(asyncio.create_task(loop))
 
     async def stop(self) -> None:
         """End the clockwork, let the threads finish what they were given, close their connections."""
@@ -165,6 +190,9 @@ class Runtime:
         keys = _crossings(self._looks, looks)
         self._looks = looks
         self.announce([0] * len(keys), keys)
+        if self._was_stopped and not self.telemetry_stopped:
+            self.announce([0], [ROOM])
+        self._was_stopped = self.telemetry_stopped
 
     async def _keep_directory(self) -> None:
         moved = asyncio.Event()
@@ -195,7 +223,8 @@ class Runtime:
     async def _repeat(self, job: Job) -> None:
         while True:
             await asyncio.sleep(job.every_seconds)
-            await _survive(job.name, self.in_control(partial(job.function, now=self._now())))
+            run = self.in_control if job.order else self._control.run
+            await _survive(job.name, run(partial(job.function, now=self._now())))
 
 
 def _crossings(before: Mapping[str, changes.Look], looks: Mapping[str, changes.Look]) -> list[str]:
@@ -237,7 +266,8 @@ async def _survive(what: str, step: Awaitable[object]) -> None:
     try:
         await step
     except DatabaseError as exc:  # no traceback, as it comes again every second while the database is away
-        logger.error("%s failed: %s: %s", what, type(exc).__name__, exc)
+        if not ballast.note(exc):
+            logger.error("%s failed: %s: %s", what, type(exc).__name__, exc)
     except Exception:
         logger.exception("%s failed", what)
 

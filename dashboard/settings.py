@@ -9,7 +9,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from dashboard import engines
+from dashboard import engines, retention
 from dashboard.secrets import MeshUrl, networks, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -19,6 +19,7 @@ MESH_URL = MeshUrl.parse(
     allow_plain_http=os.environ.get("MESH_ALLOW_PLAIN_HTTP") == "1",
 )
 MESH_TRUSTED_PROXIES = networks("MESH_TRUSTED_PROXIES", os.environ.get("MESH_TRUSTED_PROXIES", ""))
+MESH_RETENTION = retention.parse(os.environ)
 SECRET_KEY = secret_key(VAR_DIR / "secrets")
 DEBUG = False
 ALLOWED_HOSTS = MESH_URL.allowed_hosts
@@ -53,6 +54,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
+    "dashboard.edge.room.RoomForOrders",
     "dashboard.edge.one_hop.one_hop",
 ]
 ROOT_URLCONF = "dashboard.urls"
@@ -67,6 +69,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "dashboard.edge.room.notice",
             ],
         },
     }

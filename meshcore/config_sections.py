@@ -89,13 +89,19 @@ class DashboardSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsSection:
-    """The log of runs and who may be declared dead when."""
+    """The log of runs, who may be declared dead when, and the bounds of one run.
+
+    All nodes of a log should have the same times and bounds: others judge an owner by their own.
+    """
 
     log: Annotated[str, RUN_LOG] = "memory:"
     heartbeat_seconds: Annotated[float, Number(600)] = 1.0
     lease_seconds: Annotated[float, Number(3600)] = 4.0
     on_broken_stream: Annotated[OnBrokenStream, Choice(OnBrokenStream)] = OnBrokenStream.CONTINUE
     sync: Annotated[Sync, Choice(Sync)] = Sync.PROCESS
+    stall_seconds: Annotated[float, Number(DAY_SECONDS)] = 600.0  # without a chunk; then the run has failed
+    max_chunks: Annotated[int, Whole(1, 10_000_000)] = 200_000  # of one run, as all that stands in its log
+    max_bytes: Annotated[int, Whole(1 << 16, 1 << 32)] = 67_108_864
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

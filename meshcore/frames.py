@@ -14,6 +14,7 @@ from meshcore.drain import Readout
 from meshcore.frame_terms import Count, Number, Stamp
 from meshcore.frame_terms import Frame as Frame  # who reads frames knows this module alone
 from meshcore.run_reports import RunFacts, RunReport
+from meshcore.stream_frames import Stream, StreamCredit, StreamEnd
 from meshcore.trace import RoutingTrace
 
 CONTRACT_VERSION = 1
@@ -27,7 +28,8 @@ PEERS_FRAME_MAX = 64  # peers named in one frame, said or taken back
 class Hello(Frame, frozen=True, kw_only=True, tag="hello"):
     """First word of a node.
 
-    `clock` is the node's present; who it is comes from its token, never from `node_id`.
+    `clock` is the node's present; who it is comes from its token, never from `node_id`. `spool_acknowledged`
+    is how far this process was told that its spool is committed: a lower mark is one of a restored database.
     """
 
     node_id: str
@@ -40,6 +42,7 @@ class Hello(Frame, frozen=True, kw_only=True, tag="hello"):
     log_id: str = ""
     desired_generation: Number = 0
     spool_last_seq: Number = 0
+    spool_acknowledged: Number = 0
 
 
 class DesiredDrain(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,11 +112,15 @@ class BreakerReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SpoolReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The spool now: items waiting, last number given out, items dropped since this spool began, by kind."""
+    """The spool now: items waiting, last number given out, items dropped since this spool began, by kind.
+
+    `reset_at`: when it was found to be on a disk that was set back, and took a new name.
+    """
 
     size: Count = 0
     last_seq: Number = 0
     dropped: dict[str, Count] = {}
+    reset_at: Stamp | None = None
 
 
 class Health(Frame, frozen=True, kw_only=True, tag="health"):
@@ -274,5 +281,7 @@ class GoingIdleAck(Frame, frozen=True, kw_only=True, tag="going_idle_ack"):
     """The dashboard flipped the node to idle; closing is safe."""
 
 
-FromNode = Hello | Health | Telemetry | InboundAck | GoingIdle
-FromDashboard = Descriptor | TelemetryAck | Rewind | Desired | Inbound | Peers | GoingIdleAck
+FromNode = Hello | Health | Telemetry | InboundAck | GoingIdle | Stream | StreamEnd
+FromDashboard = (
+    Descriptor | TelemetryAck | Rewind | Desired | Inbound | Peers | GoingIdleAck | StreamCredit | StreamEnd
+)

@@ -36,8 +36,10 @@ from meshcore.frames import (
     Telemetry,
     TelemetryAck,
 )
+from meshcore.link_streams import DashboardStreams, NodeStreams
 from meshcore.link_terms import CloseCode, Closing, LinkPolicy, Phase
 from meshcore.pulse import Pulse
+from meshcore.stream_frames import Stream, StreamCredit, StreamEnd
 
 __all__ = ["CloseCode", "Closing", "DashboardSide", "LinkPolicy", "NodeSide", "Phase", "Side"]
 
@@ -97,6 +99,7 @@ class NodeSide(Side):
         super().__init__(reader=framing.reader_from_dashboard(), policy=policy, clock=clock)
         self.limits = Limits()
         self.descriptor: DescriptorBody | None = None
+        self.streams = NodeStreams(self._say)
         self._unanswered: deque[int] = deque()  # `to` of the telemetry frames under way
         self._pulse = Pulse(
             full_seconds=policy.full_health_seconds,
@@ -122,6 +125,8 @@ class NodeSide(Side):
                 return True
             case GoingIdleAck():
                 return self._idle()
+            case StreamCredit() | StreamEnd():
+                return self.streams.heard(frame)
             case _:
                 return True
 
@@ -197,9 +202,8 @@ class DashboardSide(Side):
     def __init__(self, *, clock: Clock, policy: LinkPolicy) -> None:
         super().__init__(reader=framing.reader_from_node(), policy=policy, clock=clock)
         self.limits = Limits()
-        self._unanswered: deque[int] = (
-            deque()
-        )  # `to` of the telemetry frames that wait for their acknowledgement
+        self.streams = DashboardStreams(self._say, lambda why: self._close(CloseCode.PROTOCOL_ERROR, why))
+        self._unanswered: deque[int] = deque()  # `to` of the telemetry frames that wait for acknowledgement
         self._rewound_to: int | None = None  # frames sent before the node heard of the rewind are void
 
     def receive_message(self, message: str | bytes) -> list[FromNode]:
@@ -219,6 +223,8 @@ class DashboardSide(Side):
             case GoingIdle() if self.phase is Phase.OPEN:
                 self.phase = Phase.GOING_IDLE
                 return True
+            case Stream() | StreamEnd():
+                return self.streams.heard(frame)
             case _:
                 return self.phase is not Phase.ANSWERING
 

@@ -52,6 +52,12 @@ class Observer:
         for instance, counter in found.items():
             self._saw(instance, counter, now)
 
+    def begin_anew(self) -> None:
+        """Count what was seen so far for nothing: the observer may have been the one that was cut off."""
+        now = self._clock()
+        for seen in self._watched.values():
+            seen.since, seen.reads = now, 0
+
     def expect(self, instance: str) -> None:
         """Watch an instance whose beat may never come, as that of an owner that is read in a log."""
         if instance not in self._watched and instance not in self._gone:
@@ -81,7 +87,7 @@ class Observer:
     def _saw(self, instance: str, counter: int, now: float) -> None:
         self._gone.pop(instance, None)
         seen = self._watched.get(instance)
-        if seen is None or seen.counter != counter:
+        if seen is None or counter > seen.counter:  # a lower one was long on its way
             self._watched[instance] = _Watched(counter, now)
         else:
             seen.reads += 1

@@ -5,11 +5,12 @@ from typing import Any
 
 import msgspec
 
-from meshcore.openai_wire import COMMITTING, Chunk, ChunkKind
+from meshcore.openai_wire import Chunk, ChunkKind
 from meshcore.run_record import cut
 from meshcore.runs import ChunkEvent, RunState
 from meshcore.splice import Begun
 
+_CONTENT, _FINISH = ChunkKind.CONTENT, ChunkKind.FINISH  # looked up once, which in Python 3.11 is slow
 _NOTHING, _NONE = msgspec.Raw(b"{}"), msgspec.Raw(b"null")
 
 
@@ -42,7 +43,7 @@ class Chunking:
         frame = _FRAME.decode(chunk.data)
         if chunk.usage is not None:
             self.usage = frame.usage
-        if chunk.kind not in COMMITTING or not frame.choices:
+        if not (chunk.kind is _CONTENT or chunk.kind is _FINISH) or not frame.choices:
             return ()
         choice = frame.choices[0]
         event = ChunkEvent(

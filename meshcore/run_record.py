@@ -6,19 +6,21 @@
 own record, and a lost acknowledgement is told from a lost race.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 from typing import NamedTuple
 
 import msgspec
 
 from meshcore.errors import FrameError
-from meshcore.runs import AnyEvent, ChunkEvent, text_in
+from meshcore.runs import AnyEvent, ChunkEvent, End, text_in
 
 FORMAT = 1
 RECORD_MAX_BYTES = 256 << 10
 ENVELOPE_MAX_BYTES = 256  # format, id, number and brackets of a record
+CHUNK_MAX_BYTES = 100  # of a chunk's names, number and brackets
 EVENTS_MAX_BYTES = RECORD_MAX_BYTES - ENVELOPE_MAX_BYTES
-APPEND_ID_BYTES = 16
+APPEND_ID_BYTES = 12  # that are drawn; a number is behind them
 
 
 class TooLarge(FrameError):
@@ -48,13 +50,22 @@ class Head(NamedTuple):
 
 EMPTY = Head(0)
 _DECODER = msgspec.json.Decoder(Record)
+_PLAIN = {ChunkEvent}
+_ENCODER = msgspec.json.Encoder()
+
+
+def append_ids(token: Callable[[int], str]) -> Iterator[str]:
+    """Yield a new id for each append: what `token` draws once, of so many bytes, and a number."""
+    drawn = token(APPEND_ID_BYTES)
+    for number in count(1):
+        yield f"{drawn}{number:08x}"
 
 
 def encode(record: Record) -> bytes:
     """Return the bytes of a record. Raises TooLarge, and ValueError for one without events."""
     if not record.events:
         raise ValueError("a record without events")
-    data = msgspec.json.encode(record)
+    data = _ENCODER.encode(record)
     if len(data) > RECORD_MAX_BYTES:
         raise TooLarge(f"record: {len(data)} bytes, expected at most {RECORD_MAX_BYTES}")
     return data
@@ -73,6 +84,22 @@ def decode(data: bytes) -> Record:
     return record
 
 
+def is_plain(record: Record) -> bool:
+    """Return whether a record has nothing but chunks, as nearly all have."""
+    return set(map(type, record.events)) == _PLAIN
+
+
+def end_alone(record: Record) -> Record:
+    """Return what stays of the last record of an ended run: its end, and nothing of the answer."""
+    ends = [
+        (seq, event) for seq, event in enumerate(record.events, record.first_seq) if isinstance(event, End)
+    ]
+    if not ends:
+        return record
+    seq, end = ends[0]
+    return Record(record.format, record.append_id, seq, (end,))
+
+
 def _format_of(data: bytes) -> str:
     """Return what is wrong with the format of a record, "" when it is none or ours."""
     try:
@@ -85,6 +112,10 @@ def _format_of(data: bytes) -> str:
 
 def batches(events: Iterable[AnyEvent]) -> Iterator[tuple[AnyEvent, ...]]:
     """Yield events in batches that fit a record each. Raises TooLarge for one that no record holds."""
+    events = tuple(events)
+    if events and sum(map(_size_bound, events)) <= EVENTS_MAX_BYTES:
+        yield events  # nearly always, and then none has to be encoded for it
+        return
     batch: list[AnyEvent] = []
     size = 0
     for event in events:
@@ -100,14 +131,23 @@ def batches(events: Iterable[AnyEvent]) -> Iterator[tuple[AnyEvent, ...]]:
         yield tuple(batch)
 
 
+def _size_bound(event: AnyEvent) -> int:
+    """Return at least how many bytes of a record an event takes, without encoding most of them."""
+    if not isinstance(event, ChunkEvent) or event.frame is not None:
+        return len(_ENCODER.encode(event)) + 1
+    return memoryview(event.delta).nbytes + 6 * len(event.finish_reason) + CHUNK_MAX_BYTES
+
+
 def cut(chunk: ChunkEvent, *, max_characters: int = EVENTS_MAX_BYTES // 16) -> Sequence[ChunkEvent]:
     """Return a chunk as one or several whose content is at most `max_characters` each.
 
     A character takes at most 12 bytes of JSON. What else a delta has goes with the first piece, the
     finish_reason with the last.
     """
-    text = text_in(chunk.delta)
-    if len(text) <= max_characters:
+    if (
+        memoryview(chunk.delta).nbytes <= max_characters
+        or len(text := text_in(chunk.delta)) <= max_characters
+    ):
         return [chunk]
     fields = msgspec.json.decode(chunk.delta)
     pieces = [text[at : at + max_characters] for at in range(0, len(text), max_characters)]

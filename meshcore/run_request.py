@@ -18,7 +18,6 @@ from meshcore.catalogue import wanted
 from meshcore.openai_errors import BadRequest
 from meshcore.openai_wire import Operation, Request, parse_object, parse_request
 from meshcore.registry import Entry
-from meshcore.traceparent import RandomBytes
 
 VERSION = (1, 0)
 LOG_CHARACTERS = 6  # of a log's id, in the ids of its runs
@@ -77,10 +76,14 @@ def parse_run(raw: bytes, operation: Operation | None = None) -> RunRequest:
         if fields.keys() >= _BUS_FORM:
             return _bus_form(raw, fields)
         operation = Operation.CHAT
-    request = parse_request(operation, raw)
+    return run_of(parse_request(operation, raw))
+
+
+def run_of(request: Request) -> RunRequest:
+    """Return a plain call as what a run is asked for. Raises BadRequest."""
     if request.body.get("n") not in (None, 1):
         raise BadRequest("n", f"expected 1, as a run has one answer, got {request.body['n']!r:.60}")
-    return RunRequest(capability=operation, raw=raw, openai=request)
+    return RunRequest(capability=request.operation, raw=request.raw, openai=request)
 
 
 def parse_stored(capability: str, raw: bytes) -> RunRequest:
@@ -102,9 +105,9 @@ def _bus_form(raw: bytes, fields: dict[str, Any]) -> RunRequest:
     return RunRequest(capability=capability, raw=raw, body=body)
 
 
-def new_run_id(log_id: str, random: RandomBytes) -> str:
-    """Return the id of a new run."""
-    return f"run_{log_id[:LOG_CHARACTERS]}_{random(_OWN_BYTES).hex()}"
+def new_run_id(log_id: str, own: str) -> str:
+    """Return the id of a new run; `own` are 32 random hexadecimal digits."""
+    return f"run_{log_id[:LOG_CHARACTERS]}_{own}"
 
 
 def idempotent_run_id(log_id: str, client: str, key: str) -> str:

@@ -4,7 +4,7 @@ id: <seq>     event: chunk | epoch | end     data: <json>
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,6 +12,7 @@ from meshcore.openai_errors import BadRequest
 from meshcore.openai_wire import Operation
 from meshcore.run_record import Record
 from meshcore.runs import AnyEvent, ChunkEvent, Claimed, End, RunState, RunStatus
+from meshcore.stream_frames import ViewedEvent
 
 HELLO = b": attached\n\n"
 COMMENT = b": \n\n"
@@ -39,25 +40,38 @@ def events_behind(record: Record, after_seq: int) -> Iterator[tuple[int, AnyEven
             yield seq, event
 
 
-def frame(seq: int, event: AnyEvent) -> bytes:
-    """Return an event as viewers get it, b"" for one that isn't for them."""
+def viewed(seq: int, event: AnyEvent) -> ViewedEvent | None:
+    """Return an event as viewers get it, None for one that isn't for them."""
     match event:
         case ChunkEvent():
-            data: dict[str, Any] = {
-                "index": event.index,
-                "delta": event.delta,
-                "finish_reason": event.finish_reason or None,
-            }
-            return _frame(seq, b"chunk", data)
+            reason = event.finish_reason or None
+            return _viewed(
+                seq, "chunk", {"index": event.index, "delta": event.delta, "finish_reason": reason}
+            )
         case Claimed():
             said = ("epoch", "reason", "node", "superseded_from")
-            return _frame(seq, b"epoch", {name: getattr(event, name) for name in said})
+            return _viewed(seq, "epoch", {name: getattr(event, name) for name in said})
         case End():
-            return _frame(
-                seq, b"end", {n: getattr(event, n) for n in ("status", "reason", "final_seq", "usage")}
-            )
+            said = ("status", "reason", "final_seq", "usage")
+            return _viewed(seq, "end", {name: getattr(event, name) for name in said})
         case _:
-            return b""
+            return None
+
+
+def sse(event: ViewedEvent) -> bytes:
+    """Return an event of a stream of server-sent events.
+
+    Its JSON may come from another machine: a line break in it can only stand between two tokens, and here it
+    would end the field.
+    """
+    data = bytes(event.data).replace(b"\r", b" ").replace(b"\n", b" ")
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, event.event.encode(), data)
+
+
+def frame(seq: int, event: AnyEvent) -> bytes:
+    """Return an event as viewers who attach get it, b"" for one that isn't for them."""
+    found = viewed(seq, event)
+    return sse(found) if found else b""
 
 
 def first_seq_wanted(ask: RunAsk, state: RunState) -> int:
@@ -115,20 +129,26 @@ class PlainAnswer:
     def __init__(self, operation: Operation, *, run_id: str, model: str, created: int) -> None:
         self._operation = operation
         self._head: dict[str, Any] = {"id": run_id, "created": created, "model": model}
+        self._before_delta = b""  # all of a chat's piece in front of its delta; "": not made yet
 
     def chunk(self, event: ChunkEvent) -> bytes:
         """Return the next piece of a streamed answer."""
         if event.frame is not None:
             self._head |= event.frame
+            self._before_delta = b""
         finish_reason = event.finish_reason or None
         if self._operation is Operation.COMPLETION:
             text = _DELTA.decode(event.delta).get("content", "")
             choice: dict[str, Any] = {"index": 0, "text": text, "finish_reason": finish_reason}
-        else:
-            role = {"role": "assistant"} if event.index == 1 else {}
-            delta = {**role, **_DELTA.decode(event.delta)}
-            choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        return self._encode({"choices": [choice]}, ".chunk" if self._operation is Operation.CHAT else "")
+            return self._encode({"choices": [choice]}, "")
+        delta = bytes(event.delta)
+        if event.index == 1:
+            delta = msgspec.json.encode({"role": "assistant", **_DELTA.decode(delta)})
+        if not self._before_delta:
+            piece = self._encode({"choices": [{"index": 0, "delta": None}]}, ".chunk")
+            self._before_delta = piece.removesuffix(b"null}]}")
+        reason = b"null" if finish_reason is None else msgspec.json.encode(finish_reason)
+        return self._before_delta + delta + b',"finish_reason":' + reason + b"}]}"
 
     def usage(self, usage: dict[str, Any]) -> bytes:
         """Return the piece that says what the answer used."""
@@ -177,5 +197,5 @@ def _merge_parts(parts: list[Any], deltas: list[Any]) -> None:
             _merge(known, delta)
 
 
-def _frame(seq: int, name: bytes, data: dict[str, Any]) -> bytes:
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, name, msgspec.json.encode(data))
+def _viewed(seq: int, name: Literal["chunk", "epoch", "end"], data: dict[str, Any]) -> ViewedEvent:
+    return ViewedEvent(seq=seq, event=name, data=msgspec.Raw(msgspec.json.encode(data)))

@@ -12,7 +12,9 @@ lost, reads on from its head, and finds either its own record or what came inste
 """
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from meshcore.errors import IllegalMove
 from meshcore.run_record import EMPTY, FORMAT, Head, Record
@@ -38,8 +40,7 @@ class RunWriter:
         self.instance = instance
         self.state = state or RunState()
         self.head = head
-        self._append_id = ""  # "": nothing is pending
-        self._events: tuple[AnyEvent, ...] = ()
+        self._pending: Record | None = None
 
     @property
     def owns(self) -> bool:
@@ -48,53 +49,57 @@ class RunWriter:
 
     def draft(self, append_id: str, *events: AnyEvent) -> Record:
         """Return the record to append behind `head`; `stored` or `behind` says what became of it."""
-        if self._append_id:
+        if self._pending is not None:
             raise IllegalMove("pending", "draft")
         if not self.state.allows(events[0]):
             raise IllegalMove(self.state.status, name_of(events[0]))
-        self._append_id, self._events = append_id, events
-        return self.again()
+        self._pending = Record(FORMAT, append_id, self.head.seq + 1, events)
+        return self._pending
 
     def again(self) -> Record:
         """Return the pending record for the present head: the same events under the same id."""
-        if not self._append_id:
+        if self._pending is None:
             raise IllegalMove("idle", "again")
-        return Record(FORMAT, self._append_id, self.head.seq + 1, self._events)
+        if self._pending.first_seq != self.head.seq + 1:
+            self._pending = msgspec.structs.replace(self._pending, first_seq=self.head.seq + 1)
+        return self._pending
 
     def stored(self, head: Head) -> None:
         """Learn that the pending record is in the log, whose end is `head` now."""
         for event in self.again().events:
             self.state.apply(event)
-        self.head, self._append_id, self._events = head, "", ()
+        self.head, self._pending = head, None
 
     def behind(self, records: Iterable[tuple[Record, Head]]) -> Turn:
         """Take what stands behind `head`, each record with the log's end behind it.
 
         Behind a RETRY the record stays pending. With nothing pending this is reading on: STORED means go on.
         """
-        owned, mine, moved = self.owns, False, False
+        pending, owned, mine, moved = self._pending, self.owns, False, False
         for record, head in records:
             for event in record.events:
                 self.state.apply(event)
             self.head, moved = head, True
-            if record.append_id == self._append_id:
+            if pending is not None and record.append_id == pending.append_id:
                 mine, owned = True, owned or self.owns
-        turn = self._missed(owned, moved=moved) if self._append_id and not mine else self._found(owned)
+        if pending is None:
+            return self._found((), owned)
+        events = pending.events
+        turn = self._found(events, owned) if mine else self._missed(events[0], owned, moved=moved)
         if turn is not Turn.RETRY:
-            self._append_id, self._events = "", ()
+            self._pending = None
         return turn
 
-    def _found(self, owned: bool) -> Turn:
-        if self._events and isinstance(self._events[-1], End | Released):
+    def _found(self, events: Sequence[AnyEvent], owned: bool) -> Turn:
+        if events and isinstance(events[-1], End | Released):
             return Turn.STORED  # it was this writer's last word
         if self.state.end is not None or (owned and not self.owns):
             return Turn.STOP
         return Turn.CANCEL if owned and self.state.cancelled_by is not None else Turn.STORED
 
-    def _missed(self, owned: bool, *, moved: bool) -> Turn:
+    def _missed(self, first: AnyEvent, owned: bool, *, moved: bool) -> Turn:
         if self.state.end is not None or (owned and not self.owns):
             return Turn.STOP
-        first = self._events[0]
         if isinstance(first, CancelRequested) and self.state.cancelled_by is not None:
             return Turn.STORED  # another was first, and one is enough
         if owned and self.state.cancelled_by is not None and not self.state.allows(first):

@@ -66,6 +66,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
 class Created(Event, frozen=True, kw_only=True, tag="created"):
     """The first event: `request` is the client's JSON as it came, `key` whose run it is.
 
+    All its calls are of one trace, `trace_id`, whoever makes them; "" in logs of older versions.
     `at` is for people: nothing is decided by it.
     """
 
@@ -73,6 +74,7 @@ class Created(Event, frozen=True, kw_only=True, tag="created"):
     request: msgspec.Raw
     log_id: str
     key: str = ""
+    trace_id: str = ""
     restartable: bool = True
     stream: bool = True
     at: Stamp | None = None
@@ -132,9 +134,9 @@ class RunState:
     """What a log says up to `last_seq`. Not to be changed but by `apply`."""
 
     __slots__ = (
-        *("_texts", "beyond_text", "cancelled_by", "chunks", "claims", "created", "end", "finish_reason"),
-        *("frame", "generation_seq", "last_seq", "next_index", "owner", "released", "releases"),
-        *("size_bytes", "takeovers"),
+        *("_beyond_text", "_texts", "_unread", "cancelled_by", "chunks", "claims", "created", "end"),
+        *("finish_reason", "frame", "generation_seq", "last_seq", "next_index", "owner", "released"),
+        *("releases", "size_bytes", "takeovers"),
     )
 
     def __init__(self) -> None:
@@ -153,8 +155,9 @@ class RunState:
         self.size_bytes = 0  # of their deltas
         self.finish_reason = ""  # of the present generation, as the next two
         self.frame: dict[str, Any] | None = None  # that it began with
-        self.beyond_text = False  # there is more answer in it than text, such as a tool call
+        self._unread: list[msgspec.Raw] = []  # its deltas, of which a run that goes well needs no text
         self._texts: list[str] = []
+        self._beyond_text = False
 
     @property
     def status(self) -> RunStatus:
@@ -175,7 +178,14 @@ class RunState:
     @property
     def text(self) -> str:
         """The answer of the present generation so far."""
+        self._read()
         return "".join(self._texts)
+
+    @property
+    def beyond_text(self) -> bool:
+        """Whether there is more answer in the present generation than text, such as a tool call."""
+        self._read()
+        return self._beyond_text
 
     def owned_by(self, instance: str) -> bool:
         """Return whether `instance` may append chunks."""
@@ -186,7 +196,9 @@ class RunState:
 
         Behind the `end` everything is ignored: who wrote it had not read that far.
         """
-        if self.end is None:
+        if isinstance(event, ChunkEvent) and self._goes_on(event):
+            self._add(event)  # the short way, for nearly all are
+        elif self.end is None:
             if not self.allows(event):
                 raise IllegalMove(self.status if self.created else "nothing", name_of(event))
             self._take(event)
@@ -194,6 +206,8 @@ class RunState:
 
     def allows(self, event: AnyEvent) -> bool:
         """Return whether `event` may stand next; behind the end nothing may."""
+        if isinstance(event, ChunkEvent):  # first, for nearly all are
+            return self._goes_on(event)
         if self.end is not None:
             return False
         if isinstance(event, Created) or self.created is None:
@@ -201,14 +215,17 @@ class RunState:
         match event:
             case Claimed():
                 return self.cancelled_by is None and self._continues_history(event)
-            case ChunkEvent():
-                return self.status is RunStatus.RUNNING and event.index == self.next_index
             case CancelRequested():
                 return self.cancelled_by is None
             case Released():
                 return self.owner is not None and not self.released
             case _:
                 return event.status in self._possible_ends() and event.final_seq == self.last_seq + 1
+
+    def _goes_on(self, chunk: ChunkEvent) -> bool:
+        is_running = self.owner is not None and not self.released
+        is_to_end = self.end is not None or self.cancelled_by is not None
+        return is_running and not is_to_end and chunk.index == self.next_index
 
     def _continues_history(self, claim: Claimed) -> bool:
         if claim.epoch != self.epoch + 1 or (self.owner is None) is not (claim.reason is ClaimReason.STARTED):
@@ -229,14 +246,12 @@ class RunState:
                 self.created = event
             case Claimed():
                 self._claim(event)
-            case ChunkEvent():
-                self._add(event)
             case CancelRequested():
                 self.cancelled_by = event.by
             case Released():
                 self.released = True
                 self.releases += 1
-            case _:
+            case End():
                 self.end = event
 
     def _claim(self, claim: Claimed) -> None:
@@ -246,19 +261,22 @@ class RunState:
         if claim.reason is ClaimReason.RESTARTED:
             self.generation_seq = self.last_seq + 1
             self.next_index, self.finish_reason = 1, ""
-            self.frame, self.beyond_text = None, False
-            self._texts = []
+            self.frame, self._beyond_text = None, False
+            self._unread, self._texts = [], []
 
     def _add(self, chunk: ChunkEvent) -> None:
         self.next_index += 1
         self.chunks += 1
-        self.size_bytes += len(bytes(chunk.delta))
+        self.size_bytes += memoryview(chunk.delta).nbytes
         self.finish_reason = chunk.finish_reason or self.finish_reason
         self.frame = self.frame or chunk.frame
-        text, beyond_text = read_delta(chunk.delta)
-        self.beyond_text = self.beyond_text or beyond_text
-        if text:
-            self._texts.append(text)
+        self._unread.append(chunk.delta)
+
+    def _read(self) -> None:
+        read = [read_delta(delta) for delta in self._unread]
+        self._texts += [text for text, _ in read]
+        self._beyond_text = self._beyond_text or any(beyond_text for _, beyond_text in read)
+        self._unread.clear()
 
 
 def fold(events: Iterable[AnyEvent], state: RunState | None = None) -> RunState:

@@ -1,7 +1,8 @@
 """The spool's bookkeeping: what is sent next, and what goes first when there is no room.
 
-The oldest boring traces go first, then all traces, then histograms and transitions; drain steps and run ends
-have room of their own (link-and-telemetry, "Spool"). What goes leaves a gap that counts it.
+The oldest boring traces go first, then all traces; then histograms and transitions are merged
+(`meshcore.spool_merge`), and go only when that isn't enough; drain steps and run ends have room of their own
+(link-and-telemetry, "Spool"). What goes leaves a gap that counts it.
 """
 
 from array import array
@@ -14,7 +15,8 @@ import msgspec
 from meshcore.frames import BATCH_MAX_ITEMS, Telemetry
 from meshcore.spool_entry import BATCH_MAX_BYTES, Dropped, Entry, Gap, Rank, Record
 
-LOOSE = (Rank.BORING, Rank.TRACE, Rank.SIGNAL)
+TRACES = (Rank.BORING, Rank.TRACE)
+LOOSE = (*TRACES, Rank.SIGNAL)
 """The ranks that share `max_bytes`, in the order in which they go."""
 
 
@@ -81,6 +83,7 @@ class Tally:
     seqs: "array[int]" = field(default_factory=lambda: array("q"))  # of records
     items: list[int] = field(default_factory=lambda: [0] * len(Rank))  # by rank
     bytes: list[int] = field(default_factory=lambda: [0] * len(Rank))
+    dropped: Dropped = field(default_factory=dict)  # what its gaps count
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> "Tally":
@@ -98,6 +101,8 @@ class Tally:
             self.seqs.append(entry.seq)
             self.items[entry.rank] += 1
             self.bytes[entry.rank] += len(entry.body)
+        else:
+            add(self.dropped, entry.counts)
 
     def waiting(self, acknowledged_to: int) -> int:
         """Return how many items lie behind `acknowledged_to`."""
@@ -112,32 +117,65 @@ class Drop:
     rank: Rank
 
 
-def what_to_drop(tallies: Sequence[Tally], policy: SpoolPolicy) -> list[Drop]:
-    """Return what must go, in order, so that the segments, oldest first, are within the policy's bounds."""
-    loose = _Excess(
-        sum(t.bytes[rank] for t in tallies for rank in LOOSE) - policy.max_bytes,
-        sum(t.items[rank] for t in tallies for rank in LOOSE) - policy.max_items,
-    )
-    kept = _Excess(sum(t.bytes[Rank.KEPT] for t in tallies) - policy.kept_bytes, 0)
-    return loose.drops(tallies, LOOSE) + kept.drops(tallies, (Rank.KEPT,))
-
-
 @dataclass(slots=True)
-class _Excess:
+class Excess:
+    """What is too much; not above 0: nothing is."""
+
     bytes: int
-    items: int
+    items: int = 0
+
+    def is_over(self) -> bool:
+        """Return whether something must go."""
+        return self.bytes > 0 or self.items > 0
 
     def drops(self, tallies: Sequence[Tally], ranks: Iterable[Rank]) -> list[Drop]:
+        """Return what of these ranks must go, rank by rank, the oldest first, and take it off."""
         found: list[Drop] = []
         for rank in ranks:
             for index, tally in enumerate(tallies):
-                if self.bytes <= 0 and self.items <= 0:
+                if not self.is_over():
                     return found
                 if tally.items[rank]:
                     self.bytes -= tally.bytes[rank]
                     self.items -= tally.items[rank]
                     found.append(Drop(index, rank))
         return found
+
+
+def excess(tallies: Sequence[Tally], policy: SpoolPolicy) -> Excess:
+    """Return what of all but drain steps and run ends is beyond the policy's bounds."""
+    return Excess(
+        sum(tally.bytes[rank] for tally in tallies for rank in LOOSE) - policy.max_bytes,
+        sum(tally.items[rank] for tally in tallies for rank in LOOSE) - policy.max_items,
+    )
+
+
+def kept_excess(tallies: Sequence[Tally], policy: SpoolPolicy) -> Excess:
+    """Return what of drain steps and run ends is beyond their own bound."""
+    return Excess(sum(tally.bytes[Rank.KEPT] for tally in tallies) - policy.kept_bytes)
+
+
+def small_neighbours(sizes: Sequence[int], *, at_least: int, most_bytes: int) -> tuple[int, int] | None:
+    """Return the first [begin, end) of so many files that fit into one together, None when there are none."""
+    begin = total = 0
+    for end, size in enumerate(sizes, start=1):
+        total += size
+        while total > most_bytes:
+            total -= sizes[begin]
+            begin += 1
+        if end - begin >= at_least:
+            return begin, end
+    return None
+
+
+def join(parts: Iterable[Iterable[Entry]]) -> list[Entry]:
+    """Return entries of several files as of one; where numbers were never used is an empty gap."""
+    joined: list[Entry] = []
+    for entry in (entry for part in parts for entry in part):
+        if joined and entry.first > joined[-1].last + 1:
+            joined.append(Gap(joined[-1].last + 1, entry.first - 1, {}))
+        joined.append(entry)
+    return joined
 
 
 def thin(entries: Iterable[Entry], rank: Rank) -> tuple[list[Entry], Dropped]:
@@ -156,16 +194,16 @@ def thin(entries: Iterable[Entry], rank: Rank) -> tuple[list[Entry], Dropped]:
 
 
 def append_gap(entries: list[Entry], gap: Gap, *, mixed: bool = False) -> None:
-    """Append a gap, as one with the gap before it where both are of the same kinds.
+    """Append a gap, as one with the gap before it where both are of the same kind, or of none.
 
-    `mixed` joins gaps of different kinds, too: only for what was never sent, so that the mark can't stand
+    `mixed` joins gaps whatever their kinds: only for what was never sent, so that the mark can't stand
     inside.
     """
     before = entries[-1] if entries else None
     if (
         isinstance(before, Gap)
         and before.last + 1 == gap.first
-        and (mixed or before.counts.keys() == gap.counts.keys())
+        and (mixed or (before.counts.keys() == gap.counts.keys() and len(gap.counts) <= 1))
     ):
         entries[-1] = Gap(before.first, gap.last, add(dict(before.counts), gap.counts))
     else:

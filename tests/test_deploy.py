@@ -12,7 +12,7 @@ import pytest
 import yaml
 from django.core.management import load_command_class
 
-from dashboard import engines
+from dashboard import engines, retention
 from dashboard.secrets import MeshUrl, networks
 from dashboard.serving.limits import MIB, Limits
 from dashboard.serving.server import EXIT_SECONDS
@@ -38,7 +38,8 @@ QUIETEST_SECONDS = 5  # a page hears something that often, a node says it (link-
 def settings_in_code() -> set[str]:
     """Return the environment variables that the dashboard reads."""
     texts = (path.read_text(encoding="utf-8") for path in (ROOT / "dashboard").glob("*.py"))
-    return {name for text in texts for name in re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', text)}
+    named = {name for text in texts for name in re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', text)}
+    return named | retention.NAMES.keys()
 
 
 def unit(path: Path) -> configparser.SectionProxy:

@@ -135,3 +135,27 @@ def test_nobody_is_called_dead_who_may_still_generate(
         observer.read([stored])
 
         assert not (observer.life("one") is Life.DEAD and not fence.is_closed())
+
+
+def test_an_observer_that_was_cut_off_watches_for_another_lease(
+    observer: Observer, clock: ManualClock
+) -> None:
+    observer.read([beat(1)])
+    clock.advance(60.0)
+    observer.begin_anew()
+    lives = []
+    for seconds in (0.0, 3.9, 0.1):
+        clock.advance(seconds)
+        observer.read([beat(1)])
+        lives.append(observer.life("one"))
+
+    assert lives == [Life.ALIVE, Life.ALIVE, Life.DEAD]
+
+
+def test_a_beat_that_was_long_on_its_way_is_no_sign_of_life(observer: Observer, clock: ManualClock) -> None:
+    observer.read([beat(7)])
+    for _ in range(2):
+        clock.advance(2.0)
+        observer.read([beat(5)])
+
+    assert observer.life("one") is Life.DEAD

@@ -13,10 +13,13 @@ from meshcore.run_record import (
     RECORD_MAX_BYTES,
     Record,
     TooLarge,
+    append_ids,
     batches,
     cut,
     decode,
     encode,
+    end_alone,
+    is_plain,
 )
 from meshcore.runs import ChunkEvent, text_in
 from tests.test_runs import CANCEL, CREATED, RELEASED, STARTED, chunk, end
@@ -93,3 +96,22 @@ def test_a_long_chunk_becomes_several_with_the_same_text(text: str, max_characte
     assert [piece.finish_reason for piece in pieces] == [""] * (len(pieces) - 1) + ["stop"]
     assert all(len(text_in(piece.delta)) <= max_characters for piece in pieces)
     assert msgspec.json.decode(pieces[0].delta)["role"] == "assistant"
+
+
+def test_a_record_is_plain_that_has_nothing_but_chunks() -> None:
+    records = [(chunk(1), chunk(2)), (chunk(1), end(4)), STARTED]
+
+    assert [is_plain(Record(1, "id", 1, tuple(events))) for events in records] == [True, False, False]
+
+
+def test_of_an_ended_run_the_first_end_stays() -> None:
+    record = Record(1, "id", 3, (chunk(1), end(4), end(5)))
+
+    assert end_alone(record) == Record(1, "id", 4, (end(4),))
+    assert end_alone(Record(1, "id", 1, (CREATED,))).events == (CREATED,)
+
+
+def test_each_append_has_an_id_of_its_own() -> None:
+    ids = append_ids(lambda count: "ab" * count)
+
+    assert [next(ids), next(ids)] == ["ab" * 12 + "00000001", "ab" * 12 + "00000002"]

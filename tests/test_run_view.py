@@ -13,9 +13,11 @@ from meshcore.run_view import (
     first_seq_wanted,
     frame,
     position,
+    sse,
     summary,
 )
 from meshcore.runs import AnyEvent, ChunkEvent, ClaimReason, End, RunState, RunStatus, fold
+from meshcore.stream_frames import ViewedEvent
 from tests.test_runs import CANCEL, CREATED, RELEASED, claimed
 
 USAGE = {"prompt_tokens": 1}
@@ -157,3 +159,9 @@ def test_a_text_completion_has_text() -> None:
 
     assert (piece["choices"][0]["text"], whole["choices"][0]["text"]) == ("a", "ab")
     assert piece["object"] == whole["object"] == "text_completion"
+
+
+def test_a_line_break_between_tokens_of_foreign_json_ends_no_field() -> None:
+    event = ViewedEvent(seq=3, event="chunk", data=msgspec.Raw(b'{"index":\r1,\n"delta":{}}'))
+
+    assert sse(event) == b'id: 3\nevent: chunk\ndata: {"index": 1, "delta":{}}\n\n'

@@ -6,15 +6,19 @@ from hypothesis import strategies as st
 
 from meshcore.frames import BATCH_MAX_ITEMS, Telemetry
 from meshcore.spool import (
+    LOOSE,
     Drop,
     SpoolPolicy,
     Tally,
     add,
     append_gap,
     batch,
+    excess,
+    join,
+    kept_excess,
     missing_behind,
+    small_neighbours,
     thin,
-    what_to_drop,
 )
 from meshcore.spool_entry import Dropped, Entry, Gap, Rank, Record
 
@@ -105,9 +109,12 @@ def test_gaps_of_different_kinds_are_joined_only_when_nothing_of_them_was_sent()
     append_gap(apart, Gap(2, 2, {"histogram": 1}))
     append_gap(joined, Gap(2, 2, {"histogram": 1}), mixed=True)
     append_gap(joined, Gap(4, 4, {"trace": 1}), mixed=True)
+    mixed = list(joined[:1])
+    append_gap(mixed, Gap(3, 4, {"trace": 1, "histogram": 1}))
 
     assert apart == [Gap(1, 1, {"trace": 1}), Gap(2, 2, {"histogram": 1})]
     assert joined == [Gap(1, 2, {"trace": 1, "histogram": 1}), Gap(4, 4, {"trace": 1})]
+    assert len(mixed) == 2, "the mark may stand between them, and nobody could say what lies behind it"
 
 
 def test_a_tally_knows_what_waits() -> None:
@@ -116,12 +123,19 @@ def test_a_tally_knows_what_waits() -> None:
     assert (tally.first, tally.last) == (1, 5)
     assert [tally.waiting(at) for at in (0, 2, 3, 4, 5)] == [2, 2, 1, 1, 0]
     assert (tally.items[Rank.KEPT], tally.bytes[Rank.KEPT]) == (1, 7)
+    assert tally.dropped == {"trace": 2}
+
+
+def what_to_drop(tallies: list[Tally], policy: SpoolPolicy) -> list[Drop]:
+    kept = kept_excess(tallies, policy).drops(tallies, (Rank.KEPT,))
+    return excess(tallies, policy).drops(tallies, LOOSE) + kept
 
 
 def test_within_its_bounds_nothing_goes() -> None:
     tallies = [Tally.of([rec(1, size=100)])]
 
     assert what_to_drop(tallies, SpoolPolicy(max_bytes=100, max_items=1)) == []
+    assert not excess(tallies, SpoolPolicy(max_bytes=100, max_items=1)).is_over()
 
 
 def test_boring_traces_go_first_then_all_traces_then_signals_oldest_first() -> None:
@@ -191,3 +205,17 @@ def test_counts_add_up_in_place() -> None:
 
     assert add(counts, {"trace": 2, "histogram": 3}) is counts
     assert counts == {"trace": 3, "histogram": 3}
+
+
+def test_files_are_joined_when_enough_neighbours_fit_into_one() -> None:
+    assert small_neighbours([9, 1, 2, 3, 9], at_least=3, most_bytes=6) == (1, 4)
+    assert small_neighbours([9, 1, 2, 3, 9], at_least=3, most_bytes=5) is None
+    assert small_neighbours([9, 1, 2, 3, 9], at_least=4, most_bytes=6) is None
+    assert small_neighbours([9, 9], at_least=1, most_bytes=6) is None
+    assert small_neighbours([], at_least=1, most_bytes=6) is None
+
+
+def test_numbers_never_used_between_files_are_no_loss_within_the_one_they_become() -> None:
+    joined = join([[rec(1), rec(2)], [], [rec(3)], [rec(10)]])
+
+    assert joined == [rec(1), rec(2), rec(3), Gap(4, 9, {}), rec(10)]

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from django.core.exceptions import ValidationError
+from django.db import DatabaseError
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -23,7 +24,7 @@ from dashboard.api.problems import Problem, answer
 from dashboard.api.reading import Query
 from dashboard.models import NODE_NAME, Action, Node, Token
 from dashboard.selectors.observed import fresh
-from dashboard.services import actor, audit
+from dashboard.services import actor, audit, ballast
 from dashboard.services.actor import Actor
 from dashboard.services.drain import ON_RECORD
 from dashboard.services.rights import Right
@@ -70,6 +71,21 @@ class View(APIView):
         final["X-Request-Id"] = self.request_id
         final["Cache-Control"] = "no-store"
         return final
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Try once more where the disk was full and the ballast has given room; nothing was changed."""
+        if isinstance(exc, DatabaseError) and ballast.make_room(exc):
+            try:
+                again: Response = self._handler()(self.request, *self.args, **self.kwargs)
+            except Exception as second:  # as DRF does for the first
+                exc = second
+            else:
+                return again
+        return super().handle_exception(exc)
+
+    def _handler(self) -> Callable[..., Response]:
+        method = (self.request.method or "").lower()
+        return getattr(self, method, self.http_method_not_allowed)
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response]:
         """Answer every error as problem+json."""

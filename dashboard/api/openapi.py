@@ -9,7 +9,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import Direction
 from rest_framework import serializers
 
-from dashboard.api import ingest_document, operation
+from dashboard.api import ingest_document, operation, streams
 from dashboard.api.authentication import BearerAuthentication
 from dashboard.api.body import JSON
 from dashboard.api.operation import Operation
@@ -86,7 +86,5 @@ def _scopes(right: Right) -> list[str]:
 def document() -> dict[str, Any]:
     """Return the document; it is the same as long as the process lives."""
     made = dict(SchemaGenerator().get_schema(request=None, public=True))  # type: ignore[no-untyped-call]
-    made["paths"] = dict(
-        sorted({**made["paths"], ingest_document.PATH: {"post": ingest_document.operation()}}.items())
-    )
-    return made
+    in_front = {**streams.PATHS, ingest_document.PATH: {"post": ingest_document.operation()}}
+    return {**made, "paths": dict(sorted({**made["paths"], **in_front}.items()))}

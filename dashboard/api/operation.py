@@ -29,6 +29,7 @@ R = TypeVar("R")
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 500
+NUMBER_MAX = 1e9
 VALUE_MAX_CHARACTERS = 500  # of a parameter; a reason may have that many
 
 ALWAYS = {
@@ -37,6 +38,7 @@ ALWAYS = {
     HTTPStatus.FORBIDDEN: "The token lacks the scope that `detail` names.",
     HTTPStatus.NOT_ACCEPTABLE: f"Answers are {JSON}.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The database is busy or away; nothing was changed.",
+    HTTPStatus.INSUFFICIENT_STORAGE: "The disk is full; nothing was changed.",
 }
 WITH_BODY = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The body has more than {BODY_MAX_BYTES} bytes.",
@@ -48,7 +50,7 @@ IF_MATCHED = {HTTPStatus.PRECONDITION_FAILED: "The desired state is at another g
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """A parameter of an address's query: text, one of `choices`, or a moment.
+    """A parameter of an address's query: text, one of `choices`, a moment, or a number from 0 to a billion.
 
     Only with `may_be_empty` it may be: an empty `node` may be a script's mistake, and must not mean all.
     """
@@ -60,11 +62,16 @@ class Filter:
     at_most: int = VALUE_MAX_CHARACTERS
     may_be_empty: bool = False
     moment: bool = False
+    number: bool = False
 
     def documented(self) -> OpenApiParameter:
         """Return it for the schema."""
         if self.moment:
             return OpenApiParameter(self.name, datetime, description=self.says)
+        if self.number:
+            return OpenApiParameter(
+                self.name, {"type": "number", "minimum": 0, "maximum": NUMBER_MAX}, description=self.says
+            )
         bounded: dict[str, Any] = {"type": "string", "maxLength": self.at_most, "pattern": ONE_LINE}
         if not self.may_be_empty:
             bounded["minLength"] = 1
@@ -168,10 +175,14 @@ def of(method: Any) -> Operation | None:
     return found
 
 
-def page_of(name: str, row: type[serializers.BaseSerializer[Any]]) -> OpenApiResponse:
-    """Return a page of what `row` writes, for the schema."""
+def page_of(
+    name: str, row: type[serializers.BaseSerializer[Any]], **more: serializers.Field[Any, Any, Any, Any]
+) -> OpenApiResponse:
+    """Return a page of what `row` writes, for the schema; `more` is what the page tells besides."""
     following = serializers.CharField(allow_null=True, help_text="The address of the next page, if any.")
-    return OpenApiResponse(inline_serializer(name, {"results": row(many=True), "next": following}), "A page.")
+    return OpenApiResponse(
+        inline_serializer(name, {"results": row(many=True), "next": following, **more}), "A page."
+    )
 
 
 def _page_parameters(cursor: tuple[type, ...]) -> list[OpenApiParameter]:

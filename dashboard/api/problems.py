@@ -5,18 +5,23 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import OperationalError
+from django.db import DatabaseError, OperationalError
 from django.http import Http404
 from django.utils.encoding import escape_uri_path
 from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 
 from dashboard.api import refused
+from dashboard.services import ballast
 from meshcore.guards import BlockerKind
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+FULL = (
+    "The dashboard's disk is full; nothing was changed. A node drains by itself when on its machine the file "
+    ".drain_request.json is in the home of its configuration, and serves again without it."
+)
 RETRY = {"Retry-After": "5"}  # seconds; beside every 503
 
 
@@ -98,6 +103,9 @@ def _known(exc: Exception) -> exceptions.APIException | None:
         return exc
     if isinstance(exc, Http404):
         return exceptions.NotFound()
+    if isinstance(exc, DatabaseError) and ballast.is_full(exc):
+        logger.error("an order found no room on the disk", exc_info=exc)
+        return Problem(HTTPStatus.INSUFFICIENT_STORAGE, FULL)
     if isinstance(exc, OperationalError):  # locked for too long, full, gone: nothing was changed
         logger.warning("the database didn't do it", exc_info=exc)
         return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database is busy; try again.", headers=RETRY)

@@ -1,5 +1,6 @@
 """What an address's query asks for: parameters that are known, a cursor, a bounded number of rows."""
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -12,7 +13,7 @@ from rest_framework.request import Request
 from dashboard.api import cursors
 from dashboard.api.body import is_line
 from dashboard.api.cursors import BadCursor, Place
-from dashboard.api.operation import LIMIT_DEFAULT, LIMIT_MAX, Filter, Operation
+from dashboard.api.operation import LIMIT_DEFAULT, LIMIT_MAX, NUMBER_MAX, Filter, Operation
 from dashboard.api.problems import Problem
 from dashboard.selectors.keyset import Cursor, Page
 
@@ -20,6 +21,7 @@ T = TypeVar("T")
 Serializer = type[serializers.BaseSerializer[Any]]
 
 KEY_DIGITS_MAX = 19
+NUMBER = re.compile(r"[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,3})?", re.ASCII)  # as JSON has it
 SHOWN_CHARACTERS = 80
 
 
@@ -68,6 +70,15 @@ class Query:
             )
             raise _refused(name, said)
         return at
+
+    def number(self, name: str) -> float | None:
+        """Return the number that a parameter asks for, None for any. Raises Problem 400."""
+        text = self[name]
+        if not text:
+            return None
+        if not NUMBER.fullmatch(text) or not 0 <= float(text) <= NUMBER_MAX:
+            raise _refused(name, f"{name} is {_shown(text)}; expected a number from 0 to {NUMBER_MAX:g}.")
+        return float(text)
 
     @property
     def cursor(self) -> Cursor:

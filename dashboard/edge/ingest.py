@@ -19,6 +19,7 @@ from dashboard.models import Action, Node
 from dashboard.runtime import LaneFull, Runtime
 from dashboard.services import audit_refusals, marks, rights, tokens
 from dashboard.services.actor import of_token
+from dashboard.services.ballast import TelemetryStopped
 from dashboard.services.ingest import ConnectionLost
 from dashboard.services.tokens import TokenRejected, TokensUnavailable
 from meshcore.clock import utcnow
@@ -54,7 +55,7 @@ async def ingest(scope: Scope, receive: Any, send: Any) -> None:
         answer = await _answer(runtime.current(), scope, receive)
     except Refused as exc:
         await problem(send, exc.status, exc.detail, *exc.headers, **exc.more)
-    except (DatabaseError, LaneFull, TokensUnavailable):
+    except (DatabaseError, LaneFull, TelemetryStopped, TokensUnavailable):
         logger.exception("telemetry by HTTP is not stored")
         await problem(send, HTTPStatus.SERVICE_UNAVAILABLE, "the dashboard can't store now", _retry())
     except Exception:

@@ -5,13 +5,16 @@ Health and telemetry go their own ways, so that a long spool can't make its node
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from itertools import takewhile
 
 import msgspec
 
 from dashboard.models import Node
 from dashboard.replays import Replay
 from dashboard.runtime import Runtime
+from dashboard.services.ballast import TelemetryStopped
 from dashboard.services.health import Said
 from dashboard.services.ingest import Answer
 from meshcore.clock import UtcNow
@@ -25,6 +28,7 @@ class Intake:
     def __init__(self, node: Node, runtime: Runtime, *, now: UtcNow) -> None:
         self.connection_no = 0  # 0: no handshake yet
         self._node = node
+        self._runtime = runtime
         self._writer = runtime.writer
         self._now = now
         self._health: Health | None = None  # the newest; an older one that had to wait is merged into it
@@ -49,6 +53,10 @@ class Intake:
     def take_telemetry(self, telemetry: Telemetry) -> None:
         """Take a frame."""
         self._telemetry.append(telemetry)
+        self._telemetry_came.set()
+
+    def go_on(self) -> None:
+        """Try again what there was no room for."""
         self._telemetry_came.set()
 
     def forget(self) -> None:
@@ -84,12 +92,22 @@ class Intake:
         """Wait for frames, store all that came, and return what to answer to each, or what hinders it."""
         await self._telemetry_came.wait()
         self._telemetry_came.clear()
+        if self._runtime.telemetry_stopped:
+            return []
         async with AsyncExitStack() as stack:
             if self._replay is not None and self._telemetry:
                 await stack.enter_async_context(self._replay.turn())
             frames = [self._telemetry.popleft() for _ in range(len(self._telemetry))]
             answers = await asyncio.gather(*map(self._store, frames), return_exceptions=True)
-        return list(answers)
+        return self._without_stopped(frames, answers)
+
+    def _without_stopped(
+        self, frames: Sequence[Telemetry], answers: Sequence[Answer | BaseException]
+    ) -> list[Answer | BaseException]:
+        """Keep frames that there was no room for; not acknowledged, they stay with their node, too."""
+        stored = [*takewhile(lambda answer: not isinstance(answer, TelemetryStopped), answers)]
+        self._telemetry.extendleft(reversed(frames[len(stored) :]))
+        return stored
 
     async def _store(self, frame: Telemetry) -> Answer:
         return await self._writer.store(

@@ -6,6 +6,7 @@
     going_idle -> services.link.go_idle   -> acknowledged after the commit
     a change of the desired state         -> sent at once, whole
     other nodes come, go, drain           -> sent as a delta, from the runtime's directory
+    stream     -> the broker's feeds: a run that somebody watches
 
 Five tasks: two store, one sends desired state, one says who else is there, one watches the handshake's time.
 """
@@ -16,9 +17,10 @@ from collections.abc import Awaitable, Callable
 
 from django.db import Error as DatabaseError
 
+from dashboard.edge import brokerage
 from dashboard.edge.link_intake import Intake
 from dashboard.models import Node
-from dashboard.runtime import PEERS, LaneFull, Runtime
+from dashboard.runtime import PEERS, ROOM, LaneFull, Runtime
 from dashboard.services import drain, link, outbox
 from dashboard.services.columns import Unfit
 from dashboard.services.ingest import Answer, ConnectionLost
@@ -27,6 +29,7 @@ from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 from meshcore.frames import FromNode, GoingIdle, Health, Hello, InboundAck, Rewind, Telemetry
 from meshcore.link import CloseCode, Closing, DashboardSide, LinkPolicy
 from meshcore.peers import PeerTeller
+from meshcore.stream_frames import Stream, StreamEnd, WatchRun
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +64,7 @@ class LinkSession:
         self._connection_no = 0  # 0: no handshake yet
         self._intake = Intake(node, runtime, now=now)
         self._told = 0  # the generation that was sent last
-        self._has_log = False  # whether runs can be cancelled there
+        self.log_id = ""  # of the runs that can be watched and cancelled there
         self._changed = asyncio.Event()
         self._peers = PeerTeller()
         self._met = asyncio.Event()
@@ -82,6 +85,7 @@ class LinkSession:
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._intake.end()
+        brokerage.of(self._runtime).leave(self._node.name, self)
         if self._runtime.links.get(self._node.name) == self._wake:
             del self._runtime.links[self._node.name]
         if self._connection_no:
@@ -109,6 +113,23 @@ class LinkSession:
                 await self._guarded(self._note_taken(buffer_id))
             case GoingIdle():
                 await self._guarded(self._flip_to_idle())
+            case Stream() | StreamEnd():
+                brokerage.of(self._runtime).heard(frame)
+
+    async def watch(self, watch: WatchRun) -> None:
+        """Ask the node for a run."""
+        self._side.streams.watch(watch)
+        await self._write()
+
+    async def grant(self, stream: str) -> None:
+        """Let the node send one piece more of a run."""
+        self._side.streams.grant(stream)
+        await self._write()
+
+    async def leave(self, stream: str) -> None:
+        """Tell the node that nobody watches a run any more."""
+        self._side.streams.end(stream)
+        await self._write()
 
     async def _greet(self, hello: Hello) -> None:
         self._connection_no, descriptor = await self._runtime.in_control(
@@ -124,9 +145,12 @@ class LinkSession:
         self._unsubscribe = [
             self._runtime.on_change(f"node:{self._node.name}", lambda ids, keys: self._wake()),
             self._runtime.on_change(PEERS, lambda ids, keys: self._met.set()),
+            self._runtime.on_change(ROOM, lambda ids, keys: self._intake.go_on()),
         ]
         self._told = descriptor.desired.generation if descriptor.desired else 0
-        self._has_log = bool(hello.log_id)
+        self.log_id = hello.log_id
+        if self.log_id:
+            brokerage.of(self._runtime).join(self._node.name, self)
         work = (self._store_health_on(), self._store_telemetry_on(), self._steer(), self._acquaint())
         self._tasks += map(asyncio.create_task, work)
         self._wake()  # what changed since the descriptor was made
@@ -201,7 +225,7 @@ class LinkSession:
         await self._note_sent()
 
     async def _send_orders(self) -> None:
-        if not self._has_log:
+        if not self.log_id:
             return
         orders = await self._runtime.in_control(
             outbox.take, node=self._node, connection_no=self._connection_no, now=self._now()

@@ -16,7 +16,7 @@ from dashboard.edge.responses import problem, respond
 from dashboard.models import Action
 from dashboard.runtime import Runtime
 from dashboard.selectors import sessions
-from dashboard.services import audit_refusals, rights, tokens
+from dashboard.services import audit_refusals, ballast, rights, tokens
 from dashboard.services.rights import Right
 from dashboard.services.tokens import TokenRejected, TokensUnavailable
 
@@ -92,6 +92,10 @@ class _RuntimeCollector:
         running = self._running
         yield _gauge("change_id", "Id of the newest change that was announced", running.cursor)
         yield _gauge("node_links", "Nodes whose link is open here", len(running.links))
+        held = ballast.current()
+        if held is not None:
+            yield _gauge("telemetry_stopped", "1 while the disk is full", float(held.stopped_at is not None))
+            yield _gauge("ballast_bytes", "Room that is kept for orders", held.held_bytes)
         for name, read in sorted(running.gauges.items()):
             yield _gauge(name, name.replace("_", " "), read())
         waiting = GaugeMetricFamily("meshboard_lane_waiting", "Calls given to a lane", labels=["lane"])

@@ -18,8 +18,8 @@ async def respond(
 
 
 async def problem(
-    send: Send, status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes], **more: str
+    send: Send, status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes], **more: Any
 ) -> None:
-    """Send an error in the format of the API's errors (RFC 9457), with `more` members."""
+    """Send an error in the format of the API's errors (RFC 9457), with the members `more`."""
     what = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, **more}
     await respond(send, status, json.dumps(what).encode(), b"application/problem+json", *headers)

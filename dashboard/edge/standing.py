@@ -8,16 +8,19 @@ from dashboard.runtime import Runtime
 RECHECK_SECONDS = 60.0  # a token that expired ends its socket this much later; one that was revoked at once
 RETRY_SECONDS = 1.0  # after a check that could not be made
 TOKENS = "tokens"  # the key under which changes of tokens are announced
+PEOPLE = "people"  # the same of who is signed in, and what they may
 
 
-async def until_refused(runtime: Runtime, counts: Callable[[], Awaitable[bool | None]]) -> None:
-    """Return when `counts` says that the token of a connection doesn't count any more.
+async def until_refused(
+    runtime: Runtime, counts: Callable[[], Awaitable[bool | None]], *, key: str = TOKENS
+) -> None:
+    """Return when `counts` says that the token, or session, of a connection doesn't count any more.
 
     None of it means that this can't be told now: what was so stays so, and it is asked again soon. For
     whatever stays open: a node's link, a stream of the API.
     """
     changed = asyncio.Event()
-    unsubscribe = runtime.on_change(TOKENS, lambda ids, keys: changed.set())
+    unsubscribe = runtime.on_change(key, lambda ids, keys: changed.set())
     try:
         while (verdict := await counts()) is not False:
             await _wait(changed, RECHECK_SECONDS if verdict else RETRY_SECONDS)

@@ -6,7 +6,7 @@ INDEX = "dashboard_trace_node_id_ff75402f"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("dashboard", "0007_runs")]
+    dependencies = [("dashboard", "0008_storage_marks")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

@@ -9,13 +9,16 @@ from dashboard.models.node_minute import NodeMinute
 from dashboard.models.outbox import OutboxRow, OutboxState
 from dashboard.models.person import OneTimePassword
 from dashboard.models.provider import ProviderHealth, Transition
-from dashboard.models.rollup import MinuteRollup
+from dashboard.models.retention import History, Removal
+from dashboard.models.rollup import HourMark, HourRollup, MinuteRollup
 from dashboard.models.run import Run
 from dashboard.models.token import Scope, Token
-from dashboard.models.trace import Trace, TraceDetail
+from dashboard.models.trace import SIGNATURE_MAX_CHARACTERS, SKIP_BITS, ErrorSignature, Trace, TraceDetail
 
 __all__ = [
     "NODE_NAME",
+    "SIGNATURE_MAX_CHARACTERS",
+    "SKIP_BITS",
     "STEP_MAX_CHARACTERS",
     "Action",
     "ActorKind",
@@ -26,6 +29,10 @@ __all__ = [
     "Drain",
     "DrainStatus",
     "DrainStep",
+    "ErrorSignature",
+    "History",
+    "HourMark",
+    "HourRollup",
     "MinuteRollup",
     "Node",
     "NodeLink",
@@ -35,6 +42,7 @@ __all__ = [
     "OutboxState",
     "Outcome",
     "ProviderHealth",
+    "Removal",
     "Run",
     "Scope",
     "SpoolMark",

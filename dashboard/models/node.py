@@ -34,6 +34,8 @@ class Node(models.Model):
     url = models.CharField(max_length=255, blank=True, default="")
     version = models.CharField(max_length=64, blank=True, default="")
     manifest = models.JSONField(default=dict)
+    lost_items = models.PositiveBigIntegerField(default=0)  # that it had told and the restored database lacks
+    lost_at = models.DateTimeField(null=True)  # when that was found
     clock_skew_seconds = models.FloatField(default=0.0)  # the node's clock minus ours, at hello
 
     state = models.CharField(

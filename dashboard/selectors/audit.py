@@ -106,7 +106,7 @@ class Chain:
 
 
 def page(*, wanted: AuditFilter, cursor: keyset.Cursor, rows: int = keyset.PAGE_ROWS) -> AuditPage:
-    """Return one page of entries with their effects; at most three queries, and one more for a time."""
+    """Return one page of entries with their effects; at most four queries, and one more for a time."""
     served, rest = wanted.split()
     base = AuditEntry.objects.filter(served & _numbers(wanted.time()))
     found = keyset.page(base, cursor=cursor, rest=rest, rows=rows)

@@ -33,6 +33,12 @@ def after(cursor: int, *, limit: int) -> list[tuple[int, str]]:
     return list(Change.objects.filter(id__gt=cursor).order_by("id").values_list("id", "key")[:limit])
 
 
+def is_kept(since: int) -> bool:
+    """Return whether all changes behind the id `since` are still there; two queries."""
+    oldest = Change.objects.order_by("id").values_list("id", flat=True).first()
+    return oldest is not None and oldest - 1 <= since <= latest_id()
+
+
 def missed(since: int, keys: Collection[str]) -> int:
     """Return how many changes of `keys` came behind the id `since`; at most `MISSED_MAX` are counted.
 

@@ -171,7 +171,7 @@ class DrainPage:
 def page(
     *, wanted: DrainFilter, cursor: keyset.Cursor, now: datetime, rows: int = keyset.PAGE_ROWS
 ) -> DrainPage:
-    """Return one page of drains; at most four queries."""
+    """Return one page of drains; at most five queries."""
     served, rest = wanted.split()
     found = keyset.page(_with_nodes().filter(served), cursor=cursor, rest=rest, rows=rows)
     return DrainPage(rows=rows_of(found.rows, now=now), page=found)

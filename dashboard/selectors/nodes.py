@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dashboard.models import DesiredState, Node, NodeLink, ProviderHealth, Trace, Transition
-from dashboard.selectors import drains, fleet_traffic, providers, traffic
+from dashboard.selectors import drains, fleet_traffic, providers, traces, traffic
 from dashboard.selectors.drains import DrainStory
 from dashboard.selectors.presence import (
     ATTENTION,
@@ -148,12 +148,24 @@ def names() -> list[str]:
     return list(Node.objects.order_by("name").values_list("name", flat=True))
 
 
+def ids() -> dict[str, tuple[int, ...]]:
+    """Return the names of all nodes with their ids, also of those that had the name before; one query."""
+    found: dict[str, list[int]] = {}
+    present: set[str] = set()
+    for name, pk, forgotten_at in Node.everyone.order_by("name", "-pk").values_list(
+        "name", "pk", "forgotten_at"
+    ):
+        found.setdefault(name, []).append(pk)
+        present |= {name} if forgotten_at is None else set()
+    return {name: tuple(pks) for name, pks in found.items() if name in present}
+
+
 def past_of(*, node: Node) -> Past:
     """Return a node's history for its page; four queries."""
     return Past(
         transitions=providers.history(node=node),
         drains=drains.stories_of(node=node),
-        traces=list(Trace.objects.select_related("node").filter(node=node).order_by("-id")[:RECENT_TRACES]),
+        traces=traces.newest_of(node=node, rows=RECENT_TRACES),
     )
 
 

@@ -2,12 +2,13 @@
 
 import enum
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from meshcore.breaker import BreakerState
 from meshcore.drain import NodeState
 
 STALE_FLOOR_SECONDS = 5.0
+LOST_SHOWN = timedelta(days=7)  # so long pages say that a restored database lacks something
 CLOSED_GRACE_SECONDS = 5.0  # a socket may be away this long before the node counts as unreachable
 
 

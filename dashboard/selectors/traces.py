@@ -1,39 +1,13 @@
 """Routing traces: thin rows for lists, the whole story for one."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import Q
-
-from dashboard.models import Trace
+from dashboard.models import ErrorSignature, History, Node, Removal, Trace
 from dashboard.selectors import keyset
+from dashboard.selectors.trace_filter import TraceFilter, moment_of
 
-ID_SHIFT = 20  # a trace's id is its milliseconds << 20 | slot | counter (dashboard.md, "Traces at size")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceFilter:
-    """What a list is narrowed to; empty means anything."""
-
-    node: str = ""
-    provider: str = ""
-    outcome: str = ""
-    code: str = ""
-    trace_id: str = ""
-    failed_over: bool = False
-
-    def split(self) -> tuple[Q, Q | None]:
-        """Return the condition that an index serves, and what is left to judge row by row."""
-        indexed = [
-            (self.trace_id, Q(trace_id=self.trace_id)),
-            (self.provider, Q(provider=self.provider)),
-            (self.node, Q(node__name=self.node)),
-            (self.outcome, Q(outcome=self.outcome)),
-        ]
-        other = [(self.code, Q(code=self.code)), (self.failed_over, Q(hops__gt=1))]
-        return keyset.narrow(_wanted(indexed), _wanted(other))
+__all__ = ["Story", "TraceFilter", "moment_of", "page", "story"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,20 +22,20 @@ class Story:
     message: str
 
 
-def _wanted(conditions: Sequence[tuple[object, Q]]) -> list[Q]:
-    return [condition for value, condition in conditions if value]
-
-
 def page(*, wanted: TraceFilter, cursor: keyset.Cursor, rows: int = keyset.PAGE_ROWS) -> keyset.Page[Trace]:
-    """Return one page of traces, newest first; at most two queries."""
+    """Return one page of traces, newest first.
+
+    One query when an index serves all of the filter, else three; one more for a node whose ids aren't known.
+    """
     served, rest = wanted.split()
-    base = Trace.objects.select_related("node").filter(served)
-    return keyset.page(base, cursor=cursor, rest=rest, rows=rows)
+    narrowed = served & wanted.time()
+    whole = Trace.objects.select_related("node", "error_signature")
+    return keyset.page(whole.filter(narrowed), cursor=cursor, rest=rest, rows=rows, whole=whole)
 
 
 def story(*, trace_pk: int) -> Story | None:
     """Return one trace with everything known of it, or None; one query."""
-    trace = Trace.objects.select_related("node", "detail").filter(pk=trace_pk).first()
+    trace = Trace.objects.select_related("node", "detail", "error_signature").filter(pk=trace_pk).first()
     if trace is None:
         return None
     detail = getattr(trace, "detail", None)
@@ -75,6 +49,12 @@ def story(*, trace_pk: int) -> Story | None:
     )
 
 
+def newest_of(*, node: Node, rows: int) -> list[Trace]:
+    """Return a node's newest traces; one query."""
+    wanted = TraceFilter(node=node.name, node_ids=(node.pk,))
+    return list(page(wanted=wanted, cursor=keyset.Cursor(), rows=rows).rows)
+
+
 def newest_called(*, trace_id: str) -> int | None:
     """Return the key of the newest trace with the id that the nodes gave it, or None."""
     found: int | None = (
@@ -83,6 +63,16 @@ def newest_called(*, trace_id: str) -> int | None:
     return found
 
 
-def moment_of(trace_pk: int) -> datetime:
-    """Return the time that a trace's key tells."""
-    return datetime.fromtimestamp((trace_pk >> ID_SHIFT) / 1000, tz=UTC)
+def signature(*, pk: int) -> str:
+    """Return what errors of a signature have in common, "" when there is no such signature; one query."""
+    return ErrorSignature.objects.filter(pk=pk).values_list("text", flat=True).first() or ""
+
+
+def signature_of(*, text: str) -> int:
+    """Return the key of a signature by its text, 0 when there is none; one query."""
+    return ErrorSignature.objects.filter(text=text).values_list("pk", flat=True).first() or 0
+
+
+def removed() -> Removal | None:
+    """Return what was removed of the list's end, None when nothing ever was; one query."""
+    return Removal.objects.filter(kind=History.TRACES.value, removed__gt=0).first()

@@ -3,16 +3,17 @@
 import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dashboard.models import ProviderHealth
 from dashboard.selectors import providers, testimony
 from dashboard.selectors.matrix import Matrix
 from dashboard.selectors.nodes import CLOCK_SKEW_SECONDS, Gathered, NodeNow
-from dashboard.selectors.presence import Composite
+from dashboard.selectors.presence import LOST_SHOWN, Composite
 from meshcore.breaker import BreakerState
 
 NOTICES_MAX = 20  # more than anybody reads before doing something
+SET_BACK_SHOWN = timedelta(days=1)  # how long it is said that a disk was set back
 
 
 class Tone(enum.StrEnum):
@@ -63,24 +64,37 @@ def of_providers(found: Matrix) -> Verdict:
 
 def notices(mesh: Gathered) -> list[str]:
     """Return what makes the numbers incomplete or the times wrong, a sentence each, up to a bound."""
-    found = [notice for node in mesh.nodes for notice in _notices(node)]
+    found = [notice for node in mesh.nodes for notice in _notices(node, mesh.now)]
     more = len(found) - NOTICES_MAX
     return found if more <= 0 else [*found[:NOTICES_MAX], f"And {more} more like these."]
 
 
-def _notices(node: NodeNow) -> Iterator[str]:
+def _notices(node: NodeNow, now: datetime) -> Iterator[str]:
     dropped: dict[str, int] = node.node.spool.get("dropped", {})
     lost = ", ".join(
         f"{count:,} {kind}s".replace(",", " ") for kind, count in sorted(dropped.items()) if count
     )
     if lost:
         yield f"Numbers are incomplete: {node.name} had to drop {lost} while it could not report."
+    if _was_set_back(node, now):
+        yield f"Numbers are incomplete: the disk of {node.name} was set back to an older copy."
+    if node.node.lost_at is not None and now - node.node.lost_at < LOST_SHOWN:
+        many, at = f"{node.node.lost_items:,}".replace(",", " "), f"{node.node.lost_at:%d %b %H:%M}"
+        yield (
+            f"Numbers are incomplete: up to {many} reports of {node.name} from before {at} are missing, "
+            "as the database came back as an older copy."
+        )
     for problem in node.readout.problems if node.readout and node.heard else ():
         yield f"{node.name} could not take what was asked and holds to what it had: {problem}"
     skew = node.node.clock_skew_seconds
     if abs(skew) > CLOCK_SKEW_SECONDS:
         way = "ahead" if skew > 0 else "behind"
         yield f"The clock of {node.name} is {abs(skew):.0f} s {way}; its times are shown as it says them."
+
+
+def _was_set_back(node: NodeNow, now: datetime) -> bool:
+    reset_at: str | None = node.node.spool.get("reset_at")
+    return reset_at is not None and now - datetime.fromisoformat(reset_at) < SET_BACK_SHOWN
 
 
 def _unreachable(mesh: Gathered) -> Iterator[Verdict]:

@@ -174,8 +174,8 @@ def _shown(row: Mapping[str, Any]) -> list[Any]:
     """Return what a page says of a node, without what changes every second by itself."""
     readout = row["readout"]
     work = [entry.get("id") for entry in readout.get("active_work", ())]
-    said = [readout.get("drain"), readout.get("problems"), work, row["spool"].get("dropped")]
-    return [*(row[name] for name in SHOWN), *said]
+    said = [readout.get("drain"), readout.get("problems"), work]
+    return [*(row[name] for name in SHOWN), *said, row["spool"].get("dropped"), row["spool"].get("reset_at")]
 
 
 def _composite(row: Mapping[str, Any], troubled: int, now: datetime) -> Composite:

@@ -16,7 +16,8 @@ from datetime import datetime
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError, transaction
 
 from dashboard.models import Node
-from dashboard.services import changes, drain, ingest_items, marks, runs
+from dashboard.services import ballast, changes, drain, ingest_items, marks, runs
+from dashboard.services.ballast import TelemetryStopped
 from dashboard.services.ingest_items import Kept, Sorted
 from dashboard.services.marks import Source, Spool
 from meshcore.frames import Refused, Rewind, Telemetry, TelemetryAck
@@ -68,7 +69,7 @@ def store(batches: Sequence[Batch], *, now: datetime) -> list[Answer | Exception
             _record_steps(batch, now=now)
         answers: list[Answer | Exception] = [*_commit(batches, now=now)]
     except AWAY as exc:
-        return [exc] * len(batches)
+        return [_said(exc)] * len(batches)
     except Exception:
         logger.exception("a group of %d frames is stored frame by frame", len(batches))
         answers = _one_by_one(batches, now=now)
@@ -110,8 +111,13 @@ def _alone(batch: Batch, *, now: datetime) -> Answer | Exception:
             (answer,) = _commit([batch], now=now, singly=True)
     except Exception as exc:
         logger.exception("%s: a frame is not stored", batch.node.name)
-        return exc
+        return _said(exc)
     return answer
+
+
+def _said(exc: Exception) -> Exception:
+    """Return what hinders it, by the name that whoever waits knows; a full disk stops all telemetry."""
+    return TelemetryStopped() if ballast.note(exc) else exc
 
 
 def _commit(batches: Sequence[Batch], *, now: datetime, singly: bool = False) -> list[Answer]:

@@ -11,7 +11,7 @@ import msgspec
 from django.db.models import Max
 
 from dashboard.models import Trace, TraceDetail, Transition
-from dashboard.services import columns, node_minutes, rollups, runs, trace_ids
+from dashboard.services import columns, node_minutes, rollups, runs, signatures, trace_ids
 from dashboard.services.bulk_insert import Row, Table
 from dashboard.services.columns import Unfit
 from meshcore import framing
@@ -38,7 +38,9 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An item that can be stored: exactly one of these is there."""
 
     seq: int
-    trace: tuple[Row, Row] | None = None  # of TRACES and DETAILS, both still without their id
+    trace: tuple[Row, Row, str] | None = (
+        None  # of TRACES and DETAILS, without keys, and the error's signature
+    )
     transition: Row | None = None  # of TRANSITIONS
     sums: rollups.Sums | None = None
     step: DrainStepItem | None = None
@@ -82,6 +84,7 @@ TRACES = Table(
     Trace,
     [
         "id",
+        "error_signature_id",
         "trace_id",
         "node_id",
         "started_at",
@@ -99,6 +102,7 @@ TRACES = Table(
         "stream",
         "outcome",
         "code",
+        "skipped",
         "duration_ms",
         "ttft_ms",
         "tokens_in",
@@ -135,7 +139,9 @@ class _Rows:
         """Return an item as it is stored; raises Unfit."""
         match item:
             case TraceItem():
-                return Kept(seq=item.seq, trace=(self._trace(item.trace), _detail(item.trace)))
+                return Kept(
+                    seq=item.seq, trace=(self._trace(item.trace), _detail(item.trace), _signature(item.trace))
+                )
             case TransitionItem():
                 return Kept(seq=item.seq, transition=self._transition(item))
             case HistogramItem():
@@ -169,6 +175,7 @@ class _Rows:
             trace.stream,
             trace.outcome,
             trace.code[:40],
+            signatures.skips(trace),
             columns.duration("duration_ms", trace.duration_ms),
             columns.duration("ttft_ms", trace.ttft_ms),
             columns.count("tokens_in", trace.tokens_in),
@@ -195,6 +202,10 @@ def _detail(trace: RoutingTrace) -> Row:
     return (*map(columns.json_text, lists), trace.message)
 
 
+def _signature(trace: RoutingTrace) -> str:
+    return "" if trace.outcome == "ok" else signatures.signature(trace.code[:40], trace.message)
+
+
 def _fits(*, provider: str, capability: str) -> None:
     columns.key("capability", capability, most=KEY_MAX)
     if len(provider) > KEY_MAX:  # it may be empty: nobody answered
@@ -211,11 +222,12 @@ def write(kept: Sequence[Kept], *, now: datetime) -> None:
     node_minutes.add(sums, now=now)
 
 
-def _write_traces(rows: Sequence[tuple[Row, Row]], *, now: datetime) -> None:
+def _write_traces(rows: Sequence[tuple[Row, Row, str]], *, now: datetime) -> None:
     if not rows:
         return
+    keys = signatures.keys({text for _, _, text in rows if text})
     slot = trace_ids.claim_slot()
     highest = Trace.objects.aggregate(highest=Max("id"))["highest"] or 0
     ids = trace_ids.allocate(len(rows), now=now, highest=highest, slot=slot)
-    TRACES.insert([(id_, *trace) for id_, (trace, _) in zip(ids, rows, strict=True)])
-    DETAILS.insert([(id_, *detail) for id_, (_, detail) in zip(ids, rows, strict=True)])
+    TRACES.insert([(id_, keys.get(text), *trace) for id_, (trace, _, text) in zip(ids, rows, strict=True)])
+    DETAILS.insert([(id_, *detail) for id_, (_, detail, _) in zip(ids, rows, strict=True)])

@@ -6,15 +6,18 @@ Every handshake takes the next `connection_no` under lock; whoever writes for a 
 still has the number. All that is decided from the database, so it holds over any number of processes.
 """
 
+import logging
 from datetime import datetime, timedelta
 
 from django.db import transaction
 
 from dashboard.models import DesiredState, Node, NodeLink, SpoolMark
-from dashboard.selectors.presence import health_seconds
+from dashboard.selectors.presence import LOST_SHOWN, health_seconds
 from dashboard.services import audit, changes, columns, desired, drain, marks
 from meshcore.frames import CONTRACT_VERSION, FRAME_MAX_BYTES, WINDOW, DescriptorBody, Desired, Hello, Limits
 from meshcore.link import CloseCode
+
+logger = logging.getLogger(__name__)
 
 ALIVE = timedelta(seconds=10)  # an open socket that was heard this lately isn't taken over by another process
 TEXT_MAX = {"instance_id": 64, "boot_epoch": 128, "log_id": 64, "url": 255, "version": 64}
@@ -45,6 +48,7 @@ def open_connection(*, node: Node, hello: Hello, now: datetime) -> tuple[int, De
         wanted = drain.node_said_hello(
             node=node, boot_epoch=hello.boot_epoch, desired_generation=hello.desired_generation, now=now
         )
+        _note_lost(node, hello.spool_acknowledged - mark.hwm, now=now)
         _introduce(node, hello, now=now)
         changes.publish(f"node:{node.name}", f"providers:{node.name}", "nodes", now=now)
     descriptor = DescriptorBody(
@@ -144,6 +148,20 @@ def _mark(node: Node, link: NodeLink, hello: Hello, *, now: datetime) -> SpoolMa
     if new:
         marks.trim(node)
     return mark
+
+
+def _note_lost(node: Node, lost: int, *, now: datetime) -> None:
+    """Note what a node was told to be committed and isn't: the database is an older copy.
+
+    Up to the next acknowledgement every handshake finds the same, so the most counts.
+    """
+    if lost <= 0:
+        return
+    if node.lost_at is None or now - node.lost_at > LOST_SHOWN:
+        node.lost_items = 0
+    logger.warning("%s: up to %d reports are missing, as the database is an older copy", node.name, lost)
+    node.lost_items, node.lost_at = max(node.lost_items, lost), now
+    node.save(update_fields=["lost_items", "lost_at"])
 
 
 def _introduce(node: Node, hello: Hello, *, now: datetime) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dashboard.models import MinuteRollup
-from dashboard.services import bulk_insert
+from dashboard.services import bulk_insert, hours
 from dashboard.services.columns import Unfit
 from meshcore import histogram
 from meshcore.frames import HistogramItem
@@ -55,7 +55,7 @@ class _Minute:
 
 
 def add(sums: Sequence[Sums]) -> None:
-    """Add histograms to their minutes, in the caller's transaction: two queries in all."""
+    """Add histograms to their minutes, in the caller's transaction: three queries in all."""
     if not sums:
         return
     minutes: dict[Key, _Minute] = {}
@@ -68,6 +68,7 @@ def add(sums: Sequence[Sums]) -> None:
             minutes[key].add({int(bucket): n for bucket, n in row.counts.items()}, row.failovers)
     rows = [_row(key, minute) for key, minute in sorted(minutes.items(), key=lambda item: item[0])]
     bulk_insert.insert(rows, unique=UNIQUE, replacing=("count", "failovers", "counts"))
+    hours.mark_dirty([(key[0], key[1]) for key in minutes])
 
 
 def _row(key: Key, minute: _Minute) -> MinuteRollup:

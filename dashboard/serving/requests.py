@@ -6,6 +6,7 @@ many; one that is too slow when its time is up. The refused client gets its answ
 is thrown away.
 """
 
+import asyncio
 import json
 from http import HTTPStatus
 from typing import Any
@@ -21,15 +22,62 @@ PROBLEM = "application/problem+json"
 BROKEN = "the request line, a header or the framing of the body can't be read, or the head is too long"
 
 
+EVENT_STREAM = b"text/event-stream"
+
+
+class Valve:
+    """Whether the client takes what it is sent; told by the connection, as a producer is."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+
+    async def passable(self) -> None:
+        """Wait until the client has taken most of what it was sent, or is gone."""
+        await self._open.wait()
+
+    def pauseProducing(self) -> None:
+        """Close: more waits than the socket takes."""
+        self._open.clear()
+
+    def resumeProducing(self) -> None:
+        """Open."""
+        self._open.set()
+
+    def stopProducing(self) -> None:
+        """Open for good: nobody waits for a client that is gone."""
+        self._open.set()
+
+
 class BoundedRequest(WebRequest):
-    """A request that counts its body."""
+    """A request that counts its body, and whose answer goes out no faster than its client takes it."""
 
     content: Any = None  # Twisted's file for the body
+    is_endless = False  # whether its answer is an event stream
 
     def __init__(self, channel: "BoundedChannel", queued: object = False) -> None:
         # Django parses forms; Twisted would do it once more, for nobody.
         super().__init__(channel, queued, parsePOSTFormSubmission=False)
         self._body_bytes = 0
+        self.valve = Valve()
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        """Do what the application says."""
+        if message["type"] == "http.response.start" and self.channel is not None and not self.finished:
+            self.is_endless = (b"content-type", EVENT_STREAM) in message.get("headers", ())
+            self.registerProducer(self.valve, True)
+        super().handle_reply(message)
+
+    def finish(self) -> None:
+        """End the answer."""
+        if self.channel is not None:
+            self.unregisterProducer()
+        super().finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Let go of whoever waits for the client."""
+        self.valve.stopProducing()
+        super().connectionLost(reason)
 
     def gotLength(self, length: int | None) -> None:
         """Refuse an announced body that is too large before a byte of it is kept."""
@@ -163,10 +211,15 @@ class BoundedChannel(HTTPChannel):
         super().connectionLost(reason)
 
     def end(self) -> None:
-        """Close, because the server stops: now if nothing is being answered, else after the answer."""
+        """Close, because the server stops: now if nothing is being answered, else after the answer.
+
+        An event stream has no end of its own: its application is told that nobody listens any more.
+        """
         self.persistent = 0
         if not self.handling:
             self.loseConnection()
+        elif self.requests[0].is_endless:
+            self.requests[0].send_disconnect()
 
 
 def _problem(status: HTTPStatus, detail: str) -> bytes:

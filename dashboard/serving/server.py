@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 
 from dashboard.serving.limits import Limits
-from dashboard.serving.requests import BoundedFactory
+from dashboard.serving.requests import BoundedFactory, BoundedRequest
 from dashboard.serving.sockets import BoundedSocket, BoundedSocketFactory
 
 logger = logging.getLogger(__name__)
@@ -145,6 +145,12 @@ class MeshServer(Server):
         for details in self.connections.values():
             if "application_instance" in details:
                 yield details["application_instance"]
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        """Do what an application says; returns when the client has taken most of what it was sent."""
+        await super().handle_reply(protocol, message)
+        if isinstance(protocol, BoundedRequest) and message.get("more_body"):
+            await protocol.valve.passable()
 
     def create_application(
         self, protocol: Any, scope: dict[str, Any]

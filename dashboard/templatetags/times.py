@@ -100,6 +100,12 @@ def ms(milliseconds: float | None) -> str:
 
 
 @register.filter
+def plain(value: float | str | None) -> str:
+    """Return a number as a form's field holds it, "" for none; a text that is no number stays as it is."""
+    return "" if value is None else f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+@register.filter
 def number(value: int | None) -> str:
     """Return a whole number with thin spaces between thousands; "–" for None."""
     return NOTHING if value is None else f"{value:,}".replace(",", THIN)

@@ -2,7 +2,6 @@
 
 import enum
 from collections.abc import AsyncIterator, Iterator, Mapping
-from datetime import UTC, datetime
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
@@ -13,7 +12,7 @@ from dashboard.models import Action, Outcome
 from dashboard.selectors import audit as trail
 from dashboard.selectors import keyset
 from dashboard.selectors.audit import AuditFilter, AuditPage
-from dashboard.services import audit, audit_export, columns
+from dashboard.services import audit, audit_export
 from dashboard.services.audit import TrailTooLong, Verdict
 from dashboard.services.audit_export import Form
 from dashboard.services.rights import Right
@@ -116,22 +115,9 @@ def _wanted(query: Mapping[str, str]) -> AuditFilter:
         target=asked.text(query, "target", at_most=200),
         outcome=asked.choice(query, "outcome", OUTCOMES),
         text=asked.text(query, "text", at_most=200),
-        since=_moment(query, "from"),
-        until=_moment(query, "to"),
+        since=asked.moment(query, "from"),
+        until=asked.moment(query, "to"),
     )
-
-
-def _moment(query: Mapping[str, str], key: str) -> datetime | None:
-    """Return a moment, in UTC where it names no zone; None when there is none. Raises BadQuery."""
-    value = query.get(key, "").strip()
-    if not value:
-        return None
-    try:
-        found = datetime.fromisoformat(value)
-        return columns.stamp(key, found if found.tzinfo else found.replace(tzinfo=UTC))
-    except ValueError as exc:
-        expected = "a moment in UTC from 2000 to 2200, as 2026-01-31T12:00"
-        raise BadQuery(f"{key}={value[:40]!r}: expected {expected}.") from exc
 
 
 def _searched_to(found: AuditPage) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
@@ -11,16 +12,14 @@ from dashboard.models import Trace
 from dashboard.selectors import keyset, nodes, traces
 from dashboard.selectors.traces import TraceFilter
 from dashboard.services.rights import Right
-from dashboard.web import asked, commands
+from dashboard.web import asked, commands, trace_query
 from dashboard.web.asked import PAUSE, BadQuery
 from dashboard.web.frame import frame
 from dashboard.web.guard import Visitor, page, template_for
+from dashboard.web.trace_query import CODES, OUTCOMES, REASONS
 from meshcore.clock import utcnow
-from meshcore.errors import Code
 from meshcore.trace import Why
 
-OUTCOMES = ("ok", "error")
-CODES = tuple(sorted(code.value for code in Code))
 PK_MAX_DIGITS = 19
 WHY = {
     Why.LOCAL: "its own provider had room",
@@ -38,18 +37,20 @@ WHY = {
 def traces_list(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """Show the newest traces that fit the filter of the address."""
     now = utcnow()
-    names = nodes.names()
+    known = nodes.ids()
     context = {
         **frame(visitor, section="traces", now=now, live_page=asked.tail(request.GET, "traces")),
         "paused": PAUSE in request.GET,
-        "choices": {"nodes": names, "outcomes": OUTCOMES, "codes": CODES},
+        "choices": {"nodes": list(known), "outcomes": OUTCOMES, "codes": CODES, "reasons": REASONS},
         "command": commands.traces(),
         "example": commands.example_call("http://NODE"),
     }
+    query = request.GET.dict()
     try:
-        context |= _found(request.GET.dict(), names)
+        wanted = trace_query.wanted(query, known)
+        context |= _found(wanted, traces.page(wanted=wanted, cursor=asked.cursor(query)))
     except BadQuery as exc:
-        context |= {"page": keyset.Page(rows=()), "wanted": request.GET.dict(), "problem": str(exc)}
+        context |= {"page": keyset.Page(rows=()), "wanted": query, "problem": str(exc)}
     status = 400 if "problem" in context else 200
     return render(request, template_for(request, "traces.html"), context, status=status)
 
@@ -74,17 +75,17 @@ def _by_trace_id(ident: str) -> HttpResponse:
     return redirect("trace", found)
 
 
-def _found(query: dict[str, str], names: list[str]) -> dict[str, Any]:
-    wanted = TraceFilter(
-        node=asked.choice(query, "node", names),
-        provider=asked.text(query, "provider", at_most=100),
-        outcome=asked.choice(query, "outcome", OUTCOMES),
-        code=asked.choice(query, "code", CODES),
-        trace_id=asked.text(query, "trace_id", at_most=64),
-        failed_over=query.get("failed_over", "") == "1",
-    )
-    found = traces.page(wanted=wanted, cursor=asked.cursor(query))
-    return {"wanted": wanted, "page": found, "searched_to": _searched_to(found)}
+def _found(wanted: TraceFilter, found: keyset.Page[Trace]) -> dict[str, Any]:
+    at_end = found.older is None and found.searched_to is None
+    return {
+        "wanted": wanted,
+        "page": found,
+        "searched_to": _searched_to(found),
+        "removed": traces.removed() if at_end else None,
+        "kept": settings.MESH_RETENTION,
+        "signature": "" if wanted.signature is None else traces.signature(pk=wanted.signature),
+        "narrow": wanted.is_narrow,
+    }
 
 
 def _searched_to(found: keyset.Page[Trace]) -> str:
@@ -118,6 +119,8 @@ def _models(trace: Trace) -> str:
 
 def _elsewhere(trace: Trace) -> str:
     """Return the filter of the list that finds the same error; "" when there was none."""
+    if trace.error_signature_id is not None:
+        return urlencode({"signature": trace.error_signature_id})
     wanted = {"code": trace.code, "provider": trace.provider}
     return urlencode({key: value for key, value in wanted.items() if value}) if trace.code else ""
 

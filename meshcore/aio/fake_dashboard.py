@@ -25,6 +25,7 @@ from meshcore.frames import (
     Telemetry,
 )
 from meshcore.link import CloseCode, DashboardSide, LinkPolicy
+from meshcore.stream_frames import WatchRun
 
 
 class FakeDashboard:
@@ -83,6 +84,24 @@ class FakeDashboard:
                 side.send_desired(frame)
             case Peers():
                 side.send_peers(frame)
+        await _write(socket, side)
+
+    async def watch(self, watch: WatchRun) -> None:
+        """Ask for a run on the present connection."""
+        socket, side = self._present()
+        side.streams.watch(watch)
+        await _write(socket, side)
+
+    async def grant(self, stream: str, n: int = 1) -> None:
+        """Let more pieces of a run come."""
+        socket, side = self._present()
+        side.streams.grant(stream, n)
+        await _write(socket, side)
+
+    async def end_stream(self, stream: str) -> None:
+        """Say that nobody watches any more."""
+        socket, side = self._present()
+        side.streams.end(stream)
         await _write(socket, side)
 
     async def close(self, code: CloseCode) -> None:

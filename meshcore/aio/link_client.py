@@ -19,6 +19,7 @@ from meshcore import clock as real
 from meshcore.aio.inbound_events import Handler
 from meshcore.aio.relay_session import LinkLost, RelaySession
 from meshcore.aio.relay_transport import RelayAdapter, WebSocketRelayTransport
+from meshcore.aio.run_streams import RunStreams
 from meshcore.clock import Clock
 from meshcore.frames import (
     Descriptor,
@@ -40,6 +41,7 @@ __all__ = ["LinkClient", "LinkLost", "RelayAdapter", "WebSocketRelayTransport", 
 log = structlog.get_logger(__name__)
 
 PATH = "/link/v1"
+SPOOL_SECONDS = 5.0  # after a disk that failed: what it couldn't do is tried again
 REWIND_SECONDS = 1.0  # after a rewind: a dashboard that can't store must not be asked without a pause
 RESUME_MAX_SECONDS = 300.0  # a dashboard may ask for patience, not for silence
 REFUSED_SHOWN = 5  # refused items in one log line
@@ -68,8 +70,11 @@ class Spool(Protocol):
     async def acknowledge(self, to: int) -> None:
         """Forget what the dashboard has committed."""
 
+    async def resume(self, mark: int) -> None:
+        """Take what the dashboard says in a handshake: it has all up to `mark`, and nothing is under way."""
+
     async def take_new_id(self) -> None:
-        """Become another spool with the same content."""
+        """Become another spool; what the dashboard has may stay behind."""
 
 
 def link_url(dashboard_url: str) -> str:
@@ -90,7 +95,7 @@ class LinkClient:
 
     `hello` and `health` are asked for the present whenever it is said: of the hello the spool's fields are
     filled in here, of the health the number. `on_desired` is awaited before anything later is read. An event
-    for `on_inbound` is acknowledged once that has returned.
+    for `on_inbound` is acknowledged once that has returned. `streams` sends the runs that are watched.
     """
 
     def __init__(
@@ -104,13 +109,16 @@ class LinkClient:
         on_desired: OnDesired,
         on_inbound: Handler | None = None,
         on_peers: OnPeers | None = None,
+        streams: RunStreams | None = None,
         reconnect_backoff_s: float = 1.0,
         clock: Clock = real.monotonic,
         random: Callable[[], float] = chance.random,
     ) -> None:
         self.first_descriptor = asyncio.Event()
+        self._hello_changed = asyncio.Event()
         self._make_hello = hello
         self._spool = spool
+        self._acknowledged = 0  # of the spool's numbers, by the dashboard's last word
         self._on_desired = on_desired
         self._on_peers = on_peers
         self._transport = WebSocketRelayTransport(
@@ -120,6 +128,7 @@ class LinkClient:
             hello=self._hello,
             health=health,
             on_frame=self._heard,
+            streams=streams,
             reconnect=True,
             reconnect_backoff_s=reconnect_backoff_s,
             clock=clock,
@@ -131,13 +140,17 @@ class LinkClient:
     async def run(self) -> None:
         """Stay connected until cancelled; returns when the dashboard refuses the token for good."""
         try:
-            await _first_of(self._empty_the_spool(), self._dial())
+            await _first_of(self._empty_the_spool(), self._dial(), self._introduce_again())
         finally:
             await self._transport.disconnect()
 
     def health_changed(self) -> None:
         """Say health at once, at most four times a second."""
         self._transport.health_changed()
+
+    def hello_changed(self) -> None:
+        """Say hello again, on another connection, if one was made already."""
+        self._hello_changed.set()
 
     async def go_idle(self, timeout_s: float = 10.0) -> bool:
         """Ask to be shown as idle before a clean stop.
@@ -148,13 +161,22 @@ class LinkClient:
 
     def _hello(self) -> Hello:
         return msgspec.structs.replace(
-            self._make_hello(), spool_id=self._spool.spool_id, spool_last_seq=self._spool.last_seq
+            self._make_hello(),
+            spool_id=self._spool.spool_id,
+            spool_last_seq=self._spool.last_seq,
+            spool_acknowledged=self._acknowledged,
         )
 
     async def _dial(self) -> None:
         with suppress(LinkLost):
             await self._transport.connect()
         await self._transport.ended()
+
+    async def _introduce_again(self) -> None:
+        while True:
+            await self._hello_changed.wait()
+            self._hello_changed.clear()
+            await self._transport.redial("there is more to say in the hello")
 
     async def _heard(self, frame: FromDashboard) -> None:
         match frame:
@@ -187,19 +209,25 @@ class LinkClient:
     async def _empty_the_spool(self) -> None:
         while True:
             session = await self._transport.opened()
-            with suppress(LinkLost):
+            try:
                 await _first_of(self._replay(session, await session.descriptor()), session.gone())
+            except LinkLost:
+                continue
+            except OSError as exc:
+                log.error("link.spool_failed", error=str(exc))
+                await asyncio.sleep(SPOOL_SECONDS)
 
     async def _replay(self, session: RelaySession, body: DescriptorBody) -> None:
         """Send what lies behind the mark, and go on until the connection is lost."""
         if body.spool_reset:
             log.warning("link.spool_reset", mark=body.resume_from, last_seq=self._spool.last_seq)
             await self._spool.take_new_id()
+            self._acknowledged = 0
             await session.close(reason="spool reset")
             return
         await asyncio.sleep(min(body.resume_after_seconds, RESUME_MAX_SECONDS))
         after = body.resume_from
-        await self._spool.acknowledge(after)
+        await self._spool.resume(after)
         while True:
             batch = await self._spool.batch_behind(
                 after, max_bytes=body.limits.max_frame_bytes - ENVELOPE_BYTES
@@ -213,6 +241,7 @@ class LinkClient:
             await asyncio.sleep(REWIND_SECONDS)
             return answer.hwm
         _say_refused(answer.refused)
+        self._acknowledged = answer.to
         await self._spool.acknowledge(answer.to)
         return answer.to
 

@@ -27,6 +27,7 @@ from meshcore.aio.peers import PeerPoller
 from meshcore.aio.peers_file import PeersFile
 from meshcore.aio.providers.from_config import provider_from
 from meshcore.aio.reporting import Reporting
+from meshcore.aio.run_streams import RunStreams
 from meshcore.aio.standing_orders import StandingOrders
 from meshcore.aio.stop_requests import StopRequests
 from meshcore.alias import AliasBook
@@ -231,6 +232,8 @@ class Node:
 
     def _on_log(self, log_id: str) -> None:
         self._endpoint.log_id = log_id
+        if self._reporting is not None:
+            self._reporting.on_log()
 
     def _manifest(self) -> Manifest:
         return self._bus.manifest(url=self._url, log_id=self._runs.log_id)
@@ -287,6 +290,7 @@ class Node:
             log_id=lambda: self._runs.log_id,
             runs=self._runs.reports,
             on_inbound=self._runs.obey,
+            streams=RunStreams(self._runs),
             clock=clock,
             utcnow=utcnow,
         )

@@ -47,8 +47,13 @@ def make_run_service(
     policy = RunnerPolicy(
         heartbeat_seconds=runs.heartbeat_seconds,
         lease_seconds=runs.lease_seconds,
-        orphans=OrphanPolicy(lease_seconds=runs.lease_seconds),
-        execution=ExecutionPolicy(on_broken_stream=runs.on_broken_stream),
+        orphans=OrphanPolicy(lease_seconds=runs.lease_seconds, stall_seconds=runs.stall_seconds),
+        execution=ExecutionPolicy(
+            on_broken_stream=runs.on_broken_stream,
+            stall_seconds=runs.stall_seconds,
+            max_chunks=runs.max_chunks,
+            max_bytes=runs.max_bytes,
+        ),
     )
 
     def make(log: RunLog) -> Runner:

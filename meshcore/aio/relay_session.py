@@ -23,6 +23,8 @@ from meshcore.frames import (
     TelemetryAck,
 )
 from meshcore.link import CloseCode, NodeSide
+from meshcore.link_streams import NodeStreams
+from meshcore.stream_frames import Stream, StreamEndReason
 
 log = structlog.get_logger(__name__)
 
@@ -148,6 +150,23 @@ class RelaySession:
         """Say that an event was taken; raises LinkLost."""
         self._still_there()
         self._side.acknowledge_inbound(buffer_id)
+        await self._write_or_lose()
+
+    @property
+    def streams(self) -> NodeStreams:
+        """The credits of the runs that are watched over this connection."""
+        return self._side.streams
+
+    async def send_piece(self, piece: Stream) -> None:
+        """Send a piece of a watched run; raises LinkLost, and IllegalMove without credit."""
+        self._still_there()
+        self._side.streams.send(piece)
+        await self._write_or_lose()
+
+    async def end_stream(self, stream: str, reason: StreamEndReason) -> None:
+        """Say that no more of a watched run comes; raises LinkLost."""
+        self._still_there()
+        self._side.streams.end(stream, reason)
         await self._write_or_lose()
 
     def health_changed(self) -> None:

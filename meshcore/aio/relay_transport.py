@@ -18,6 +18,7 @@ from websockets.exceptions import WebSocketException
 from meshcore import clock as real
 from meshcore.aio.inbound_events import Handler, InboundEvents
 from meshcore.aio.relay_session import CLOSE_SECONDS, End, LinkLost, RelaySession
+from meshcore.aio.run_streams import RunStreams
 from meshcore.capability import Manifest
 from meshcore.clock import Clock, UtcNow
 from meshcore.frames import (
@@ -43,8 +44,9 @@ class WebSocketRelayTransport:
     """The connection of one node to the dashboard. `url` is used as given.
 
     `hello` and `health` make the frames of that name when they are due; without `health` none is said.
-    `on_frame` gets descriptors and desired state, one after the other. With `reconnect` a lost connection is
-    dialled again until `disconnect`, or until the dashboard refuses the token.
+    `on_frame` gets descriptors and desired state, one after the other, `streams` what is about watched runs.
+    With `reconnect` a lost connection is dialled again until `disconnect`, or until the dashboard refuses the
+    token.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class WebSocketRelayTransport:
         hello: Callable[[], Hello] | None = None,
         health: Callable[[], Health] | None = None,
         on_frame: Callable[[FromDashboard], Awaitable[None]] | None = None,
+        streams: RunStreams | None = None,
         reconnect: bool = False,
         reconnect_backoff_s: float = 1.0,
         policy: LinkPolicy | None = None,
@@ -68,6 +71,7 @@ class WebSocketRelayTransport:
         self._hello = hello or _plain_hello(node_id, utcnow)
         self._health = health
         self._on_frame = on_frame
+        self._streams = streams
         self._reconnect = reconnect
         self._redial = Redial(base_seconds=reconnect_backoff_s, random=random)
         self._policy = policy or LinkPolicy()
@@ -133,6 +137,11 @@ class WebSocketRelayTransport:
         if self._session is not None:
             self._session.health_changed()
 
+    async def redial(self, reason: str) -> None:
+        """Close the connection that there is, so that the next one says hello with what is true now."""
+        if self._session is not None:
+            await self._session.close(reason=reason)
+
     async def disconnect(self) -> None:
         """Close for good: nobody dials any more, events in hand are abandoned and will come again."""
         dialler, self._dialler = self._dialler, None
@@ -141,6 +150,8 @@ class WebSocketRelayTransport:
         if dialler is not None:
             dialler.cancel()
             await asyncio.wait([dialler])
+        if self._streams is not None:
+            await self._streams.close()
         await self._events.abandon()
 
     async def _keep_connected(self, connected: "asyncio.Future[None]") -> End:
@@ -176,11 +187,20 @@ class WebSocketRelayTransport:
                 )
                 if not connected.done():
                     connected.set_result(None)
-                return await self._session.serve()
+                return await self._serve(self._session)
         except (OSError, WebSocketException) as exc:
             return End(None, f"{type(exc).__name__}: {exc}")
 
+    async def _serve(self, session: RelaySession) -> End:
+        try:
+            return await session.serve()
+        finally:
+            if self._streams is not None:
+                self._streams.lost(session)
+
     async def _heard(self, frame: FromDashboard) -> None:
+        if self._streams is not None and self._session and self._streams.heard(self._session, frame):
+            return
         if isinstance(frame, Inbound):
             self._events.take(frame)
             return

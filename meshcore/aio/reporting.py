@@ -14,6 +14,7 @@ from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.health import ProviderHealthCache, TransitionEvent
 from meshcore.aio.inbound_events import Handler
 from meshcore.aio.link_client import LinkClient, OnPeers
+from meshcore.aio.run_streams import RunStreams
 from meshcore.aio.spool_file import SpoolFile
 from meshcore.aio.telemetry_feed import TelemetryFeed
 from meshcore.capability import Manifest
@@ -34,8 +35,9 @@ IDLE_SECONDS = 2.0  # for the dashboard to say that it knows that the node goes
 class Reporting:
     """Reports of the node whose parts are given; `manifest` says what it offers now.
 
-    `on_peers` hears which other nodes the dashboard knows of, `on_inbound` what it orders once, `log_id` says
-    which run log this node has, and `runs` which runs it owns.
+    `on_peers` hears which other nodes the dashboard knows of, `on_inbound` what it orders once, `streams`
+    sends the runs that are watched there, `log_id` says which run log this node has, and `runs` which runs it
+    owns.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Reporting:
         manifest: Callable[[], Manifest],
         on_peers: OnPeers | None = None,
         on_inbound: Handler | None = None,
+        streams: RunStreams | None = None,
         log_id: Callable[[], str] = str,
         runs: Callable[[], Iterable[RunReport]] = tuple,
         clock: Clock,
@@ -63,7 +66,7 @@ class Reporting:
         self._runs = runs
         self._utcnow = utcnow
         home = Path(config.node.home)
-        self._spool = SpoolFile.open(home, config.spool.max_bytes, config.spool.max_items)
+        self._spool = SpoolFile.open(home, config.spool.max_bytes, config.spool.max_items, utcnow=utcnow)
         self._feed = TelemetryFeed(self._spool, utcnow=utcnow)
         self._link = LinkClient(
             dashboard.url,
@@ -74,6 +77,7 @@ class Reporting:
             on_desired=controller.apply_desired,
             on_peers=on_peers,
             on_inbound=on_inbound,
+            streams=streams,
             clock=clock,
         )
 
@@ -94,6 +98,10 @@ class Reporting:
     def on_run_end(self, run_id: str, state: RunState) -> None:
         """Take the end of a run."""
         self._feed.on_run_end(run_id, state)
+
+    def on_log(self) -> None:
+        """The run log is open now: a hello that was said before had no id of it."""
+        self._link.hello_changed()
 
     def on_status(self, _: str) -> None:
         """Say at once that the node's state is another one."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,15 +12,28 @@ from meshcore.aio.run_heart import Heart
 from meshcore.aio.run_loading import load
 from meshcore.aio.run_sweep import is_waiting
 from meshcore.aio.runlog import EngineGone, RunLog
+from meshcore.aio.runlog.base import Tail
 from meshcore.clock import UtcNow
 from meshcore.drain import Work
 from meshcore.errors import CallError, Code
 from meshcore.run_request import RunRequest, idempotent_run_id, new_run_id, same_request
 from meshcore.run_writer import RunWriter, Turn
 from meshcore.runs import CancelRequested, ClaimReason, Created, RunState, RunStatus
+from meshcore.traceparent import trace_ids
 
 CANCEL_SECONDS = 2.0  # to get a cancellation into the log
 REFUSED_AT_ONCE = frozenset({Code.NOT_FOUND, Code.BAD_REQUEST})  # waiting wouldn't help
+
+
+class Made(NamedTuple):
+    """A run that is there now; `tail` has all of one that was not there before, for who asked to watch it.
+
+    `trace_id` is that of the request: a run that was there before has another.
+    """
+
+    run_id: str
+    trace_id: str
+    tail: Tail | None = None
 
 
 class RunDesk:
@@ -33,25 +47,36 @@ class RunDesk:
         self._bus = bus
         self._heart = heart
         self._hands = hands
+        self._own_ids = trace_ids(secrets.token_bytes)  # a run's own is one of the same kind
 
     async def create(
-        self, request: RunRequest, *, client: str, idempotency_key: str = "", stream: bool, work: Work | None
-    ) -> str:
-        """Make a run and return its id; with `work`, which counts it in, it is executed here if it can be.
+        self,
+        request: RunRequest,
+        *,
+        client: str,
+        idempotency_key: str = "",
+        trace_id: str = "",
+        stream: bool,
+        work: Work | None,
+        watched: bool = False,
+    ) -> Made:
+        """Make a run; with `work`, which counts it in, it is executed here if it can be.
 
-        Raises CallError, also when the key was used for another request.
+        Whoever wants it `watched` closes the tail. Raises CallError, also when the key was used for another
+        request.
         """
         log_id = self._log.log_id
         run_id = (
             idempotent_run_id(log_id, client, idempotency_key)
             if idempotency_key
-            else new_run_id(log_id, secrets.token_bytes)
+            else new_run_id(log_id, next(self._own_ids))
         )
         created = Created(
             capability=request.capability,
             request=msgspec.Raw(request.raw),
             log_id=log_id,
             key=client,
+            trace_id=trace_id,
             restartable=self._is_restartable(request.capability),
             stream=stream,
             at=self._utcnow(),
@@ -61,8 +86,16 @@ class RunDesk:
             if why_not is not None and why_not.code in REFUSED_AT_ONCE:
                 raise why_not
             is_executed_here = work is not None and why_not is None and self._hands.may_own()
-            await self._make(run_id, created, work if is_executed_here else None)
-        return run_id
+            tail = (
+                self._log.tail(run_id, is_new=True) if watched else None
+            )  # before there is anything to miss
+            is_new = False
+            try:
+                is_new = await self._make(run_id, created, request, work if is_executed_here else None)
+            finally:
+                if tail is not None and not is_new:
+                    await tail.aclose()
+        return Made(run_id, trace_id, tail if is_new else None)
 
     async def load(self, run_id: str) -> RunState:
         """Return a run as it is now. Raises CallError."""
@@ -94,18 +127,20 @@ class RunDesk:
             self._hands.look(run_id)
         return writer.state.end is None
 
-    async def _make(self, run_id: str, created: Created, work: Work | None) -> None:
-        """Write that there is a run and, with `work`, that it is executed here."""
+    async def _make(self, run_id: str, created: Created, request: RunRequest, work: Work | None) -> bool:
+        """Write that there is a run and, with `work`, that it is executed here; False: it was there."""
         writer = RunWriter(self._heart.instance)
         claim = [self._hands.claimed(writer, ClaimReason.STARTED)] if work is not None else []
         try:
             turn = await self._hands.append(run_id, writer, created, *claim)
             if turn is Turn.STOP:
                 await self._agree(run_id, created)
-            elif work is not None:
-                self._hands.start(run_id, writer, work)
+                return False
+            if work is not None:
+                self._hands.start(run_id, writer, work, request)
         except EngineGone as exc:
             raise log_unreachable(self._log.log_id) from exc
+        return True
 
     async def _agree(self, run_id: str, created: Created) -> None:
         """Take the run that is there for the one that is asked for. Raises CallError when it is another."""

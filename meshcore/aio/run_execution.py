@@ -11,12 +11,13 @@ claimed ──► generating ── the stream broke, and it may run again ─�
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 from meshcore.aio.owned_calls import Resumption
-from meshcore.aio.run_reading import BATCH_MAX, BATCH_SECONDS, Reading, alongside
+from meshcore.aio.run_reading import Reading, alongside
 from meshcore.aio.run_terms import Outcome, Tools
 from meshcore.aio.runlog import EngineGone
 from meshcore.aio.runlog.appending import append, catch_up
@@ -52,6 +53,9 @@ class _Ending(NamedTuple):
     status: RunStatus
     reason: str
     usage: dict[str, Any] | None = None
+
+    def event(self, final_seq: int) -> End:
+        return End(status=self.status, reason=self.reason, usage=self.usage, final_seq=final_seq)
 
 
 class _Letting(NamedTuple):
@@ -150,24 +154,45 @@ class Execution:
         return Resumption(begun_of(self._state), model_of(self._state), owner.node)
 
     async def _store(self, reading: Reading) -> _Decision:
-        """Store what comes until there is something to decide."""
+        """Store what comes until there is something to decide; what comes meanwhile is stored together."""
         progress_at = self._tools.clock()
         while True:
             if (ordered := await self._ordered()) is not None:
                 return ordered
-            self.work.provider = reading.provider
             if reading.waiting:
-                progress_at = self._tools.clock()
-                for batch in batches(reading.take()):
+                self.work.provider = reading.provider
+                for batch in batches(self._next_events(reading)):
                     if (turn := await self._append(*batch)) is not Turn.STORED:
                         return turn
+                if self._state.end is not None:
+                    return Outcome.ENDED
+                progress_at = self._tools.clock()
                 if self._is_over_bounds():
                     return _Ending(RunStatus.FAILED, EndReason.BUFFER_FULL)
             elif reading.done:
                 return self._at_end(reading)
-            elif self._tools.clock() - progress_at >= self._tools.policy.stall_seconds:
+            elif (left := progress_at + self._tools.policy.stall_seconds - self._tools.clock()) <= 0:
                 return _Ending(RunStatus.FAILED, EndReason.STALLED)
-            await self._gather(reading, progress_at)
+            else:
+                await self._wait(left)
+
+    def _next_events(self, reading: Reading) -> Sequence[AnyEvent]:
+        """Return what is to be stored next, and be it the end with the last of it."""
+        chunks = reading.take()
+        bounds = self._tools.policy
+        size_bytes = self._state.size_bytes + sum(memoryview(chunk.delta).nbytes for chunk in chunks)
+        is_within = self._state.chunks + len(chunks) < bounds.max_chunks and size_bytes < bounds.max_bytes
+        if self._tools.log.keeps_records or not (reading.is_over and is_within):
+            return chunks
+        said = [chunk.finish_reason for chunk in chunks if chunk.finish_reason] or [self._state.finish_reason]
+        final_seq = self._state.last_seq + len(chunks) + 1
+        return [*chunks, self._completed(said[-1], reading).event(final_seq)]
+
+    async def _wait(self, seconds: float) -> None:
+        """Return when there is something to do, or when nothing came for so long."""
+        with suppress(TimeoutError), self._tools.limits.within(seconds):
+            await self._news.wait()
+        self._news.clear()
 
     async def _ordered(self) -> _Decision | None:
         """Return what somebody else decided, if anybody did."""
@@ -179,41 +204,17 @@ class Execution:
                 return turn
         return self._letting
 
-    async def _gather(self, reading: Reading, progress_at: float) -> None:
-        """Wait for something to do; what comes soon behind a chunk is stored together with it."""
-        if reading.waiting >= BATCH_MAX:
-            return
-        if not reading.waiting and not reading.done:
-            left = progress_at + self._tools.policy.stall_seconds - self._tools.clock()
-            await self._wait(max(left, 0))
-        if self._state.next_index > 1 and not reading.done:
-            gathered_until = self._tools.clock() + BATCH_SECONDS
-            while reading.waiting < BATCH_MAX and not (reading.done or self._is_interrupted()):
-                if (left := gathered_until - self._tools.clock()) <= 0:
-                    return
-                await self._wait(left)
-
-    def _is_interrupted(self) -> bool:
-        return self._is_fenced or self._is_to_look or self._letting is not None
-
-    async def _wait(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-        except TimeoutError:
-            return
-        finally:
-            self._news.clear()
-
     def _is_over_bounds(self) -> bool:
         policy = self._tools.policy
         return self._state.chunks >= policy.max_chunks or self._state.size_bytes >= policy.max_bytes
 
     def _at_end(self, reading: Reading) -> _Decision:
         if reading.error is None:
-            reason = self._state.finish_reason or EndReason.STOP
-            return _Ending(RunStatus.COMPLETED, reason, reading.chunking.usage)
+            return self._completed(self._state.finish_reason, reading)
         return self._broken(reading.error)
+
+    def _completed(self, finish_reason: str, reading: Reading) -> _Ending:
+        return _Ending(RunStatus.COMPLETED, finish_reason or EndReason.STOP, reading.chunking.usage)
 
     def _broken(self, error: CallError) -> _Decision:
         """Decide what becomes of a run whose provider failed."""
@@ -255,12 +256,7 @@ class Execution:
     async def _end(self, ending: _Ending) -> Outcome | None:
         if self._state.cancelled_by is not None:
             ending = _Ending(RunStatus.CANCELLED, EndReason.CANCEL_REQUESTED)
-        event = End(
-            status=ending.status,
-            reason=ending.reason,
-            usage=ending.usage,
-            final_seq=self._state.last_seq + 1,
-        )
+        event = ending.event(self._state.last_seq + 1)
         return await self._then(await self._append(event), Outcome.ENDED)
 
     def _claim_again(self) -> Claimed:

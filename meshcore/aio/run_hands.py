@@ -6,6 +6,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from meshcore.aio.bus import CapabilityBus
 from meshcore.aio.drain_marker import DrainController
@@ -24,8 +25,10 @@ from meshcore.run_request import RunRequest, parse_stored
 from meshcore.run_writer import RunWriter, Turn
 from meshcore.runs import AnyEvent, Claimed, ClaimReason, RunState
 from meshcore.splice import is_used_up, obstacle
+from meshcore.traceparent import trace_ids
 
 CALL_SECONDS = 3600.0  # the longest deadline that peers take; what runs for longer than that has failed
+UNKNOWN = float("inf")  # the number of an event that there may be
 STOP_SECONDS = 5.0  # for the last words of all runs
 TOLD_SECONDS = 15.0  # that the end of a run is in its node's health: two of its longest intervals
 
@@ -53,9 +56,10 @@ class RunHands:
         self._on_fenced = on_fenced
         self._executing: dict[str, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._held: set[str] = set()  # runs that are being made or claimed
+        self._held: dict[str, float] = {}  # runs that are being made or claimed; there is news up to where
         self._ended: deque[tuple[float, RunReport]] = deque(maxlen=RUNS_MAX)  # and when, the oldest first
         self._is_stopping = False
+        self._trace_ids = trace_ids(secrets.token_bytes)
 
     def has(self, run_id: str) -> bool:
         """Return whether a run is executed here, or about to be."""
@@ -64,11 +68,11 @@ class RunHands:
     @contextmanager
     def holding(self, run_id: str, work: Work | None) -> Iterator[None]:
         """Have a run in hand while the context lasts; its work is counted out unless it is executed then."""
-        self._held.add(run_id)
+        self._held[run_id] = 0
         try:
             yield
         finally:
-            self._held.discard(run_id)
+            self._held.pop(run_id, None)
             execution = self._executing.get(run_id)
             if work is not None and (execution is None or execution.work is not work):
                 work.close()
@@ -84,12 +88,16 @@ class RunHands:
     def look(self, run_id: str, seq: int | None = None) -> bool:
         """Let who executes a run look at news, unless it has read to `seq`; False when nobody here does."""
         execution = self._executing.get(run_id)
-        if execution is not None and (seq is None or seq > execution.state_seq):
-            execution.look()
+        if execution is not None:
+            if seq is None or seq > execution.state_seq:
+                execution.look()
+        elif run_id in self._held:
+            self._held[run_id] = UNKNOWN if seq is None else max(seq, self._held[run_id])
         return execution is not None
 
     def look_all(self) -> None:
         """News of any run may have been missed."""
+        self._held = dict.fromkeys(self._held, UNKNOWN)
         for execution in self._executing.values():
             execution.look()
 
@@ -103,13 +111,13 @@ class RunHands:
         for task in list(self._tasks):
             task.cancel()
 
-    def route(self, request: RunRequest, client: str, *, run_id: str) -> RouteRequest:
-        """Return the call that a run's request stands for, with a trace of its own."""
+    def route(self, request: RunRequest, client: str, *, run_id: str, trace_id: str = "") -> RouteRequest:
+        """Return the call that a run's request stands for, of a trace of its own unless one is given."""
         return request.route(
             self._bus.registry.named(request.capability),
             caller=client,
             deadline=self._tools.clock() + CALL_SECONDS,
-            trace_id=secrets.token_hex(16),
+            trace_id=trace_id or next(self._trace_ids),
             run_id=run_id,
         )
 
@@ -137,7 +145,7 @@ class RunHands:
             turn = await self.append(run_id, writer, self.claimed(writer, reason))
             if turn in (Turn.STORED, Turn.CANCEL) and writer.owns:
                 logger.info("%s: %s, epoch %d", run_id, reason, writer.state.epoch)
-                self.start(run_id, writer, work)
+                self.start(run_id, writer, work, None)
         return True
 
     def _reason_to_claim(self, run_id: str, state: RunState) -> ClaimReason | None:
@@ -155,7 +163,7 @@ class RunHands:
         if created is None:
             raise CallError(Code.NOT_FOUND, "the run's request isn't there any more")
         request = parse_stored(created.capability, bytes(created.request))
-        return self.route(request, created.key, run_id=run_id)
+        return self.route(request, created.key, run_id=run_id, trace_id=created.trace_id)
 
     def claimed(self, writer: RunWriter, reason: ClaimReason) -> Claimed:
         """Return the claim of a run by this node."""
@@ -169,15 +177,20 @@ class RunHands:
             at=self._tools.utcnow(),
         )
 
-    def start(self, run_id: str, writer: RunWriter, work: Work) -> None:
-        """Execute a run that was claimed, unless this isn't the instance any more that did so."""
+    def start(self, run_id: str, writer: RunWriter, work: Work, request: RunRequest | None) -> None:
+        """Execute a run in hand that was claimed, unless this isn't the instance any more that did so.
+
+        `request` None: it is read from the log.
+        """
         if writer.instance != self._heart.instance or not self.may_own():
             return
         work.work_id, work.kind = run_id, WorkKind.RUN
-        execution = Execution(
-            run_id, writer, lambda: self._stored_route(run_id, writer.state), work, self._tools
-        )
-        execution.look()  # it may have been cancelled in the same breath
+        route = partial(self._stored_route, run_id, writer.state)
+        if request is not None and (created := writer.state.created) is not None:
+            route = partial(self.route, request, created.key, run_id=run_id, trace_id=created.trace_id)
+        execution = Execution(run_id, writer, route, work, self._tools)
+        if self._held.get(run_id, UNKNOWN) > writer.head.seq:
+            execution.look()  # it may have been cancelled in the same breath
         self._executing[run_id] = execution
         task = asyncio.create_task(self._execute(execution))
         self._tasks.add(task)
@@ -194,7 +207,8 @@ class RunHands:
         finally:
             del self._executing[run_id]
             execution.work.close()
-        logger.info("%s: %s", run_id, outcome.name.lower())
+        if outcome is not Outcome.ENDED:
+            logger.info("%s: %s", run_id, outcome.name.lower())
         if outcome is Outcome.FENCED:
             self._on_fenced()
         elif outcome is Outcome.ENDED:

@@ -22,6 +22,7 @@ from meshcore.run_orphans import Life
 
 HOME_FILE = "run_home.json"
 POLL_SECONDS = 0.2  # while a double is watched
+NAMES_MAX = 100  # former instances that are known as such; what an older one left is taken over from the dead
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ class Heart:
         self._clock = clock
         self._observer = Observer(lease_seconds=lease_seconds, clock=clock)
         self._is_stopped = False
-        self._former: list[str] = []  # instances that this process was, whose beats are still there
+        self._names: dict[str, None] = {}  # of instances that this process was, the newest last
+        self._former: list[str] = []  # those of them whose beats are still there
         self._begin()
 
     @property
@@ -105,8 +107,14 @@ class Heart:
             await self._try_to_beat()
 
     async def look(self) -> None:
-        """Read the beats of all. Raises EngineGone."""
-        self._observer.read(await self._log.beats())
+        """Read the beats of all. Raises EngineGone.
+
+        While none of our own is stored it says nothing that the others' aren't, either.
+        """
+        beats = await self._log.beats()
+        if not self.is_alive:
+            self._observer.begin_anew()
+        self._observer.read(beats)
 
     def life(self, instance: str) -> Life:
         """Return what is known of an instance, which is watched from now on."""
@@ -116,6 +124,10 @@ class Heart:
             return Life.DEAD  # this home is locked: there is nobody else of it
         self._observer.expect(instance)
         return self._observer.life(instance)
+
+    def was(self, instance: str) -> bool:
+        """Return whether this process went under that name before it was fenced."""
+        return instance in self._names
 
     async def stop(self) -> None:
         """Say that this instance ended. Raises EngineGone."""
@@ -128,6 +140,9 @@ class Heart:
         self.instance = f"{self._home}-{secrets.token_hex(8)}"
         self._counter = 0
         self._is_beating = False
+        self._renew_fence()
+
+    def _renew_fence(self) -> None:
         self._fence = SelfFence(lease_seconds=self._lease_seconds, clock=self._clock)
 
     def _is_own(self, instance: str) -> bool:
@@ -144,13 +159,19 @@ class Heart:
                     raise IdentityTaken(self._node, beat.instance)
 
     def _close(self) -> None:
-        """Be another instance: this one may be taken for dead."""
+        """Be another instance: this one may be taken for dead. One that never lived can't be."""
+        if not self._is_beating:
+            self._renew_fence()
+            return
         logger.error(
             "no sign of life of %s was stored for %.1f s: it stops its runs and goes on as another instance",
             self.instance,
             self._lease_seconds,
         )
         self._former.append(self.instance)
+        self._names[self.instance] = None
+        if len(self._names) > NAMES_MAX:
+            del self._names[next(iter(self._names))]
         self._on_fenced()
         self._begin()
 
@@ -169,6 +190,7 @@ class Heart:
         await self._log.beat(Beat(self._node, self.instance, self._counter))
         fence.beat(sent_at)
         self._is_beating = fence is self._fence and not self._is_stopped
-        while self._former:
+        while self._former and self._counter * self._heartbeat_seconds >= self._lease_seconds:
+            # not before this process had the time to release what it left: a beat that goes says "take it"
             await self._log.remove_beat(self._node, self._former[-1])
             self._former.pop()

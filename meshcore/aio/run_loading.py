@@ -9,11 +9,11 @@ from meshcore.runs import End, RunState
 
 
 async def load(log: RunLog, run_id: str, instance: str = "") -> RunWriter:
-    """Return a writer, as `instance`, that has read all of a run. Raises CallError(not_found), EngineGone."""
+    """Return a writer, as `instance`, that has read all of a run. Raises RunMissing, EngineGone."""
     writer = RunWriter(instance)
     stored = [each async for each in behind(log, run_id, EMPTY)]
     if not stored:
-        raise unknown(run_id)
+        raise RunMissing(run_id)
     first, head = stored[0]
     if first.first_seq > 1:
         return RunWriter(instance, trimmed(first), Head(first.last_seq, head.token))
@@ -29,6 +29,8 @@ def trimmed(record: Record) -> RunState:
     return state
 
 
-def unknown(run_id: str) -> CallError:
-    """Return the error for a run that isn't there, or isn't the caller's."""
-    return CallError(Code.NOT_FOUND, f"no run {run_id[:100]!r}")
+class RunMissing(CallError):
+    """A run isn't there, or isn't the caller's."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(Code.NOT_FOUND, f"no run {run_id[:100]!r}")

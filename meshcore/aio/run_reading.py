@@ -14,10 +14,7 @@ from meshcore.run_chunks import Chunking
 from meshcore.runs import ChunkEvent
 
 AHEAD_MAX = 1024  # events that wait to be stored; then the provider waits
-BATCH_MAX = 32
-BATCH_SECONDS = (
-    0.025  # that a chunk may wait for others: half of what runs.md allows, the rest is the append's
-)
+BATCH_MAX = 32  # chunks in a record; what comes while one is being stored is together in the next
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +35,11 @@ class Reading:
     def waiting(self) -> int:
         """How many events came and were not taken."""
         return len(self._events)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all came that was to come, and nothing is left to take."""
+        return self.done and self.error is None and not self._events
 
     def take(self) -> Sequence[ChunkEvent]:
         """Return the next events, at most `BATCH_MAX`."""
@@ -86,6 +88,7 @@ async def alongside(task: "asyncio.Task[None]") -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([task])
+        if not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])

@@ -8,16 +8,17 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from meshcore.aio.run_heart import Heart
-from meshcore.aio.run_loading import load
+from meshcore.aio.run_loading import RunMissing, load
 from meshcore.aio.run_terms import Tools
 from meshcore.aio.runlog import OpenRun
 from meshcore.aio.runlog.appending import append, catch_up
-from meshcore.errors import CallError, Code, FrameError, IllegalMove
+from meshcore.errors import CallError, FrameError, IllegalMove
 from meshcore.run_orphans import CANCELLED, Life, Move, OrphanPolicy, judge
 from meshcore.run_writer import RunWriter, Turn
 from meshcore.runs import AnyEvent, End, Released, RunState
 
 LOOK_SECONDS = 5.0  # between two looks at a run whose owner lives: a third of the shortest of its bounds
+MISSING_SECONDS = 60.0  # a run that isn't there for so long was never made, though its hint was
 CLAIMS_MAX = 5  # in one sweep: the others have some room, too
 NOT_EXECUTED = "not_executed"
 
@@ -58,6 +59,7 @@ class Sweeper:
         self._watched: dict[str, _Watched] = {}
         self._urgent: set[str] = set()
         self._unreadable: set[str] = set()
+        self._missing: dict[str, float] = {}  # since when a run isn't there that is said to be open
 
     def look_at(self, run_id: str) -> None:
         """There is news of a run: look at it with the next sweep."""
@@ -76,8 +78,12 @@ class Sweeper:
         """Look at all open runs that it is time for. Raises EngineGone."""
         await self._heart.look()
         opened = [run for run in await self._tools.log.open_runs() if not self._is_in_hand(run.run_id)]
-        for run_id in self._watched.keys() - {run.run_id for run in opened}:
+        names = {run.run_id for run in opened}
+        for run_id in self._watched.keys() - names:
             self.forget(run_id)
+        self._unreadable &= names
+        for run_id in self._missing.keys() - names:
+            del self._missing[run_id]
         await self._look_after(sorted(filter(self._is_due, opened), key=lambda _: self._tools.random()))
 
     async def _look_after(self, due: Sequence[OpenRun]) -> None:
@@ -87,6 +93,8 @@ class Sweeper:
                 continue
             try:
                 claims += await self._decide(run.run_id, may_claim=claims < CLAIMS_MAX)
+            except RunMissing:
+                await self._miss(run.run_id)
             except (CallError, FrameError, IllegalMove) as exc:
                 self._skip(run.run_id, exc)
 
@@ -108,8 +116,11 @@ class Sweeper:
         """Do what is to be done about a run; return whether a claim was tried."""
         watched = await self._look(run_id)
         state = watched.writer.state
-        if state.owned_by(self._heart.instance) and state.end is None:
+        if self._is_ours(state):
             await self._let_go(run_id, watched.writer)
+            return False
+        if state.end is not None:
+            await self._tools.log.amend(run_id, watched.writer.head)
             return False
         verdict = judge(
             state,
@@ -124,6 +135,13 @@ class Sweeper:
         if is_claimed:
             self.forget(run_id)  # its log is another one now, whoever was faster
         return is_claimed
+
+    def _is_ours(self, state: RunState) -> bool:
+        """Return whether this process owns an open run, be it under a name from before a fence."""
+        owner = state.owner
+        if owner is None or state.released or state.end is not None:
+            return False
+        return owner.instance == self._heart.instance or self._heart.was(owner.instance)
 
     async def _look(self, run_id: str) -> _Watched:
         """Return a run as it is now."""
@@ -161,12 +179,18 @@ class Sweeper:
         if turn is Turn.STORED and isinstance(event, End):
             self._on_end(run_id, writer.state)
 
-    def _skip(self, run_id: str, exc: Exception) -> None:
-        """Leave a run alone that can't be read, as one of a newer version; one that is gone isn't there."""
+    async def _miss(self, run_id: str) -> None:
+        """Take note of a run that isn't there, as when its first append failed behind its hint."""
         self.forget(run_id)
-        if not (isinstance(exc, CallError) and exc.code == Code.NOT_FOUND):
-            logger.error("%s can't be read: %s", run_id, exc)
-            self._unreadable.add(run_id)
+        now = self._tools.clock()
+        if now - self._missing.setdefault(run_id, now) >= MISSING_SECONDS:
+            await self._tools.log.amend(run_id, None)
+
+    def _skip(self, run_id: str, exc: Exception) -> None:
+        """Leave a run alone that can't be read, as one of a newer version."""
+        self.forget(run_id)
+        logger.error("%s can't be read: %s", run_id, exc)
+        self._unreadable.add(run_id)
 
 
 def is_waiting(state: RunState, life: Life) -> bool:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from meshcore.aio.owned_calls import OwnedCalls
 from meshcore.aio.runlog import RunLog
+from meshcore.aio.time_limits import TimeLimits
 from meshcore.clock import Clock, UtcNow
 from meshcore.config_sections import OnBrokenStream
 
@@ -40,3 +41,4 @@ class Tools(NamedTuple):
     clock: Clock
     utcnow: UtcNow
     random: Callable[[], float]
+    limits: TimeLimits

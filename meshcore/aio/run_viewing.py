@@ -1,11 +1,11 @@
 """Watching a run by its log, on whatever node: what stands there, then what comes."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from meshcore.aio.runlog import RunLog
-from meshcore.run_record import Record
+from meshcore.aio.runlog.base import Tail
+from meshcore.run_record import Record, is_plain
 from meshcore.run_view import COMMENT, HELLO, events_behind, frame
 from meshcore.runs import AnyEvent, End
 
@@ -30,27 +30,28 @@ async def batches(
     log: RunLog, run_id: str, after_seq: int
 ) -> AsyncGenerator[list[tuple[int, AnyEvent]], None]:
     """Yield (seq, event) as they come, until the run's end is among them; [] when there was silence."""
-    async with aclosing(log.tail(run_id, after_seq)) as tail:
-        following = asyncio.ensure_future(anext(tail))
-        try:
-            while True:
-                done, _ = await asyncio.wait([following], timeout=COMMENT_SECONDS)
-                if not done:
-                    yield []
-                    continue
-                events = _until_end(following.result(), after_seq)
-                if events:
-                    yield events
-                if events and isinstance(events[-1][1], End):
-                    return
-                following = asyncio.ensure_future(anext(tail))
-        finally:
-            following.cancel()
-            await asyncio.wait([following])
+    async with aclosing(log.tail(run_id, after_seq)) as tail, aclosing(batches_of(tail, after_seq)) as found:
+        async for events in found:
+            yield events
+
+
+async def batches_of(tail: Tail, after_seq: int) -> AsyncGenerator[list[tuple[int, AnyEvent]], None]:
+    """Yield the same, of a tail that somebody else closes."""
+    while True:
+        events: list[tuple[int, AnyEvent]] = []
+        for record in (records := await tail.next(COMMENT_SECONDS)):
+            events += _until_end(record, after_seq)
+            if events and isinstance(events[-1][1], End):
+                yield events
+                return
+        if events or not records:
+            yield events
 
 
 def _until_end(record: Record, after_seq: int) -> list[tuple[int, AnyEvent]]:
     """Return what is new in a record; behind the first end nothing counts."""
+    if record.first_seq > after_seq and is_plain(record):
+        return list(enumerate(record.events, record.first_seq))
     events: list[tuple[int, AnyEvent]] = []
     for seq, event in events_behind(record, after_seq):
         events.append((seq, event))

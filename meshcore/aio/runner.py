@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from meshcore.aio.bus import CapabilityBus
@@ -22,9 +23,10 @@ from meshcore.aio.run_heart import Heart
 from meshcore.aio.run_sweep import Sweeper
 from meshcore.aio.run_terms import ExecutionPolicy, Tools
 from meshcore.aio.runlog import EngineGone, RunLog
+from meshcore.aio.time_limits import TimeLimits
 from meshcore.clock import Clock, UtcNow
 from meshcore.run_orphans import OrphanPolicy
-from meshcore.run_record import Record
+from meshcore.run_record import Record, append_ids
 from meshcore.run_reports import RunReport
 from meshcore.runs import CancelRequested, End, Released, RunState
 
@@ -65,7 +67,8 @@ class Runner:
         self._utcnow = utcnow
         self._random = random
         self._wake = asyncio.Event()
-        tools = Tools(log, bus.owned, policy.execution, lambda: secrets.token_hex(16), clock, utcnow, random)
+        ids = partial(next, append_ids(secrets.token_hex))
+        tools = Tools(log, bus.owned, policy.execution, ids, clock, utcnow, random, TimeLimits())
         self._heart = Heart(
             log,
             node=bus.node_id_full,
@@ -126,11 +129,11 @@ class Runner:
     async def _follow_on(self) -> None:
         while True:
             await self._guarded("the feed", self._follow())
-            self._hear("", None)
             await asyncio.sleep(SWEEP_SECONDS)
 
     async def _follow(self) -> None:
         async with aclosing(self.log.feed()) as feed:
+            self._hear("", None)  # what came before was not heard
             async for run_id, record in feed:
                 self._hear(run_id, record if run_id else None)
 

@@ -1,8 +1,8 @@
 """The disk spool: telemetry waits here until the dashboard has committed it (link-and-telemetry, "Spool").
 
 `append` only remembers: a task of the spool writes what has gathered, in a thread, at most 50 ms later. What
-can't be written, because the disk is full or too slow, is dropped and counted; the call that made it never
-notices.
+can't be written, because the disk is full or too slow, is dropped and counted, but for some drain steps and
+run ends, which wait in memory; the call that made it never notices.
 """
 
 import asyncio
@@ -15,12 +15,14 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 import msgspec
 import structlog
 
+from meshcore import clock as real
 from meshcore import spool
 from meshcore.aio.segments import SegmentStore
+from meshcore.clock import UtcNow
 from meshcore.errors import FrameError
 from meshcore.frames import Item, SpoolReport, Telemetry
 from meshcore.spool import SpoolPolicy
-from meshcore.spool_entry import BATCH_MAX_BYTES, Gap, record
+from meshcore.spool_entry import BATCH_MAX_BYTES, Gap, Rank, rank_of, record
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +34,7 @@ RETRY_SECONDS = 1.0  # after a write that failed
 GATHERED_MAX = (
     20_000  # items in memory, some 20 MB; what comes while the disk is that slow is dropped and counted
 )
+KEPT_MAX = 1000  # drain steps and run ends that wait in memory for a disk with room
 
 
 class SpoolFile:
@@ -40,8 +43,9 @@ class SpoolFile:
     `append` and all else belong on the loop's thread; the home is this process's alone.
     """
 
-    def __init__(self, store: SegmentStore) -> None:
+    def __init__(self, store: SegmentStore, *, utcnow: UtcNow) -> None:
         self._store = store
+        self._utcnow = utcnow
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._gathered: list[Item | Gap] = []
         self._last_seq = store.last_number
@@ -53,11 +57,19 @@ class SpoolFile:
         self._failing = False
 
     @classmethod
-    def open(cls, home: Path, max_bytes: int = 256 << 20, max_items: int = 1_000_000) -> Self:
+    def open(
+        cls,
+        home: Path,
+        max_bytes: int = 256 << 20,
+        max_items: int = 1_000_000,
+        *,
+        utcnow: UtcNow = real.utcnow,
+    ) -> Self:
         """Open the spool in a node's home, or begin one; a segment is a 64th of the bound. Raises OSError."""
         segment_bytes = min(max(max_bytes // 64, 16 << 10), 1 << 20)
         policy = SpoolPolicy(max_bytes=max_bytes, max_items=max_items, segment_bytes=segment_bytes)
-        return cls(SegmentStore(home / "spool", policy))
+        now_us = int(utcnow().timestamp() * 1e6)
+        return cls(SegmentStore(home / "spool", policy, floor=now_us), utcnow=utcnow)
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -99,7 +111,7 @@ class SpoolFile:
         """
         numbered = _numbered(kind, item, self._last_seq + 1)
         self._last_seq += 1
-        if len(self._gathered) < GATHERED_MAX:
+        if len(self._gathered) < GATHERED_MAX + KEPT_MAX * (rank_of(numbered) is Rank.KEPT):
             self._gathered.append(numbered)
         else:
             _drop(self._gathered, numbered)
@@ -134,9 +146,16 @@ class SpoolFile:
         """Forget what the dashboard has committed."""
         await self._in_thread(self._store.acknowledge, to)
 
+    async def resume(self, mark: int) -> None:
+        """Take what the dashboard says in a handshake: it has all up to `mark`, and nothing is under way."""
+        await self._in_thread(self._store.resume, mark)
+
     async def take_new_id(self) -> None:
-        """Become another spool with the same content, as the dashboard asked for (`spool_reset`)."""
-        await self._in_thread(self._store.take_new_id)
+        """Become another spool, as the dashboard asked for (`spool_reset`).
+
+        What came since this process began goes out by the new name; what was here before, the dashboard has.
+        """
+        await self._in_thread(self._store.take_new_id, self._utcnow())
 
     def report(self) -> SpoolReport:
         """Return how much waits and what was dropped, as of the last write."""
@@ -146,7 +165,7 @@ class SpoolFile:
                 spool.add(dropped, entry.counts)
             else:
                 waiting += 1
-        return SpoolReport(size=waiting, last_seq=self._last_seq, dropped=dropped)
+        return msgspec.structs.replace(self._report, size=waiting, last_seq=self._last_seq, dropped=dropped)
 
     async def _write_on(self) -> None:
         while True:
@@ -161,13 +180,18 @@ class SpoolFile:
         self._store.write([entry if isinstance(entry, Gap) else record(entry) for entry in gathered])
 
     def _take_back(self, gathered: list[Item | Gap], error: OSError) -> None:
-        """Count what couldn't be written, to be written as a gap later."""
-        lost: list[Item | Gap] = []
+        """Count what couldn't be written, to be written as a gap later; the newest of what is kept waits."""
+        kept = [entry for entry in gathered if not isinstance(entry, Gap) and rank_of(entry) is Rank.KEPT]
+        waiting = {entry.seq for entry in kept[-KEPT_MAX:]}
+        left: list[Item | Gap] = []
         for entry in gathered:
-            _drop(lost, entry)
-        self._gathered = lost + self._gathered
+            if not isinstance(entry, Gap) and entry.seq in waiting:
+                left.append(entry)
+            else:
+                _drop(left, entry)
+        self._gathered = left + self._gathered
         if not self._failing:
-            log.error("spool.write_failed", error=str(error), dropped=sum(map(_items_in, lost)))
+            log.error("spool.write_failed", error=str(error), dropped=len(gathered) - len(waiting))
         self._failing = True
 
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -198,7 +222,3 @@ def _drop(entries: list[Item | Gap], entry: Item | Gap) -> None:
         entry if isinstance(entry, Gap) else Gap(entry.seq, entry.seq, {str(entry.__struct_config__.tag): 1})
     )
     spool.append_gap(entries, gap, mixed=True)  # type: ignore[arg-type]  # it looks at gaps alone
-
-
-def _items_in(entry: Item | Gap) -> int:
-    return sum(entry.counts.values()) if isinstance(entry, Gap) else 1

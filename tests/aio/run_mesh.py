@@ -25,7 +25,7 @@ from meshcore.trace import RoutingTrace
 from tests.aio.bus_mesh import STOP, Script, make_bus, says
 
 HEARTBEAT_SECONDS = 0.1
-LEASE_SECONDS = 0.6
+LEASE_SECONDS = 1.2
 PATIENCE_SECONDS = 30.0
 CHAT = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
 WORDS = [f"chunk-{n} " for n in range(1, 7)]
@@ -69,9 +69,10 @@ class RunNode:
     async def create(self, raw: bytes = CHAT, *, client: str = "alice", key: str = "") -> str:
         """Make a run here."""
         work = self.controller.ledger.admit(WorkKind.RUN, "run")
-        return await self.runner.desk.create(
+        made = await self.runner.desk.create(
             parse_run(raw), client=client, idempotency_key=key, stream=True, work=work
         )
+        return made.run_id
 
     async def die(self) -> None:
         """End as by SIGKILL: without another word."""

@@ -174,6 +174,27 @@ async def test_a_restored_spool_takes_a_new_name_and_connects_again(
     assert dashboard.all_of(Hello)[-1].spool_id == spool.spool_id
 
 
+async def test_a_disk_that_fails_is_asked_again_and_the_link_lives_on(
+    dashboard: FakeDashboard, spool: SpoolFile, obeyed: Obeyed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = [OSError(28, "No space left on device"), OSError(28, "No space left on device")]
+    resume = spool.resume
+
+    async def resumed(mark: int) -> None:
+        if fails:
+            raise fails.pop()
+        await resume(mark)
+
+    monkeypatch.setattr(link_client, "SPOOL_SECONDS", 0.01)
+    monkeypatch.setattr(spool, "resume", resumed)
+    spool.append("drain_step", STEP)
+
+    async with running(dashboard.url, spool, obeyed):
+        await wait_until(lambda: numbers(dashboard) == [1])
+
+    assert len(dashboard.all_of(Hello)) == 1
+
+
 async def test_a_spool_is_sent_as_late_as_the_dashboard_asks_but_not_later_than_makes_sense(
     dashboard: FakeDashboard, spool: SpoolFile, obeyed: Obeyed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

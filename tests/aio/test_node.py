@@ -31,6 +31,7 @@ from meshcore.frames import Desired, DesiredDrain, GoingIdle, Health, Hello, Inb
 from meshcore.testing import START
 
 CHAT = {"model": "mock-model", "messages": [{"role": "user", "content": "many:2"}]}
+MANY = {"model": "mock-model", "messages": [{"role": "user", "content": "many:20"}]}
 SLOW = {"model": "mock-model", "messages": [{"role": "user", "content": "slow:10x60000"}]}
 
 
@@ -262,6 +263,48 @@ async def test_a_node_is_not_ready_until_its_run_log_works(tmp_path: Path, provi
 
         blocked.unlink()
         await eventually(partial(opened, node))
+
+
+async def test_the_bounds_of_a_run_are_settings(tmp_path: Path, provider: str) -> None:
+    async with running(config(tmp_path, provider=provider, extra="[runs]\nmax_chunks = 3\n")) as node:
+        await eventually(partial(opened, node))
+        run_id = await node.make_run(MANY)
+
+        async def has_failed() -> bool:
+            return (await node.get(f"/v1/runs/{run_id}"))[1]["status"] == "failed"
+
+        await eventually(has_failed)
+        _, run = await node.get(f"/v1/runs/{run_id}")
+
+    assert run["reason"] == "buffer_full"
+
+
+async def test_a_run_log_that_opens_late_is_named_in_another_hello(tmp_path: Path, provider: str) -> None:
+    blocked = tmp_path / "runs"
+    blocked.write_text("")  # where the log's folder should be
+    extra = f'[runs]\nlog = "sqlite:///{blocked}/runs.sqlite3"\n'
+    async with FakeDashboard() as dashboard:
+        settings = config(tmp_path, provider=provider, dashboard=address_of(dashboard), extra=extra)
+        async with running(settings):
+            await wait_until(lambda: bool(dashboard.all_of(Health)))
+            first = [hello.log_id for hello in dashboard.all_of(Hello)]
+
+            blocked.unlink()
+            await wait_until(lambda: bool(dashboard.all_of(Hello)[-1].log_id))
+
+    assert first == [""]
+    assert len(dashboard.all_of(Hello)) == 2
+
+
+async def test_a_run_log_that_opens_at_once_is_named_in_the_first_hello_and_no_other(
+    tmp_path: Path, provider: str
+) -> None:
+    async with FakeDashboard() as dashboard:
+        async with running(config(tmp_path, provider=provider, dashboard=address_of(dashboard))):
+            await wait_until(lambda: len(dashboard.all_of(Health)) > 1)
+
+        (hello,) = dashboard.all_of(Hello)
+    assert hello.log_id
 
 
 async def test_an_order_that_a_node_cannot_carry_out_is_not_acknowledged(

@@ -9,7 +9,7 @@ from meshcore.aio.runlog import EngineGone, RunLog, appending
 from meshcore.aio.runlog.memory import MemoryLog
 from meshcore.config_sections import OnBrokenStream
 from meshcore.run_record import Head, Record
-from meshcore.runs import End, Released, RunStatus
+from meshcore.runs import CancelRequested, Created, End, Released, RunStatus
 from tests.aio.bus_mesh import USAGE, Script, fails, says
 from tests.aio.run_mesh import (
     CHAT,
@@ -144,6 +144,58 @@ async def test_what_cannot_be_stored_is_not_generated_and_the_run_is_given_back(
     found = await events(log, run_id)
     assert [e.reason for e in found if isinstance(e, Released)] == ["not_executed"]
     assert claims(found)[-1] == ("a", "restarted", 2)
+
+
+class Keeping(MemoryLog):
+    """A log that can't cut a record."""
+
+    keeps_records = True
+
+
+@pytest.mark.parametrize(("kind", "last"), [(MemoryLog, 2), (Keeping, 1)])
+async def test_the_end_stands_with_the_last_of_the_answer_where_it_can_be_cut_off(
+    tmp_path: Path, kind: type[MemoryLog], last: int
+) -> None:
+    log = kind()
+    paused = Paused(WORDS, [])
+    async with starting(log, tmp_path) as start:
+        node = await start("a", paused.script)
+        run_id = await node.create()
+        await said(log, run_id, TEXT)
+        paused.go_on.set()
+
+        state = await ended(log, run_id)
+
+    assert (state.status, state.finish_reason, state.end and state.end.reason) == (
+        "completed",
+        "stop",
+        "stop",
+    )
+    assert len((await log.read(run_id))[-1][0].events) == last
+
+
+class Cancelling(MemoryLog):
+    """A log in which somebody else cancels a run before who makes it knows that it is made."""
+
+    async def append(self, run_id: str, head: Head, record: Record) -> Head:
+        new = await super().append(run_id, head, record)
+        if isinstance(record.events[0], Created):
+            cancel = Record(1, "other", record.last_seq + 1, (CancelRequested(by="alice"),))
+            await super().append(run_id, new, cancel)
+            for _ in range(5):
+                await asyncio.sleep(0)  # the feed has it
+        return new
+
+
+async def test_a_run_that_is_cancelled_while_it_is_made_ends(tmp_path: Path) -> None:
+    log = Cancelling()
+    paused = Paused([], WORDS)
+    async with starting(log, tmp_path) as start:
+        node = await start("a", paused.script)
+
+        state = await ended(log, await node.create())
+
+    assert (state.status, paused.script.running) == (RunStatus.CANCELLED, 0)
 
 
 class Forgetful(MemoryLog):

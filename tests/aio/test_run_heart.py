@@ -1,5 +1,6 @@
 """A node is one instance at a time, and stops before others may take it for dead."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from meshcore.run_record import Head, Record
 from meshcore.runs import RunStatus
 from tests.aio.bus_mesh import Script
 from tests.aio.run_mesh import (
+    LEASE_SECONDS,
     WORDS,
     Paused,
     StartNode,
@@ -86,7 +88,7 @@ async def test_a_node_without_signs_of_life_stops_its_runs_and_goes_on_as_anothe
 
         log.away = True
         await until(lambda: is_true(not paused.script.running), "it stops generating")
-        assert node.fenced == 1
+        await until(lambda: is_true(node.fenced == 1), "it is counted")
         log.away = False
         paused.go_on.set()
         state = await ended(log, run_id)
@@ -94,3 +96,28 @@ async def test_a_node_without_signs_of_life_stops_its_runs_and_goes_on_as_anothe
         assert node.runner._heart.instance != instance
         assert (state.status, state.text) == (RunStatus.COMPLETED, TEXT)
         assert claims(await events(log, run_id))[-1] == ("a", "restarted", 2)
+        assert state.takeovers == 0  # nobody died
+
+
+async def test_nobody_is_taken_for_dead_because_the_engine_was_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshcore.aio.runner.SWEEP_SECONDS", 0.05)  # short beside a lease, as in earnest
+    log = Breakable()
+    async with starting(log, tmp_path) as start:
+        paused = Paused(WORDS[:2], WORDS[2:])
+        owner = await start("a", paused.script)
+        other = await start("b", Script(*answer(*WORDS)))
+        run_id = await owner.create()
+        await said(log, run_id, "".join(WORDS[:2]))
+
+        log.away = True
+        await until(lambda: is_true(owner.fenced > 0), "the owner stops")
+        await until(lambda: is_true(not other.runner.is_ready), "the other stops, too")
+        await asyncio.sleep(5 * LEASE_SECONDS)  # in which an instance that never lived isn't given up
+        log.away = False
+        paused.go_on.set()
+        state = await ended(log, run_id)
+
+        assert (state.status, state.text, state.takeovers) == (RunStatus.COMPLETED, TEXT, 0)
+        assert len(owner.runner._heart._names) < 4

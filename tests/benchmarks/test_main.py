@@ -7,7 +7,9 @@ from benchmarks.servers import ServerFailed
 
 
 @pytest.mark.parametrize("name", sorted(BENCHES.keys() - {"ingest"}))  # has databases to make: test_ingest.py
-def test_a_bench_measures_ours_without_an_error(name: str) -> None:
+def test_a_bench_measures_ours_without_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESH_BENCH_TRACES", "10000")
+    monkeypatch.setenv("MESH_BENCH_POSTGRES", "")
     text = measure(BENCHES[name], name, seconds=0.3, with_peers=False, rounds=1)
 
     title, _, ours, *_ = text.splitlines()

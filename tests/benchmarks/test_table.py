@@ -7,6 +7,7 @@ from benchmarks.table import Goal, render
 
 OURS = Result(name="ours", role=Role.OURS, rate=600.0, cpu_us=200.0, p50_ms=4.25, p99_ms=12.5)
 LIMIT = Result(name="limit", role=Role.LIMIT, rate=1000.0, cpu_us=100.0)
+MORE = Result(name="more", role=Role.OURS, rate=500.0, cpu_us=400.0)
 GONE = Result(name="peer", role=Role.PEER, failure="it didn't start")
 
 
@@ -19,16 +20,15 @@ GONE = Result(name="peer", role=Role.PEER, failure="it didn't start")
         (Goal(rate=700), "NOT REACHED 600/s (by CPU time 5,000/s), goal 700/s"),
         (Goal(p99_ms=100), "reached     p99 12.50 ms, goal 100 ms"),
         (Goal(p99_ms=12.5), "NOT REACHED p99 12.50 ms, goal 12.5 ms"),
-        (Goal(rate=500, by="limit"), "reached     1,000/s (by CPU time 10,000/s), goal 500/s  [limit]"),
         (
-            Goal(ratio=2, of="ours", by="limit"),
-            "NOT REACHED 1.67 x ours (by CPU time 2.00 x), goal 2 x  [limit]",
+            Goal(who="more", ratio=0.4, of="limit"),
+            "reached     more: 0.50 x limit (by CPU time 0.25 x), goal 0.4 x",
         ),
         (Goal(ratio=2, of="peer"), "not known: peer was not measured, goal 2 x"),
     ],
 )
 def test_a_goal_is_judged_by_the_rate_and_shown_with_the_cpu_time(goal: Goal, verdict: str) -> None:
-    assert render("bench", "calls", [OURS, LIMIT, GONE], [goal]).splitlines()[-1] == verdict
+    assert render("bench", "calls", [OURS, LIMIT, MORE, GONE], [goal]).splitlines()[-1] == verdict
 
 
 def test_a_row_for_each_with_what_went_wrong() -> None:

@@ -183,12 +183,17 @@ ROWS = (
 )
 
 LET_IN: Expected = dict.fromkeys(WHO, 200)
+BY_TOKEN: Expected = dict.fromkeys(WHO, 401) | dict.fromkeys(TOKENS, 403)
+NO_RUN = f"run_zzzzzz_{'0' * 32}"
 EDGE_ROWS: dict[str, Expected] = {
     "/healthz": LET_IN,
     # From elsewhere; this machine itself may (tests/dashboard/edge/test_metrics.py).
     "/metrics": dict.fromkeys(WHO, 403) | {NOBODY: 401, "read": 200} | dict.fromkeys(READS.split(), 200),
     "/static/css/app.css": LET_IN,
     "/api/v1/ingest": dict.fromkeys(WHO, 401) | dict.fromkeys(TOKENS, 403) | dict.fromkeys(NODES, 200),
+    "/api/v1/events": BY_TOKEN | {"read": 200},
+    f"/api/v1/runs/{NO_RUN}/stream": BY_TOKEN | {"read": 404},  # let in, and then there is no such run
+    f"/runs/{NO_RUN}/stream": dict.fromkeys(WHO, 401) | {"outsider": 403} | dict.fromkeys(READS.split(), 404),
 }
 POSTED = {"/api/v1/ingest": b'{"spool_id": "s9", "after": 0, "to": 1, "dropped": {"trace": 1}}'}
 SOCKET_ROWS: dict[str, Expected] = {  # the code with which it is closed, or "open"
@@ -385,9 +390,11 @@ async def test_each_gets_from_the_edge_what_the_table_says(path: str, callers: C
         for who in WHO:
             method, body = ("POST", POSTED[path]) if path in POSTED else ("GET", b"")
             headers = [*scope_headers(callers, who), (b"content-type", b"application/json")]
-            wire = HttpCommunicator(asgi.application, method, path, body=body, headers=headers)
+            wire = HttpCommunicator(asgi.application, method, path, headers=headers)
             wire.scope["client"] = ["203.0.113.9", 4711]
-            found[who] = (await wire.get_response(timeout=SECONDS))["status"]
+            await wire.send_input({"type": "http.request", "body": body})
+            found[who] = (await wire.receive_output(SECONDS))["status"]
+            await wire.send_input({"type": "http.disconnect"})
             await wire.wait(timeout=SECONDS)
 
     assert found == EDGE_ROWS[path]
@@ -417,5 +424,6 @@ async def test_each_socket_opens_to_whom_the_table_says(path: str, callers: Call
 
 
 def test_everything_in_front_of_django_has_its_row() -> None:
-    assert {path for path in EDGE_ROWS if not path.startswith(settings.STATIC_URL)} == set(asgi.EDGE)
+    others = {path for path in EDGE_ROWS if path.startswith(settings.STATIC_URL) or asgi.is_run_stream(path)}
+    assert EDGE_ROWS.keys() - others == asgi.EDGE.keys()
     assert {path.partition("?")[0] for path in SOCKET_ROWS} == set(asgi.SOCKETS)

@@ -249,9 +249,14 @@ class Mesh:
         mock.start_and_wait()
         return mock
 
-    def node(self, name: str, *, env: Mapping[str, str] | None = None) -> Node:
-        """Return a node that is neither configured nor started, with an address of its own."""
-        argv = [sys.executable, "-m", "meshcore", "node", "--config", str(self.folder / f"{name}.toml")]
+    def node(
+        self, name: str, *, env: Mapping[str, str] | None = None, module: Sequence[str] = ("meshcore",)
+    ) -> Node:
+        """Return a node that is neither configured nor started, with an address of its own.
+
+        `module` is what is run instead of the program itself, with its first arguments.
+        """
+        argv = [sys.executable, "-m", *module, "node", "--config", str(self.folder / f"{name}.toml")]
         environment = _environment() | {"MESH_SECRET": MESH_SECRET} | dict(env or {})
         return self._keep(Node(name, argv, folder=self.folder, env=environment, port=free_port()))
 
@@ -306,6 +311,11 @@ class Mesh:
     def process(self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Process:
         """Return any other process, not started."""
         return self._keep(Process(name, argv, folder=self.folder, env=_environment() | dict(env or {})))
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """All nodes that were made."""
+        return [process for process in self._processes if isinstance(process, Node)]
 
     def end(self) -> None:
         """End everything, and print what it logged."""

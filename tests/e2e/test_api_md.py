@@ -4,13 +4,14 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import ROOT
+from tests.e2e.calls import chunks
+from tests.e2e.harness import ROOT, Node
 from tests.e2e.room import Room
+from tests.e2e.test_runs import make
 
 BLOCK = re.compile(r"<!-- test: (.+?) -->\n```bash\n(.*?)```", flags=re.DOTALL)
 SECONDS = 60.0
@@ -26,10 +27,15 @@ def commands() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def started(room: Room) -> Iterator[Room]:
-    """node-a and node-b, which serve the same model."""
-    room.pair()
-    yield room
+def node_a(room: Room) -> Node:
+    """node-a; node-b serves the same model."""
+    return room.pair()[0]
+
+
+@pytest.fixture(scope="module")
+def started(room: Room, node_a: Node) -> Room:
+    """The room with both."""
+    return room
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,7 @@ def run(script: str, environ: dict[str, str], folder: Path) -> str:
 
 
 def test_every_block_is_run_below(commands: dict[str, str]) -> None:
-    assert set(commands) == {"drain and wait", "undrain", "breaker", "audit"}
+    assert set(commands) == {"drain and wait", "undrain", "breaker", "audit", "watch"}
 
 
 def test_a_node_is_drained_waited_for_and_given_back(
@@ -84,3 +90,17 @@ def test_the_audit_is_exported_whole_and_verified(
     numbers = [json.loads(line)["n"] for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     assert numbers == list(range(len(numbers), 0, -1))
     assert json.loads(printed) | {"ok": True, "entries": len(numbers)} == json.loads(printed)
+
+
+def test_a_run_is_watched_to_its_end(
+    commands: dict[str, str], environ: dict[str, str], node_a: Node, tmp_path: Path
+) -> None:
+    run_id = make(node_a, "slow:5x50")
+
+    said = run(commands["watch"], {**environ, "RUN": run_id}, tmp_path)
+
+    data = [
+        json.loads(line.removeprefix("data: ")) for line in said.splitlines() if line.startswith("data: ")
+    ]
+    assert "".join(each["delta"].get("content") or "" for each in data if "delta" in each) == chunks(5)
+    assert data[-1]["status"] == "completed"

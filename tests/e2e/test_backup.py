@@ -43,5 +43,6 @@ def test_what_was_there_at_the_backup_is_there_again_and_nodes_go_on(
     assert room.ask("traces", trace_id=lost.trace_id)["results"] == []
     assert room.trace(call(node_a).trace_id)["outcome"] == "ok"
     until(node_b.ready, "node-b takes calls")
+    assert "reports are missing, as the database is an older copy" in room.dashboard.log()
     assert [entry["target"] for entry in room.audit(action="desired.restore")] == ["node:node-b"]
     assert "none changed" in room.dashboard.manage("verify_audit", "--head", str(backup / "audit-head"))

@@ -15,7 +15,7 @@ from tests.dashboard.conftest import (  # what Django's tests have, on PostgreSQ
     now,
     online,
 )
-from tests.e2e.conftest import measured
+from tests.e2e.conftest import measured, mesh
 from tests.engines.servers import Engines
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "caller",
     "charlie",
     "measured",
+    "mesh",
     "node",
     "now",
     "online",

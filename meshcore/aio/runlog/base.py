@@ -1,6 +1,6 @@
 """The primitive of runs: a log per run whose only write is compare-and-append (runs.md, "The primitive")."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -32,10 +32,42 @@ Stored = tuple[Record, Head]
 """A record with the log's end behind it."""
 
 
+class Tail(Protocol):
+    """Gives a run's records in order: no gap, nothing twice; never ends by itself, and is to be closed."""
+
+    def __aiter__(self) -> AsyncIterator[Record]: ...
+
+    async def __anext__(self) -> Record: ...
+
+    async def next(self, within_seconds: float | None = None) -> list[Record]:
+        """Return the next ones, as many as are there; [] when none came for so long. Raises EngineGone."""
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+
+
+class Feed(Protocol):
+    """Gives (run, record) of all runs, but for records that have only chunks; to be closed.
+
+    An empty run id says that some were passed over: the reader looks at all its runs.
+    """
+
+    def __aiter__(self) -> AsyncIterator[tuple[str, Record]]: ...
+
+    async def __anext__(self) -> tuple[str, Record]: ...
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+
+
 class RunLog(Protocol):
     """Everything may raise EngineGone. `log_id` is random, stored in the log, and part of every run's id."""
 
     log_id: str
+
+    @property
+    def keeps_records(self) -> bool:
+        """Whether `trim` keeps the `end` with all that is in its record, which then had better be alone."""
 
     async def append(self, run_id: str, head: Head, record: Record) -> Head:
         """Store a record behind `head` and return the new end. Raises Conflict, TooLarge."""
@@ -43,20 +75,21 @@ class RunLog(Protocol):
     async def read(self, run_id: str, after_seq: int = 0, *, limit: int = READ_RECORDS) -> Sequence[Stored]:
         """Return the next records that have anything behind `after_seq`, none for an unknown run."""
 
-    def tail(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[Record, None]:
-        """Yield what stands behind `after_seq`, then what comes: no gap, nothing twice; never ends by itself.
+    def tail(self, run_id: str, after_seq: int = 0, *, is_new: bool = False) -> Tail:
+        """Return a reader of what stands behind `after_seq`, then of what comes; it listens from now on.
 
-        To be closed by its reader.
+        With `is_new` nothing that stands there is read: for who makes the run next, at an empty head, and
+        gives the reader up when that conflicts.
         """
 
-    def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield (run, record) of all runs from now on, but for records that have only chunks.
-
-        An empty run id says that some were passed over: the reader looks at all its runs.
-        """
+    def feed(self) -> Feed:
+        """Return a reader of all runs; it listens from now on."""
 
     async def open_runs(self) -> Sequence[OpenRun]:
         """Return the runs that may not have ended: hints, of which a log says the truth."""
+
+    async def amend(self, run_id: str, end: Head | None) -> None:
+        """Correct a hint of `open_runs`: the run ended at `end`, or None, it was never made."""
 
     async def beat(self, beat: Beat) -> None:
         """Store a sign of life."""

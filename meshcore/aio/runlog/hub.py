@@ -6,14 +6,14 @@ queue, not its place: it reads the log again from where it was.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Self
 
-from meshcore.aio.runlog.base import Stored
+from meshcore.aio.runlog.base import READ_RECORDS, EngineGone, Stored
 from meshcore.run_record import Record
-from meshcore.runs import ChunkEvent
 
 QUEUED_MAX = 1024  # records that wait for one reader, at most 256 MB and mostly 200 kB; beyond it is behind
+RETRY_SECONDS = 0.5  # until a tail asks an engine again that was gone
 LOST = ("", Record(0, "", 0, ()))
 """Tells who follows all runs that records were passed over."""
 
@@ -21,24 +21,38 @@ Read = Callable[[str, int], Awaitable[Sequence[Stored]]]
 
 
 class _Reader:
-    """A queue with a bound; `behind` when it overflowed."""
+    """A queue with a bound; `is_behind` when something may be missing in it."""
+
+    __slots__ = ("behind", "queue", "waiter")
 
     def __init__(self) -> None:
         self.queue: deque[tuple[str, Record]] = deque()
         self.behind = False
-        self.news = asyncio.Event()
+        self.waiter: asyncio.Future[None] | None = None
 
     def put(self, run_id: str, record: Record) -> None:
         if len(self.queue) >= QUEUED_MAX:
-            self.queue.clear()
-            self.behind = True
+            self.lose()
         self.queue.append((run_id, record))
-        self.news.set()
+        self.wake()
+
+    def lose(self) -> None:
+        self.queue.clear()
+        self.behind = True
+        self.wake()
+
+    def wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
     async def wait(self) -> None:
-        while not self.queue:
-            self.news.clear()
-            await self.news.wait()
+        """Return when there is something, or when it is woken."""
+        if not (self.queue or self.behind):
+            self.waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self.waiter
+            finally:
+                self.waiter = None
 
 
 class Hub:
@@ -48,54 +62,143 @@ class Hub:
         self._by_run: dict[str, set[_Reader]] = {}
         self._of_all: set[_Reader] = set()
 
-    def wants(self, run_id: str, plain: bool) -> bool:
+    def wants(self, run_id: str, is_plain: bool) -> bool:
         """Return whether anybody would hear of a record of `run_id`; callable from any thread."""
-        return run_id in self._by_run or (bool(self._of_all) and not plain)
+        return run_id in self._by_run or (bool(self._of_all) and not is_plain)
 
-    def tell(self, run_id: str, record: Record) -> None:
+    def tell(self, run_id: str, record: Record, *, is_plain: bool) -> None:
         """Pass on a new record; who follows all runs hears of those with more in them than chunks."""
-        for reader in tuple(self._by_run.get(run_id, ())):
+        for reader in self._by_run.get(run_id, ()):
             reader.put(run_id, record)
-        if self._of_all and not all(isinstance(event, ChunkEvent) for event in record.events):
-            for reader in tuple(self._of_all):
+        if not is_plain:
+            for reader in self._of_all:
                 reader.put(run_id, record)
 
-    async def tail(self, run_id: str, after_seq: int, read: Read) -> AsyncGenerator[Record, None]:
-        """Yield a run's records behind `after_seq`: first by `read`, then as they come."""
-        with self._listening(self._by_run.setdefault(run_id, set()), run_id) as reader:
-            seen = after_seq
-            replay = True
-            while True:
-                if replay:
-                    while stored := await read(run_id, seen):
-                        for record, _ in stored:
-                            yield record
-                            seen = record.last_seq
-                await reader.wait()
-                record = reader.queue.popleft()[1]
-                replay = reader.behind or record.first_seq > seen + 1
-                reader.behind = False
-                if not replay and record.last_seq > seen:
-                    yield record
-                    seen = record.last_seq
+    def lose(self) -> None:
+        """Say that records may have been missed: all readers look at the log."""
+        for reader in (*self._of_all, *(each for readers in self._by_run.values() for each in readers)):
+            reader.lose()
 
-    async def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield records with more than chunks in them from now on, `LOST` where some were passed over."""
-        with self._listening(self._of_all) as reader:
-            while True:
-                await reader.wait()
-                if reader.behind:
-                    reader.behind = False
-                    yield LOST
-                yield reader.queue.popleft()
-
-    @contextmanager
-    def _listening(self, readers: set[_Reader], run_id: str | None = None) -> Iterator[_Reader]:
+    def listen(self, run_id: str = "") -> _Reader:
+        """Return a reader that hears of a run, or of all, from now on until `leave`."""
         reader = _Reader()
-        readers.add(reader)
-        try:
-            yield reader
-        finally:
-            readers.discard(reader)
-            if run_id is not None and not readers:
-                self._by_run.pop(run_id, None)
+        (self._by_run.setdefault(run_id, set()) if run_id else self._of_all).add(reader)
+        return reader
+
+    def leave(self, reader: _Reader, run_id: str = "") -> None:
+        """Tell a reader nothing more."""
+        readers = self._by_run.get(run_id, self._of_all)
+        readers.discard(reader)
+        if not readers:
+            self._by_run.pop(run_id, None)
+
+
+class Feed:
+    """Gives records with more than chunks in them from its making on, `LOST` where some were passed over."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._reader = hub.listen()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[str, Record]:
+        await self._reader.wait()
+        if self._reader.behind:
+            self._reader.behind = False
+            return LOST
+        return self._reader.queue.popleft()
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+        self._hub.leave(self._reader)
+
+
+class Tail:
+    """A run's records behind `after_seq`: first by `read`, then as they come; it listens from its making.
+
+    To be iterated, or asked for what came together, by one task; to be closed. `is_new`: whoever makes it
+    knows, or is about to find out, that there was nothing to read.
+    """
+
+    def __init__(self, hub: Hub, run_id: str, after_seq: int, read: Read, *, is_new: bool = False) -> None:
+        self._hub = hub
+        self._run_id = run_id
+        self._read = read
+        self._seen = after_seq
+        self._is_to_read = not is_new
+        self._has_read = is_new
+        self._held: deque[Record] = deque()
+        self._reader = hub.listen(run_id)
+        self._timer: asyncio.TimerHandle | None = None  # one for many waits, which seldom last as long
+        self._waits_since = 0.0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Record:
+        while not self._held:
+            self._held.extend(await self.next())
+        return self._held.popleft()
+
+    async def next(self, within_seconds: float | None = None) -> list[Record]:
+        """Return the next records, in order; [] when none came for so long, and the log is read then.
+
+        Raises EngineGone as long as nothing was read; who watches already waits for the engine.
+        """
+        reader = self._reader
+        while True:
+            if self._is_to_read:
+                try:
+                    records = [record for record, _ in await self._read(self._run_id, self._seen)]
+                except EngineGone:
+                    if not self._has_read:
+                        raise
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                self._has_read = True
+                self._is_to_read = len(records) >= READ_RECORDS  # else what comes behind them is in the queue
+                if records:
+                    self._seen = records[-1].last_seq
+                    return records
+            if within_seconds is not None and not reader.queue:
+                self._have_woken(within_seconds)
+            await reader.wait()
+            if not (reader.queue or reader.behind):
+                self._is_to_read = True  # a record that got lost costs time, and no more
+                return []
+            if records := self._take():
+                return records
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+        self._hub.leave(self._reader, self._run_id)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _have_woken(self, within_seconds: float) -> None:
+        """Have the wait that begins now end after so long."""
+        loop = asyncio.get_running_loop()
+        self._waits_since = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(within_seconds, self._wake, within_seconds)
+
+    def _wake(self, within_seconds: float) -> None:
+        loop, due_at = asyncio.get_running_loop(), self._waits_since + within_seconds
+        self._timer = None if due_at <= loop.time() else loop.call_at(due_at, self._wake, within_seconds)
+        if self._timer is None:
+            self._reader.wake()
+
+    def _take(self) -> list[Record]:
+        """Return what is new in the queue, up to a gap: what is missing there is to be read."""
+        reader, records = self._reader, []
+        self._is_to_read, reader.behind = reader.behind, False
+        while reader.queue and not self._is_to_read:
+            record = reader.queue.popleft()[1]
+            if record.first_seq > self._seen + 1:
+                self._is_to_read = True
+            elif record.last_seq > self._seen:
+                records.append(record)
+                self._seen = record.last_seq
+        return records

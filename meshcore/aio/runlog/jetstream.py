@@ -6,82 +6,62 @@
                      <prefix>.beat.<instance>, <prefix>.log_id
 
 The sequence that is compared is the stream's and not ours: it is the token of a head. Reads go to the
-stream's leader, for a copy may lag behind. Nothing is buffered while there is no connection: what can't be
-sent fails.
+stream's leader, for a copy may lag behind.
 """
 
-import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Self
 
 import msgspec
-import nats
-import nats.errors
 import nats.js.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import api
 
 from meshcore.aio.runlog.base import END_KEPT, READ_RECORDS, RETENTION, Conflict, EngineGone, OpenRun, Stored
-from meshcore.aio.runlog.hub import Hub
+from meshcore.aio.runlog.hub import Feed, Hub, Tail
+from meshcore.aio.runlog.jetstream_link import ACK_SECONDS, Link, asked_of, found_by
 from meshcore.aio.runlog.jetstream_url import Place
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
-from meshcore.run_record import Head, Record, decode, encode
+from meshcore.run_record import Head, Record, decode, encode, is_plain
 from meshcore.runs import Claimed, Created, End
 
-T = TypeVar("T")
-
-ACK_SECONDS = 1.0  # for the answer to one request; half of what a node waits for its engine
-CONNECT_SECONDS = 1.0
 LOG_ID_BYTES = 16
 PLACES_MAX = (
     10_000  # runs whose place in the stream is remembered; of others it is looked for from the beginning
 )
 TRIM_RUNS = 100  # at once, some 0.1 s
 REPLICAS_FROM = (2, 10, 25)  # of earlier servers several concurrent appends could win at once (measured)
-CONFLICTS = frozenset({10071, 10164})  # wrong last sequence, said by two parts of the server
 EXPECTED = api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
 
 
 class JetStreamLog:
     """See the module; made by `open`, closed by `close`, and of one event loop."""
 
-    def __init__(self, connection: Client, place: Place) -> None:
+    keeps_records = True
+
+    def __init__(self, place: Place) -> None:
         self.log_id = ""
-        self._connection = connection
-        self._js = connection.jetstream(timeout=ACK_SECONDS)
         self._place = place
         self._hub = Hub()
+        self._link = Link(place, on_record=self._on_record, on_lost=self._hub.lose)
         self._seen: dict[
             str, tuple[int, int]
         ] = {}  # run -> (our seq, the stream's) of a record that was read
+        self._trimmed_to = 0  # the sequence of a note that a run ended: all before it were trimmed
 
     @classmethod
     async def open(cls, url: str) -> Self:
         """Connect, and make the streams where they aren't there. Raises ConfigError, EngineGone."""
-        place = Place.parse(url)
-        await _reachable(place)
+        log = cls(Place.parse(url))
+        await log._link.connect()
         try:
-            connection = await nats.connect(
-                place.server,
-                allow_reconnect=True,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.2,
-                connect_timeout=CONNECT_SECONDS,
-                pending_size=0,
-                error_cb=_say_nothing,
-            )
-        except (nats.errors.Error, OSError, TimeoutError) as exc:
-            raise EngineGone(f"{place.server}: {exc}") from exc
-        log = cls(connection, place)
-        try:
-            await _asked(log._set_up())
+            await asked_of(log._set_up())
         except BaseException:
-            await connection.close()
+            await log._link.close()
             raise
         return log
 
@@ -94,7 +74,9 @@ class JetStreamLog:
                 await self._put("open", run_id, owner.encode())
         headers = {EXPECTED: str(head.token)}
         subject = self._place.subject("run", run_id)
-        acknowledged = await _asked(self._js.publish(subject, data, timeout=ACK_SECONDS, headers=headers))
+        acknowledged = await asked_of(
+            self._link.js.publish(subject, data, timeout=ACK_SECONDS, headers=headers)
+        )
         new = Head(record.last_seq, acknowledged.seq)
         self._remember(run_id, new)
         if any(isinstance(event, End) for event in record.events):
@@ -116,13 +98,13 @@ class JetStreamLog:
             self._remember(run_id, found[-1][1])
         return found
 
-    def tail(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[Record, None]:
-        """Yield what stands there, then what comes."""
-        return self._hub.tail(run_id, after_seq, self.read)
+    def tail(self, run_id: str, after_seq: int = 0, *, is_new: bool = False) -> Tail:
+        """Return a reader of what stands there and then of what comes."""
+        return Tail(self._hub, run_id, after_seq, self.read, is_new=is_new)
 
-    def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield what all runs have beside chunks, from now on."""
-        return self._hub.feed()
+    def feed(self) -> Feed:
+        """Return a reader of what all runs have beside chunks, from now on."""
+        return Feed(self._hub)
 
     async def open_runs(self) -> Sequence[OpenRun]:
         """Return the runs that may not have ended; whose they are their logs say."""
@@ -141,18 +123,28 @@ class JetStreamLog:
         """Forget an instance."""
         await self._drop("beat", instance)
 
+    async def amend(self, run_id: str, end: Head | None) -> None:
+        """Correct the hint that a run is open."""
+        if end is not None:
+            await self._put("ended", run_id, str(end.token).encode())
+        await self._drop("open", run_id)
+
     async def trim(self, now: datetime) -> int:
-        """Forget what is past its retention."""
+        """Forget what is past its retention, those first that ended first."""
         touched = 0
-        for run_id in (await self._names("ended"))[:TRIM_RUNS]:
-            message = await self._last("ended", run_id)
-            if message is not None:
-                touched += await self._trim_one(run_id, message, now)
+        while touched < TRIM_RUNS and (note := await self._note_behind(0)) and _is_over(note, now, END_KEPT):
+            await self._forget(_name_in(note))
+            touched += 1
+        while touched < TRIM_RUNS and (note := await self._note_behind(self._trimmed_to)):
+            if not _is_over(note, now, RETENTION):
+                break
+            touched += await self._cut(_name_in(note), note)
+            self._trimmed_to = note.seq or 0
         return touched
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._connection.close()
+        await self._link.close()
 
     async def _set_up(self) -> None:
         self._check_version()
@@ -160,13 +152,10 @@ class JetStreamLog:
         state = [self._place.subject(kind, "*") for kind in ("open", "ended", "beat")]
         await self._make(self._place.state, [*state, self._place.subject("log_id")], max_msgs_per_subject=1)
         self.log_id = await self._shared_id()
-        every = self._place.subject("run", "*")
-        newest = api.DeliverPolicy.NEW
-        await self._js.subscribe(every, cb=self._on_record, ordered_consumer=True, deliver_policy=newest)
+        await self._link.listen()
 
     def _check_version(self) -> None:
-        version = self._connection.connected_server_version
-        found = (version.major, version.minor, version.patch)
+        found = self._link.version
         if self._place.replicas > 1 and found < REPLICAS_FROM:
             least, has = (".".join(map(str, each)) for each in (REPLICAS_FROM, found))
             raise EngineGone(f"replicas={self._place.replicas}: expected servers from {least}, found {has}")
@@ -182,62 +171,71 @@ class JetStreamLog:
             **settings,
         )
         try:
-            await self._js.stream_info(name)
+            await self._link.js.stream_info(name)
         except nats.js.errors.NotFoundError:
             with contextlib.suppress(nats.js.errors.BadRequestError):  # another node was faster
-                await self._js.add_stream(config)
+                await self._link.js.add_stream(config)
 
     async def _shared_id(self) -> str:
         subject = self._place.subject("log_id")
         fresh = secrets.token_hex(LOG_ID_BYTES).encode()
         with contextlib.suppress(Conflict):  # somebody gave it one before
-            await _asked(self._js.publish(subject, fresh, timeout=ACK_SECONDS, headers={EXPECTED: "0"}))
-        message = await self._js.get_last_msg(self._place.state, subject)
+            await asked_of(
+                self._link.js.publish(subject, fresh, timeout=ACK_SECONDS, headers={EXPECTED: "0"})
+            )
+        message = await self._link.js.get_last_msg(self._place.state, subject)
         return (message.data or b"").decode()
 
     async def _on_record(self, message: Msg) -> None:
         run_id = message.subject.rpartition(".")[2]
         with contextlib.suppress(FrameError):  # of a newer version; its readers find out by themselves
-            self._hub.tell(run_id, decode(message.data))
+            record = decode(message.data)
+            self._hub.tell(run_id, record, is_plain=is_plain(record))
 
     async def _next(self, run_id: str, at: int) -> api.RawStreamMsg | None:
         subject = self._place.subject("run", run_id)
-        return await _found(self._js.get_msg(self._place.runs, seq=at, subject=subject, next=True))
+        return await found_by(self._link.js.get_msg(self._place.runs, seq=at, subject=subject, next=True))
 
     async def _last(self, kind: str, name: str) -> api.RawStreamMsg | None:
-        return await _found(self._js.get_last_msg(self._place.state, self._place.subject(kind, name)))
+        return await found_by(self._link.js.get_last_msg(self._place.state, self._place.subject(kind, name)))
 
     async def _put(self, kind: str, name: str, data: bytes) -> None:
-        await _asked(self._js.publish(self._place.subject(kind, name), data, timeout=ACK_SECONDS))
+        await asked_of(self._link.js.publish(self._place.subject(kind, name), data, timeout=ACK_SECONDS))
 
     async def _drop(self, kind: str, name: str) -> None:
-        await _asked(self._js.purge_stream(self._place.state, subject=self._place.subject(kind, name)))
+        await asked_of(self._link.js.purge_stream(self._place.state, subject=self._place.subject(kind, name)))
 
     async def _names(self, kind: str) -> list[str]:
         subject = self._place.subject(kind, "*")
-        info = await _asked(self._js.stream_info(self._place.state, subjects_filter=subject))
+        info = await asked_of(self._link.js.stream_info(self._place.state, subjects_filter=subject))
         subjects: Mapping[str, int] = info.state.subjects or {}
         return [each.rpartition(".")[2] for each in subjects]
 
     async def _note_end(self, run_id: str, head: Head) -> None:
         """Hints: an end whose note gets lost is found by whoever looks at the run because it seems open."""
         with contextlib.suppress(EngineGone):
-            await self._put("ended", run_id, str(head.token).encode())
-            await self._drop("open", run_id)
+            await self.amend(run_id, head)
 
-    async def _trim_one(self, run_id: str, ended: api.RawStreamMsg, now: datetime) -> int:
-        subject, at = self._place.subject("run", run_id), int(ended.data or b"0")
-        message = await _found(self._js.get_msg(self._place.runs, seq=at))
-        ended_at = None if message is None else message.time
-        if ended_at is None or now - ended_at >= END_KEPT:
-            await _asked(self._js.purge_stream(self._place.runs, subject=subject))
-            await self._drop("ended", run_id)
-            self._seen.pop(run_id, None)
-            return 1
-        first = await self._next(run_id, 1)
-        if now - ended_at < RETENTION or first is None or first.seq == at:
+    async def _note_behind(self, at: int) -> api.RawStreamMsg | None:
+        """Return the next note that a run ended; its time is that of the end, or a little later."""
+        subject = self._place.subject("ended", "*")
+        return await found_by(
+            self._link.js.get_msg(self._place.state, seq=at + 1, subject=subject, next=True)
+        )
+
+    async def _forget(self, run_id: str) -> None:
+        subject = self._place.subject("run", run_id)
+        await asked_of(self._link.js.purge_stream(self._place.runs, subject=subject))
+        await self._drop("ended", run_id)
+        self._seen.pop(run_id, None)
+
+    async def _cut(self, run_id: str, note: api.RawStreamMsg) -> int:
+        """Leave the end alone of a run; return 0 when no more was there."""
+        at, first = int(note.data or b"0"), await self._next(run_id, 1)
+        if first is None or (first.seq or 0) >= at:
             return 0
-        await _asked(self._js.purge_stream(self._place.runs, seq=at, subject=subject))
+        subject = self._place.subject("run", run_id)
+        await asked_of(self._link.js.purge_stream(self._place.runs, seq=at, subject=subject))
         self._seen.pop(run_id, None)
         return 1
 
@@ -248,39 +246,9 @@ class JetStreamLog:
             del self._seen[next(iter(self._seen))]
 
 
-async def _reachable(place: Place) -> None:
-    """The client waits 2 s behind a connection that was refused; this says so at once."""
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            _, writer = await asyncio.open_connection(place.host, place.port)
-    except (OSError, TimeoutError) as exc:
-        raise EngineGone(f"{place.server}: {exc or 'no answer'}") from exc
-    writer.close()
+def _is_over(note: api.RawStreamMsg, now: datetime, kept: timedelta) -> bool:
+    return note.time is not None and now - note.time >= kept
 
 
-async def _asked(answer: Awaitable[T]) -> T:
-    """Return what the server answers; raises Conflict and EngineGone for what it says instead."""
-    try:
-        return await answer
-    except nats.js.errors.APIError as exc:
-        if exc.err_code in CONFLICTS:
-            raise Conflict(str(exc.description)) from exc
-        raise EngineGone(f"JetStream: {exc.description} ({exc.err_code})") from exc
-    except (nats.errors.Error, OSError, TimeoutError) as exc:
-        raise EngineGone(f"NATS: {exc or type(exc).__name__}") from exc
-
-
-async def _found(answer: Awaitable[T]) -> T | None:
-    """Return a message, None when there is none."""
-
-    async def ask() -> T | None:
-        try:
-            return await answer
-        except nats.js.errors.NotFoundError:
-            return None
-
-    return await _asked(ask())
-
-
-async def _say_nothing(_: Exception) -> None:
-    """What goes wrong is said by the request that it concerns."""
+def _name_in(note: api.RawStreamMsg) -> str:
+    return (note.subject or "").rpartition(".")[2]

@@ -1,14 +1,14 @@
 """A log in this process's memory: for tests, and for nodes whose runs may die with them."""
 
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from meshcore.aio.runlog.base import END_KEPT, READ_RECORDS, RETENTION, Conflict, OpenRun, Stored
-from meshcore.aio.runlog.hub import Hub
+from meshcore.aio.runlog.hub import Feed, Hub, Tail
 from meshcore.clock import UtcNow, utcnow
 from meshcore.liveness import Beat
-from meshcore.run_record import EMPTY, Head, Record, encode
+from meshcore.run_record import EMPTY, Head, Record, encode, end_alone, is_plain
 from meshcore.runs import Claimed, End
 
 LOG_ID_BYTES = 16
@@ -16,6 +16,8 @@ LOG_ID_BYTES = 16
 
 class MemoryLog:
     """See the module; all of it belongs to one event loop."""
+
+    keeps_records = False
 
     def __init__(self, *, now: UtcNow = utcnow) -> None:
         self.log_id = secrets.token_hex(LOG_ID_BYTES)
@@ -39,7 +41,7 @@ class MemoryLog:
                 self._owners[run_id] = event.instance
             elif isinstance(event, End):
                 self._ended_at.setdefault(run_id, self._now())
-        self._hub.tell(run_id, record)
+        self._hub.tell(run_id, record, is_plain=is_plain(record))
         return new
 
     async def read(self, run_id: str, after_seq: int = 0, *, limit: int = READ_RECORDS) -> Sequence[Stored]:
@@ -47,17 +49,20 @@ class MemoryLog:
         stored = self._runs.get(run_id, [])
         return [each for each in stored if each[0].last_seq > after_seq][:limit]
 
-    def tail(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[Record, None]:
-        """Yield what stands there, then what comes."""
-        return self._hub.tail(run_id, after_seq, self.read)
+    def tail(self, run_id: str, after_seq: int = 0, *, is_new: bool = False) -> Tail:
+        """Return a reader of what stands there and then of what comes."""
+        return Tail(self._hub, run_id, after_seq, self.read, is_new=is_new)
 
-    def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield what all runs have beside chunks, from now on."""
-        return self._hub.feed()
+    def feed(self) -> Feed:
+        """Return a reader of what all runs have beside chunks, from now on."""
+        return Feed(self._hub)
 
     async def open_runs(self) -> Sequence[OpenRun]:
         """Return the runs that have not ended."""
         return [OpenRun(run, self._owners.get(run, "")) for run in self._runs if run not in self._ended_at]
+
+    async def amend(self, run_id: str, end: Head | None) -> None:
+        """Do nothing: what is open is no hint here, but written together with what it follows from."""
 
     async def beat(self, beat: Beat) -> None:
         """Store a sign of life."""
@@ -81,7 +86,7 @@ class MemoryLog:
                 self._owners.pop(run_id, None)
                 touched += 1
             elif now - ended_at >= RETENTION and len(stored) > 1:
-                self._runs[run_id] = [each for each in stored if isinstance(each[0].events[-1], End)][:1]
+                self._runs[run_id] = [(end_alone(record), head) for record, head in stored[-1:]]
                 touched += 1
         return touched
 

@@ -1,27 +1,29 @@
 """A log in one SQLite file on a local disk, shared by the nodes of a machine; the default.
 
-One thread writes: what several runs want to append at once is committed together, beats first. Another one
-reads: it looks every 20 ms whether anybody, in whatever process, has committed anything, and serves every
-tail of this process with one query.
+One thread writes: what several runs want to append at once is committed together, beats first; readers of
+this process hear of it as soon as that is done. Another thread reads: it looks every 20 ms whether anybody
+else, in whatever process, has committed anything, and serves every tail of this process with one query.
 """
 
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
 from meshcore.aio.runlog.base import READ_RECORDS, EngineGone, OpenRun, Stored
-from meshcore.aio.runlog.hub import Hub
-from meshcore.aio.runlog.sqlite_file import SqliteFile, Write
+from meshcore.aio.runlog.hub import Feed, Hub, Tail
+from meshcore.aio.runlog.sqlite_file import Append, SqliteFile, Write
+from meshcore.aio.runlog.worker import Worker, settle
 from meshcore.clock import UtcNow, utcnow
 from meshcore.config_sections import Sync
 from meshcore.liveness import Beat
-from meshcore.run_record import Head, Record, encode
+from meshcore.run_record import Head, Record, encode, is_plain
 
 logger = logging.getLogger(__name__)
 
@@ -30,22 +32,28 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.02  # until a record of another process is seen
 FAILED_SECONDS = 0.5  # between two looks at a file that can't be read
-BATCH_MAX = 500  # writes in one commit, about 10 ms
+GROUP_MAX = 64  # appends in one commit, about 1 ms: while one group is committed the next one comes together
+GROUP_MAX_BYTES = 1 << 20  # of them, but for one larger record alone; about 5 ms
 
 
 class SqliteLog:
     """See the module; made by `open`, closed by `close`, and of one event loop."""
 
+    keeps_records = False
+
     def __init__(self, file: SqliteFile, *, now: UtcNow) -> None:
         self.log_id = file.log_id
         self._file = file
         self._now = now
+        self._loop = asyncio.get_running_loop()
         self._hub = Hub()
-        self._writing = ThreadPoolExecutor(1, thread_name_prefix="run-log-write")
-        self._reading = ThreadPoolExecutor(1, thread_name_prefix="run-log-read")
-        self._urgent: list[_Waiting] = []
-        self._waiting: list[_Waiting] = []
-        self._committing: asyncio.Task[None] | None = None
+        self._writing = Worker("run-log-write")
+        self._reading = Worker("run-log-read")
+        self._writes: deque[tuple[Write, asyncio.Future[Any]]] = deque()
+        self._appends: deque[tuple[Append, asyncio.Future[Head]]] = deque()
+        self._is_committing = False
+        self._known: deque[range] = deque()  # rows of this process that the poll hasn't passed yet
+        self._polled = 0  # the row that it has passed
         self._polling = asyncio.create_task(self._poll_on())
 
     @classmethod
@@ -58,32 +66,36 @@ class SqliteLog:
         return cls(file, now=now)
 
     async def append(self, run_id: str, head: Head, record: Record) -> Head:
-        """Store a record behind `head`."""
-        data, at = encode(record), self._now()
-        stored: Head = await self._write(
-            self._waiting, lambda file: file.append(run_id, head, record, data, at)
-        )
-        return stored
+        """Store a record behind `head`; who is cancelled meanwhile doesn't take it back."""
+        plain = is_plain(record)
+        append = Append(run_id, head, record, encode(record), plain, None if plain else self._now())
+        stored: asyncio.Future[Head] = self._loop.create_future()
+        self._appends.append((append, stored))
+        self._have_committed()
+        return await stored
 
     async def read(self, run_id: str, after_seq: int = 0, *, limit: int = READ_RECORDS) -> Sequence[Stored]:
         """Return the next records."""
         return await self._read(self._file.read, run_id, after_seq, limit)
 
-    def tail(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[Record, None]:
-        """Yield what stands there, then what comes."""
-        return self._hub.tail(run_id, after_seq, self.read)
+    def tail(self, run_id: str, after_seq: int = 0, *, is_new: bool = False) -> Tail:
+        """Return a reader of what stands there and then of what comes."""
+        return Tail(self._hub, run_id, after_seq, self.read, is_new=is_new)
 
-    def feed(self) -> AsyncGenerator[tuple[str, Record], None]:
-        """Yield what all runs have beside chunks, from now on."""
-        return self._hub.feed()
+    def feed(self) -> Feed:
+        """Return a reader of what all runs have beside chunks, from now on."""
+        return Feed(self._hub)
 
     async def open_runs(self) -> Sequence[OpenRun]:
         """Return the runs that have not ended."""
         return await self._read(self._file.open_runs)
 
+    async def amend(self, run_id: str, end: Head | None) -> None:
+        """Do nothing: what is open is no hint here, but written together with what it follows from."""
+
     async def beat(self, beat: Beat) -> None:
         """Store a sign of life, in front of all that waits to be written."""
-        await self._write(self._urgent, lambda file: file.beat(beat))
+        await self._write(lambda file: file.beat(beat))
 
     async def beats(self) -> Sequence[Beat]:
         """Return the last signs of life."""
@@ -91,59 +103,94 @@ class SqliteLog:
 
     async def remove_beat(self, node: str, instance: str) -> None:
         """Forget an instance."""
-        await self._write(self._urgent, lambda file: file.remove_beat(node, instance))
+        await self._write(lambda file: file.remove_beat(node, instance))
 
     async def trim(self, now: datetime) -> int:
         """Forget what is past its retention."""
-        touched: int = await self._write(self._waiting, lambda file: file.trim(now))
+        touched: int = await self._write(lambda file: file.trim(now))
         return touched
 
     async def close(self) -> None:
         """Write what waits, and close the file."""
         self._polling.cancel()
         await asyncio.wait([self._polling])
-        while self._committing is not None:
-            await asyncio.wait([self._committing])
-        self._reading.shutdown()
-        self._writing.shutdown()
+        while self._is_committing:
+            with suppress(EngineGone):
+                await self._write(lambda file: None)  # what waits with it or before it is written then
+        self._reading.close()
+        self._writing.close()
         self._file.close()
 
-    async def _write(self, queue: list["_Waiting"], write: Write) -> Any:
-        """Have something written with the next commit; who is cancelled meanwhile doesn't take it back."""
-        waiting = _Waiting(write, asyncio.get_running_loop().create_future())
-        queue.append(waiting)
-        if self._committing is None:
-            self._committing = asyncio.create_task(self._commit_on())
-        return await waiting.done
+    async def _write(self, write: Write) -> Any:
+        """Have something written in front of all appends; who is cancelled meanwhile doesn't take it back."""
+        done = self._loop.create_future()
+        self._writes.append((write, done))
+        self._have_committed()
+        return await done
 
-    async def _commit_on(self) -> None:
-        """Commit while anything waits: what comes during one commit is together in the next."""
-        while self._urgent or self._waiting:
-            batch = self._urgent + self._waiting[:BATCH_MAX]
-            self._urgent.clear()
-            del self._waiting[:BATCH_MAX]
-            await self._commit(batch)
-        self._committing = None
+    def _have_committed(self) -> None:
+        if not self._is_committing:
+            self._is_committing = True
+            self._loop.call_soon(self._commit)  # together with what others want to write in this breath
 
-    async def _commit(self, batch: list["_Waiting"]) -> None:
-        writes = [waiting.write for waiting in batch]
-        results: Sequence[Any]
-        try:
-            results = await _in(self._writing, self._file.commit, writes)
-        except EngineGone as exc:
-            results = [exc] * len(batch)
-        for waiting, result in zip(batch, results, strict=True):
-            waiting.settle(result)
+    def _commit(self) -> None:
+        """Commit what waits: what comes meanwhile is together in the next commit."""
+        writes, appends = list(self._writes), self._next_group()
+        self._writes.clear()
+        self._is_committing = bool(writes or appends)
+        if self._is_committing:
+            commit = partial(self._file.commit, [write for write, _ in writes], [each for each, _ in appends])
+            self._writing.give(commit, partial(self._committed, writes, appends))
+
+    def _next_group(self) -> list[tuple[Append, asyncio.Future[Head]]]:
+        waiting, left = self._appends, GROUP_MAX_BYTES
+        group: list[tuple[Append, asyncio.Future[Head]]] = []
+        while waiting and len(group) < GROUP_MAX and left > 0:
+            each = waiting.popleft()
+            group.append(each)
+            left -= len(each[0].data)
+        return group
+
+    def _committed(
+        self,
+        writes: Sequence[tuple[Write, asyncio.Future[Any]]],
+        appends: Sequence[tuple[Append, asyncio.Future[Head]]],
+        results: Sequence[Any] | Exception,
+    ) -> None:
+        """Tell who waited, then who listens, and commit what came meanwhile."""
+        if isinstance(results, Exception):
+            if not isinstance(results, sqlite3.Error):
+                logger.error("writing the run log failed", exc_info=results)
+            gone = EngineGone(str(results))
+            gone.__cause__ = results
+            results = [gone] * (len(writes) + len(appends))
+        for (_, done), result in zip((*writes, *appends), results, strict=True):
+            settle(done, result)
+        self._tell(appends, results[len(writes) :])
+        self._commit()
+
+    def _tell(
+        self, appends: Sequence[tuple[Append, asyncio.Future[Head]]], results: Sequence[Head | Exception]
+    ) -> None:
+        """Pass on what was committed, but for what the poll was faster with."""
+        rows = [head.token for head in results if type(head) is Head]
+        if rows:
+            self._known.append(range(min(rows), max(rows) + 1))
+        for (append, _), head in zip(appends, results, strict=True):
+            if type(head) is Head and head.token > self._polled:
+                self._hub.tell(append.run_id, append.record, is_plain=append.is_plain)
 
     async def _read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await _in(self._reading, function, *args, **kwargs)
+        try:
+            return await self._reading.do(function, *args, **kwargs)
+        except sqlite3.Error as exc:
+            raise EngineGone(str(exc)) from exc
 
     async def _poll_on(self) -> None:
         failing = False
         while True:
             try:
-                for run_id, record in await self._read(self._file.news, self._hub.wants):
-                    self._hub.tell(run_id, record)
+                await self._poll()
                 failing = False
             except EngineGone as exc:
                 if not failing:
@@ -151,27 +198,11 @@ class SqliteLog:
                 failing = True
             await asyncio.sleep(FAILED_SECONDS if failing else POLL_SECONDS)
 
-
-class _Waiting:
-    """Something to be written, and who waits for it."""
-
-    __slots__ = ("done", "write")
-
-    def __init__(self, write: Write, done: "asyncio.Future[Any]") -> None:
-        self.write = write
-        self.done = done
-
-    def settle(self, result: Any) -> None:
-        if self.done.done():
-            return  # cancelled meanwhile
-        if isinstance(result, Exception):
-            self.done.set_exception(result)
-        else:
-            self.done.set_result(result)
-
-
-async def _in(thread: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    try:
-        return await asyncio.get_running_loop().run_in_executor(thread, partial(function, *args, **kwargs))
-    except sqlite3.Error as exc:
-        raise EngineGone(str(exc)) from exc
+    async def _poll(self) -> None:
+        """Pass on what other processes have committed."""
+        self._polled, records = await self._read(self._file.news, self._hub.wants, tuple(self._known))
+        for row, run_id, record in records:
+            if not any(row in rows for rows in self._known):
+                self._hub.tell(run_id, record, is_plain=is_plain(record))
+        while self._known and self._known[0].stop <= self._polled + 1:
+            self._known.popleft()

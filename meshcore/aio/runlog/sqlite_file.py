@@ -1,58 +1,70 @@
-"""The file of an SQLite run log: its tables and statements. Synchronous; one thread writes, one reads.
+"""The file of an SQLite run log: its statements. Synchronous; one thread writes, one reads.
 
-meta     log_id
-events   a record a row; ids rise in the order of commits, so a reader needs one cursor for all runs;
-         a plain one has nothing but chunks
-runs     where each run's log ends, whether it is open, who claimed it last: in the records' transaction
-beats    the last sign of life of each instance
+A log ends at a head when the head's row is there and none begins behind it: the first is looked up by the
+row's id, the second is what (run, seq) is unique for. So to append is one statement, and so are several
+appends: Python lets other threads run during a statement, and waits for them behind it.
 """
 
 import logging
 import os
 import secrets
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from meshcore.aio.runlog.base import END_KEPT, RETENTION, Conflict, OpenRun, Stored
+from meshcore.aio.runlog.sqlite_schema import connect, prepare
 from meshcore.config_sections import Sync
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
-from meshcore.run_record import Head, Record, decode
-from meshcore.runs import ChunkEvent, Claimed, End
+from meshcore.run_record import Head, Record, decode, encode, end_alone
+from meshcore.runs import Claimed, End
 
 logger = logging.getLogger(__name__)
 
 LOG_ID_BYTES = 16
-BUSY_SECONDS = 1.0  # to wait for another process's commit; half of what a node waits for its engine
 NEWS_ROWS = 500  # in one look, at most 128 MB and mostly 100 kB
 TRIM_RUNS = 100  # at once, about 20 ms
-PRAGMAS = {
-    Sync.PROCESS: "NORMAL",
-    Sync.FULL: "FULL",
-}  # in WAL mode, NORMAL survives the process, not the power
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
-    append_id TEXT NOT NULL, is_plain INTEGER NOT NULL, record BLOB NOT NULL, UNIQUE (run, seq));
-CREATE TABLE IF NOT EXISTS runs (
-    run TEXT PRIMARY KEY, head_seq INTEGER NOT NULL, head_id INTEGER NOT NULL, open INTEGER NOT NULL,
-    owner TEXT NOT NULL, ended_at REAL, trimmed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS runs_open ON runs (run) WHERE open;
-CREATE INDEX IF NOT EXISTS runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
-CREATE TABLE IF NOT EXISTS beats (
-    node TEXT NOT NULL, instance TEXT NOT NULL, counter INTEGER NOT NULL, PRIMARY KEY (node, instance));
-"""
 INSERT = "INSERT INTO events (run, seq, last_seq, append_id, is_plain, record) VALUES (?, ?, ?, ?, ?, ?)"
-MOVE = "UPDATE runs SET head_seq = ?, head_id = ? WHERE run = ? AND head_seq = ? AND head_id = ?"
+BEGIN = "INSERT INTO runs (run, open, owner) VALUES (?, 1, ?) ON CONFLICT (run) DO NOTHING"
 NEWS = "SELECT id, run, is_plain, record FROM events WHERE id > ? ORDER BY id LIMIT ?"
 
 Write = Callable[["SqliteFile"], Any]
-"""Something to do in a commit that it shares with others; Conflict fails it alone."""
+"""Something to do in a commit that it shares with others."""
+
+
+class Append(NamedTuple):
+    """A record to be stored behind `head`; `data` are its bytes. `is_plain`: it has nothing but chunks, and
+    needs no time.
+    """
+
+    run_id: str
+    head: Head
+    record: Record
+    data: bytes
+    is_plain: bool
+    at: datetime | None
+
+    @property
+    def row(self) -> tuple[str, int, int, str, bool, bytes]:
+        """What the table gets; its id comes with the commit."""
+        record = self.record
+        return self.run_id, record.first_seq, record.last_seq, record.append_id, self.is_plain, self.data
+
+
+class News(NamedTuple):
+    """Records that were committed up to the row `cursor`, each with its row."""
+
+    cursor: int
+    records: list[tuple[int, str, Record]]
+
+
+class _Contended(Exception):
+    """One of several appends that were made at once was for another head."""
 
 
 class SqliteFile:
@@ -61,9 +73,10 @@ class SqliteFile:
     def __init__(self, path: Path, *, sync: Sync) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
-        self._writer = _connect(path, sync)
-        self._reader = _connect(path, sync)
-        self._writer.executescript(SCHEMA)
+        self._writer = connect(path, sync)
+        self._reader = connect(path, sync)
+        with self._transaction():
+            prepare(self._writer)
         self.log_id = self._give_id()
         self._version = 0
         self._cursor: int = self._reader.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
@@ -73,31 +86,16 @@ class SqliteFile:
         self._reader.close()
         self._writer.close()
 
-    def commit(self, writes: Sequence[Write]) -> list[Any]:
-        """Do all of `writes` in one transaction and return what each returned, or its Conflict."""
-        with self._transaction():
-            return [self._result_of(write) for write in writes]
-
-    def append(self, run_id: str, head: Head, record: Record, data: bytes, at: datetime) -> Head:
-        """Store a record behind `head`, in a commit; raises Conflict."""
-        is_plain = all(isinstance(event, ChunkEvent) for event in record.events)
-        row = (run_id, record.first_seq, record.last_seq, record.append_id, is_plain, data)
+    def commit(self, writes: Sequence[Write], appends: Sequence[Append]) -> list[Any]:
+        """Do all of `writes`, then of `appends`, in one transaction; return what each write returned, and of
+        each append its new head or its Conflict.
+        """
         try:
-            id_ = self._writer.execute(INSERT, row).lastrowid or 0
-        except sqlite3.IntegrityError:
-            raise _conflict(run_id, head) from None
-        new = Head(record.last_seq, id_)
-        moved = (
-            self._writer.execute(MOVE, (*new, run_id, *head)).rowcount
-            if head.seq
-            else self._begin(run_id, new)
-        )
-        if not moved:
-            self._writer.execute("DELETE FROM events WHERE id = ?", [id_])
-            raise _conflict(run_id, head)
-        if not is_plain:
-            self._note(run_id, record, at)
-        return new
+            with self._transaction():
+                return [*(write(self) for write in writes), *self._append_at_once(appends)]
+        except _Contended:
+            with self._transaction():
+                return [*(write(self) for write in writes), *map(self._append_alone, appends)]
 
     def beat(self, beat: Beat) -> None:
         """Store a sign of life, in a commit."""
@@ -117,11 +115,24 @@ class SqliteFile:
         cut = self._ended("ended_at <= ? AND NOT trimmed", old)
         for run_id in cut:
             self._writer.execute(
-                "DELETE FROM events WHERE run = ? AND id < (SELECT head_id FROM runs WHERE run = ?)",
+                "DELETE FROM events WHERE run = ? AND seq < (SELECT max(seq) FROM events WHERE run = ?)",
                 [run_id] * 2,
             )
+            self._cut_last(run_id)
             self._writer.execute("UPDATE runs SET trimmed = 1 WHERE run = ?", [run_id])
         return len(gone) + len(cut)
+
+    def _cut_last(self, run_id: str) -> None:
+        """Leave nothing but the end in what is left of a run; a record that can't be read goes."""
+        for id_, data in self._writer.execute(
+            "SELECT id, record FROM events WHERE run = ?", [run_id]
+        ).fetchall():
+            if (record := _read_or_skip(run_id, data)) is None:
+                self._writer.execute("DELETE FROM events WHERE id = ?", [id_])
+            elif len(record.events) > 1:
+                end = end_alone(record)
+                row = (end.first_seq, end.last_seq, encode(end), id_)
+                self._writer.execute("UPDATE events SET seq = ?, last_seq = ?, record = ? WHERE id = ?", row)
 
     def read(self, run_id: str, after_seq: int, limit: int) -> list[Stored]:
         """Return the next records behind `after_seq`."""
@@ -140,41 +151,81 @@ class SqliteFile:
         """Return the last signs of life."""
         return [Beat(*row) for row in self._reader.execute("SELECT node, instance, counter FROM beats")]
 
-    def news(self, wanted: Callable[[str, bool], bool]) -> list[tuple[str, Record]]:
+    def news(self, wanted: Callable[[str, bool], bool], known: Sequence[range] = ()) -> News:
         """Return the records that were committed since the last look, by whatever process.
 
         `wanted(run, plain)` says of each whether it is worth reading: at most times nobody watches a run.
+        Rows that are `known`, in their order, are passed over where that is easy.
         """
         version: int = self._reader.execute("PRAGMA data_version").fetchone()[0]
         if version == self._version:
-            return []
+            return News(self._cursor, [])
+        for rows_known in known:
+            if rows_known.start <= self._cursor + 1:  # else somebody else's are in between
+                self._cursor = max(self._cursor, rows_known.stop - 1)
         rows = self._reader.execute(NEWS, [self._cursor, NEWS_ROWS]).fetchall()
         if rows:
             self._cursor = rows[-1][0]
         if len(rows) < NEWS_ROWS:
             self._version = version
-        worth = [(run_id, data) for _, run_id, is_plain, data in rows if wanted(run_id, bool(is_plain))]
-        return [(run_id, record) for run_id, data in worth if (record := _read_or_skip(run_id, data))]
+        worth = [
+            (id_, run_id, data) for id_, run_id, is_plain, data in rows if wanted(run_id, bool(is_plain))
+        ]
+        found = [(id_, run_id, _read_or_skip(run_id, data)) for id_, run_id, data in worth]
+        return News(self._cursor, [(id_, run_id, record) for id_, run_id, record in found if record])
 
-    def _result_of(self, write: Write) -> Any:
+    def _append_at_once(self, appends: Sequence[Append]) -> list[Head | Conflict]:
+        """Store all; raises _Contended when not all can be: then nothing of this transaction may stay."""
+        going_on = [append for append in appends if append.head.seq]
+        ids = count(self._insert(going_on) if going_on else 0)
+        results: list[Head | Conflict] = []
+        for append in appends:
+            if append.head.seq:
+                results.append(Head(append.record.last_seq, next(ids)))
+                if append.at is not None:
+                    self._note(append, append.at)
+            else:
+                results.append(self._begin(append))
+        return results
+
+    def _append_alone(self, append: Append) -> Head | Conflict:
+        if not append.head.seq:
+            return self._begin(append)
         try:
-            return write(self)
-        except Conflict as exc:
-            return exc
+            id_ = self._insert([append])
+        except _Contended:
+            return _conflict(append)
+        if append.at is not None:
+            self._note(append, append.at)
+        return Head(append.record.last_seq, id_)
 
-    def _begin(self, run_id: str, head: Head) -> int:
-        """Note a run's first record; returns 0 when there was one before."""
-        begun = "INSERT OR IGNORE INTO runs (run, head_seq, head_id, open, owner) VALUES (?, ?, ?, 1, '')"
-        return self._writer.execute(begun, (run_id, *head)).rowcount
+    def _insert(self, appends: Sequence[Append]) -> int:
+        """Add rows behind their heads and return the id of the first; the others follow it."""
+        values: list[str | int | bytes] = []
+        for append in appends:
+            values += append.row
+            values.append(append.head.token)
+        added = self._writer.execute(insert_behind(len(appends)), values)
+        if added.rowcount != len(appends):
+            raise _Contended
+        return (added.lastrowid or 0) - len(appends) + 1
 
-    def _note(self, run_id: str, record: Record, at: datetime) -> None:
+    def _begin(self, append: Append) -> Head | Conflict:
+        """Store a run's first record; Conflict when there was one, and be it forgotten but for its end."""
+        claims = [event for event in append.record.events if isinstance(event, Claimed)]
+        if not self._writer.execute(BEGIN, [append.run_id, claims[-1].instance if claims else ""]).rowcount:
+            return _conflict(append)
+        return Head(append.record.last_seq, self._writer.execute(INSERT, append.row).lastrowid or 0)
+
+    def _note(self, append: Append, at: datetime) -> None:
         """Note who owns a run, and that it ended. The first end counts, as for whoever folds the log."""
-        for event in record.events:
+        for event in append.record.events:
             if isinstance(event, Claimed):
-                self._writer.execute("UPDATE runs SET owner = ? WHERE run = ?", [event.instance, run_id])
+                owned = "UPDATE runs SET owner = ? WHERE run = ?"
+                self._writer.execute(owned, [event.instance, append.run_id])
             elif isinstance(event, End):
                 ended = "UPDATE runs SET open = 0, ended_at = ? WHERE run = ? AND open"
-                self._writer.execute(ended, [at.timestamp(), run_id])
+                self._writer.execute(ended, [at.timestamp(), append.run_id])
 
     def _ended(self, condition: str, at: float) -> list[str]:
         found = self._writer.execute(f"SELECT run FROM runs WHERE {condition} LIMIT {TRIM_RUNS}", [at])  # noqa: S608
@@ -197,8 +248,20 @@ class SqliteFile:
         self._writer.execute("COMMIT")
 
 
-def _conflict(run_id: str, head: Head) -> Conflict:
-    return Conflict(f"{run_id}: the log doesn't end at {head.seq}")
+@cache
+def insert_behind(rows: int) -> str:
+    """Return the statement that adds so many rows, each where the row of its head is and ends before it."""
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows)
+    return (
+        "INSERT OR IGNORE INTO events (run, seq, last_seq, append_id, is_plain, record) "  # noqa: S608
+        "SELECT column1, column2, column3, column4, column5, column6 "
+        f"FROM (VALUES {values}) CROSS JOIN events AS head "
+        "ON head.id = column7 AND head.run = column1 AND head.last_seq = column2 - 1"
+    )
+
+
+def _conflict(append: Append) -> Conflict:
+    return Conflict(f"{append.run_id}: the log doesn't end at {append.head.seq}")
 
 
 def _read_or_skip(run_id: str, data: bytes) -> Record | None:
@@ -208,11 +271,3 @@ def _read_or_skip(run_id: str, data: bytes) -> Record | None:
     except FrameError as exc:
         logger.error("%s: passed over: %s", run_id, exc)
         return None
-
-
-def _connect(path: Path, sync: Sync) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {PRAGMAS[sync]}")
-    connection.execute("PRAGMA secure_delete = ON")  # prompts and answers don't outlive their retention
-    return connection

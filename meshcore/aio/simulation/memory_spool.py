@@ -72,6 +72,10 @@ class MemorySpool:
             left = spool.missing_behind(self._gone, to)
             self._gone = Gap(to + 1, self._gone.last, left) if self._gone.last > to else None
 
+    async def resume(self, mark: int) -> None:
+        """Take what the dashboard says in a handshake; what was forgotten stays so, whatever its mark."""
+        await self.acknowledge(mark)
+
     async def take_new_id(self) -> None:
         """Become another spool with the same content."""
         self.spool_id = self._make_id()

@@ -54,3 +54,19 @@ async def test_a_detached_embedding_is_one(run_node: Node) -> None:
         plain = await client.embeddings.create(model="mock-model", input="some words")
 
     assert detached.data[0].embedding == plain.data[0].embedding
+
+
+async def test_a_detached_call_has_the_trace_of_its_client(run_node: Node) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    async with openai.AsyncOpenAI(base_url=f"{run_node.url}/v1", api_key="a-key", max_retries=0) as client:
+        answers = [
+            await client.chat.completions.with_raw_response.create(
+                model="mock-model",
+                messages=[{"role": "user", "content": "many:2"}],
+                stream=stream,
+                extra_headers={"X-Mesh-Detach": "1", "traceparent": f"00-{trace_id}-b7ad6b7169203331-01"},
+            )
+            for stream in (False, True)
+        ]
+
+    assert [answer.headers["X-Mesh-Trace-Id"] for answer in answers] == [trace_id] * 2

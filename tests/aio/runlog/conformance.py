@@ -283,3 +283,15 @@ class Conformance:
         assert await log.read(RUN) == []
         assert len(await log.read(OTHER)) == 1
         assert await write(log, open_run, chunk(1), run=OTHER) is Turn.STORED
+
+    async def test_of_an_answer_that_stands_with_its_end_nothing_stays(self, log: Log) -> None:
+        if log.keeps_records:
+            return  # whoever appends keeps them apart
+        writer = await begun(log)
+        await write(log, writer, chunk(1), end(4))
+
+        await log.trim(datetime.now(UTC) + RETENTION + timedelta(minutes=1))
+        kept = await log.read(RUN)
+
+        assert [(record.first_seq, record.events) for record, _ in kept] == [(4, (end(4),))]
+        assert kept[0][1] == writer.head

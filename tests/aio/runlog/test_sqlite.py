@@ -3,15 +3,18 @@
 import asyncio
 import sqlite3
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from meshcore.aio.runlog import sqlite
 from meshcore.aio.runlog.base import EngineGone, RunLog
 from meshcore.aio.runlog.sqlite import SqliteLog
-from meshcore.aio.runlog.sqlite_file import INSERT
+from meshcore.aio.runlog.sqlite_file import INSERT, Append, Write
 from meshcore.config_sections import Sync
 from meshcore.liveness import Beat
 from meshcore.run_record import EMPTY, Record
@@ -123,9 +126,11 @@ async def test_a_record_of_a_newer_version_keeps_no_news_from_others(
         with other:
             other.execute(INSERT, (RUN, 1, 1, "x", 0, b'[2,"x",1,[{}]]'))
         other.close()
-        await begun(log, run=OTHER)
+        neighbour = await SqliteLog.open(path)
+        await begun(neighbour, run=OTHER)
         async with asyncio.timeout(30):
             run, record = await coming
+        await neighbour.close()
 
     assert (run, numbers([record])) == (OTHER, [1, 2])
     assert "format 2" in caplog.text
@@ -142,3 +147,89 @@ async def test_the_file_survives_and_keeps_its_id(path: Path) -> None:
 
     assert second.log_id == first.log_id
     assert len(stored) == 1
+
+
+async def test_readers_here_hear_of_a_commit_without_the_poll(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "POLL_SECONDS", 3600.0)
+    log = await SqliteLog.open(path)
+    async with aclosing(log.tail(RUN, is_new=True)) as tail, asyncio.timeout(30):
+        await log._poll()
+        await begun(log)
+        found = await tail.next()
+    await log.close()
+
+    assert numbers(found) == [1, 2]
+
+
+async def test_the_feed_has_all_of_two_processes_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "POLL_SECONDS", 0.0)
+    here, there = await SqliteLog.open(path), await SqliteLog.open(path)
+    heard: list[str] = []
+
+    async def listen() -> None:
+        async with aclosing(here.feed()) as feed:
+            async for run, _ in feed:
+                heard.append(run)
+
+    listening = asyncio.create_task(listen())
+    await asyncio.sleep(0)
+    names = [f"run_abcdef_{number}" for number in range(200)]
+    for at in range(0, len(names), 4):
+        mine, theirs = names[at : at + 2], names[at + 2 : at + 4]
+        made = [*(begun(here, run=name) for name in mine), *(begun(there, run=name) for name in theirs)]
+        await asyncio.gather(*made)
+    async with asyncio.timeout(30):
+        while set(heard) != set(names):  # noqa: ASYNC110 - what is waited for is no event
+            await asyncio.sleep(0.01)
+    looks = here._file._reader.execute("SELECT max(id) FROM events").fetchone()[0]
+    async with asyncio.timeout(30):
+        while here._polled < looks or here._known:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+    listening.cancel()
+    await here.close()
+    await there.close()
+
+    assert sorted(heard) == sorted(names)
+
+
+async def test_a_large_record_goes_alone_and_the_others_behind_it(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "GROUP_MAX", 3)
+    monkeypatch.setattr(sqlite, "GROUP_MAX_BYTES", 1000)
+    groups: list[int] = []
+    commit = log._file.commit
+
+    def counted(writes: Sequence[Write], appends: Sequence[Append]) -> list[Any]:
+        groups.append(len(appends))
+        return commit(writes, appends)
+
+    monkeypatch.setattr(log._file, "commit", counted)
+    large = Record(1, "x", 1, (msgspec.structs.replace(CREATED, key="k" * 2000),))
+    small = Record(1, "x", 1, (CREATED,))
+    records = [large, small, small, small, small]
+
+    await asyncio.gather(*(log.append(f"run-{at}", EMPTY, record) for at, record in enumerate(records)))
+
+    assert groups == [1, 3, 1]
+
+
+async def test_what_the_poll_was_faster_with_is_told_once(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = log._committed
+    polls: list[asyncio.Task[None]] = []
+
+    def late(*args: Any) -> None:
+        polls.append(asyncio.create_task(log._poll()))
+        polls[-1].add_done_callback(lambda _: committed(*args))
+
+    monkeypatch.setattr(log, "_committed", late)
+    async with aclosing(log.feed()) as feed:
+        for name in (RUN, OTHER):
+            await begun(log, run=name)
+        heard = [run for run, _ in feed._reader.queue]
+
+    assert (heard, len(polls)) == ([RUN, OTHER], 2)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from meshcore.aio.runlog.base import RETENTION, Conflict
-from meshcore.aio.runlog.sqlite_file import NEWS_ROWS, TRIM_RUNS, SqliteFile
+from meshcore.aio.runlog.sqlite_file import NEWS_ROWS, TRIM_RUNS, Append, SqliteFile
 from meshcore.config_sections import Sync
-from meshcore.run_record import EMPTY, Head, Record, encode
+from meshcore.liveness import Beat
+from meshcore.run_record import EMPTY, Head, Record, encode, is_plain
 from meshcore.runs import AnyEvent
 from tests.test_runs import CREATED, STARTED, chunk, end
 
@@ -46,7 +47,7 @@ def file(tmp_path: Path) -> Iterator[SqliteFile]:
 def append(file: SqliteFile, run: str, head: Head, *events: AnyEvent) -> Head | Conflict:
     """Append one record in a commit of its own."""
     record = Record(1, "x", head.seq + 1, events)
-    (result,) = file.commit([lambda each: each.append(run, head, record, encode(record), START)])
+    (result,) = file.commit([], [Append(run, head, record, encode(record), is_plain(record), START)])
     stored: Head | Conflict = result
     return stored
 
@@ -55,16 +56,52 @@ def test_a_conflict_fails_its_own_append_and_not_its_neighbours(file: SqliteFile
     record = Record(1, "x", 1, (CREATED,))
     data = encode(record)
 
-    results = file.commit(
-        [
-            lambda each: each.append("one", EMPTY, record, data, START),
-            lambda each: each.append("one", EMPTY, record, data, START),
-            lambda each: each.append("two", EMPTY, record, data, START),
-        ]
-    )
+    appends = [Append(run, EMPTY, record, data, False, START) for run in ("one", "one", "two")]
+    results = file.commit([], appends)
 
     assert [type(result) for result in results] == [Head, Conflict, Head]
     assert file.read("two", 0, 10)[0][0] == record
+
+
+def test_of_those_that_go_on_together_a_late_one_fails_alone(file: SqliteFile) -> None:
+    heads = [append(file, run, EMPTY, *STARTED) for run in ("one", "two", "three")]
+    assert all(isinstance(head, Head) for head in heads)
+    moved = append(file, "two", heads[1], chunk(1))  # type: ignore[arg-type]  # as asserted
+    record = Record(1, "y", 3, (chunk(1),))
+    late = [
+        Append(run, head, record, encode(record), True, None)  # type: ignore[arg-type]
+        for run, head in zip(("one", "two", "three"), heads, strict=True)
+    ]
+
+    results = file.commit([lambda each: each.beat(Beat("node", "x", 1))], [*late, late[0]])
+
+    assert [type(result) for result in results[1:]] == [Head, Conflict, Head, Conflict]
+    assert file.beats() == [Beat("node", "x", 1)]
+    assert [file.read(run, 2, 10)[-1][1] for run in ("one", "two", "three")] == [
+        results[1],
+        moved,
+        results[3],
+    ]
+
+
+def test_known_rows_are_passed_over_unless_others_are_in_between(file: SqliteFile) -> None:
+    for number in range(1, 7):
+        append(file, f"run-{number}", EMPTY, CREATED)
+
+    looked = file.news(lambda run, plain: True, [range(1, 3), range(3, 4), range(5, 6)])
+
+    assert (looked.cursor, [row for row, _, _ in looked.records]) == (6, [4, 5, 6])
+
+
+def test_what_cannot_be_read_is_not_kept_for_its_end(file: SqliteFile) -> None:
+    head = append(file, "one", EMPTY, *STARTED)
+    assert isinstance(head, Head)
+    append(file, "one", head, chunk(1), end(4))
+    file._writer.execute("UPDATE events SET record = '[2]' WHERE seq = 3")
+
+    file.commit([lambda each: each.trim(START + RETENTION + timedelta(seconds=1))], [])
+
+    assert file.read("one", 0, 10) == []
 
 
 def test_news_come_once_and_in_pieces(file: SqliteFile, tmp_path: Path) -> None:
@@ -73,7 +110,8 @@ def test_news_come_once_and_in_pieces(file: SqliteFile, tmp_path: Path) -> None:
 
     looks = [file.news(lambda run, plain: True) for _ in range(3)]
 
-    assert [len(look) for look in looks] == [NEWS_ROWS, 5, 0]
+    assert [len(look.records) for look in looks] == [NEWS_ROWS, 5, 0]
+    assert [look.cursor for look in looks] == [NEWS_ROWS, NEWS_ROWS + 5, NEWS_ROWS + 5]
 
 
 def test_what_nobody_wants_is_not_read(file: SqliteFile) -> None:
@@ -84,14 +122,14 @@ def test_what_nobody_wants_is_not_read(file: SqliteFile) -> None:
 
     looked = file.news(lambda run, plain: run == "one" and not plain)
 
-    assert [(run, record.events) for run, record in looked] == [("one", tuple(STARTED))]
+    assert [(run, record.events) for _, run, record in looked.records] == [("one", tuple(STARTED))]
 
 
 def test_a_late_append_to_a_trimmed_run_conflicts_and_leaves_nothing(file: SqliteFile) -> None:
     head = append(file, "one", EMPTY, *STARTED)
     assert isinstance(head, Head)
     append(file, "one", head, end(3))
-    file.commit([lambda each: each.trim(START + RETENTION + timedelta(seconds=1))])
+    file.commit([lambda each: each.trim(START + RETENTION + timedelta(seconds=1))], [])
 
     results = [append(file, "one", late, CREATED) for late in (EMPTY, Head(1, 1))]
 
@@ -106,7 +144,7 @@ def test_so_many_runs_are_trimmed_at_once(file: SqliteFile) -> None:
         append(file, f"run-{number}", head, end(3))
     later = START + RETENTION + timedelta(seconds=1)
 
-    touched = [file.commit([lambda each: each.trim(later)])[0] for _ in range(3)]
+    touched = [file.commit([lambda each: each.trim(later)], [])[0] for _ in range(3)]
 
     assert touched == [TRIM_RUNS, 3, 0]
 
@@ -127,3 +165,13 @@ def test_what_was_acknowledged_survives_a_kill_of_its_writer(tmp_path: Path) -> 
     assert stored[-1][1].seq >= acknowledged[-1]
     assert [record.first_seq for record, _ in stored] == [1, *range(3, stored[-1][1].seq + 1)]
     assert stored[-1][0].events == (chunk(stored[-1][1].seq - 2),)
+
+
+def test_a_head_is_a_row_of_that_run_that_ends_there(file: SqliteFile) -> None:
+    one, two = (append(file, run, EMPTY, *STARTED) for run in ("one", "two"))
+    assert isinstance(one, Head)
+    assert isinstance(two, Head)
+
+    results = [append(file, "one", head, chunk(1)) for head in (Head(3, one.token), Head(2, two.token), one)]
+
+    assert [type(result) for result in results] == [Conflict, Conflict, Head]

@@ -47,6 +47,18 @@ async def test_what_is_acknowledged_is_forgotten() -> None:
     assert (await spool.batch_behind(2)).to == 3
 
 
+async def test_a_handshake_forgets_what_the_dashboard_has_and_brings_nothing_back() -> None:
+    spool = spool_of(10)
+    for _ in range(3):
+        spool.append("trace", trace())
+
+    await spool.resume(2)
+    await spool.resume(1)
+
+    assert spool.report().size == 1
+    assert spool.acknowledged_to == 2
+
+
 async def test_who_asks_too_early_waits_for_the_next_item() -> None:
     spool = spool_of(10)
     asked = asyncio.create_task(spool.batch_behind(0))

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
-from dashboard.models import Node, Scope, Trace, TraceDetail
+from dashboard.models import ErrorSignature, Node, Scope, Trace, TraceDetail
+from dashboard.selectors import keyset
 
 pytestmark = pytest.mark.django_db
 Make = Callable[..., Any]
@@ -94,3 +96,36 @@ def test_calls_that_failed_over_are_found(node: Node, now: datetime, caller: Mak
     told = caller(Scope.READ).get("traces?failed_over=true").json()
 
     assert [trace["trace_id"] for trace in told["results"]] == ["t-1"]
+
+
+def test_traces_are_filtered_by_what_errors_have_in_common_and_by_numbers(
+    node: Node, now: datetime, caller: Make
+) -> None:
+    kind = ErrorSignature.objects.create(text="timeout: after # s")
+    call(node, now, 1, outcome="error", error_signature=kind)
+    call(node, now, 2, outcome="error", skipped=1 << 6)
+    reader = caller(Scope.READ)
+
+    def found(**query: str) -> list[str]:
+        return [each["trace_id"] for each in reader.get(f"traces?{urlencode(query)}").json()["results"]]
+
+    [told] = reader.get("traces?trace_id=t-1").json()["results"]
+    assert found(error_signature=told["error_signature"]) == ["t-1"]
+    assert found(error_signature="unknown") == []
+    assert found(skipped="draining") == ["t-2"]
+    assert found(duration_ms_min="12.5", duration_ms_max="1e2") == ["t-2", "t-1"]
+    assert found(since=(now + timedelta(seconds=2)).isoformat()) == ["t-2"]
+    assert reader.get("traces?tokens_min=-1").status_code == 400
+
+
+def test_a_search_that_gave_up_says_how_far_it_came(
+    node: Node, now: datetime, caller: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        call(node, now, number)
+    monkeypatch.setattr(keyset, "WALK_ROWS", 2)
+
+    told = caller(Scope.READ).get("traces?code=timeout").json()
+
+    assert told["results"] == [] and told["next"]
+    assert told["searched_to"] == "2026-01-01T12:00:02Z"

@@ -13,8 +13,9 @@ from dashboard.edge.link_intake import Intake
 from dashboard.models import Node
 from dashboard.replays import LATER_SECONDS, REPLAY_ITEMS
 from dashboard.runtime import Runtime
-from dashboard.services import link, nodes
+from dashboard.services import ingest, link, nodes
 from dashboard.services.actor import SYSTEM
+from dashboard.services.ballast import TelemetryStopped
 from meshcore.capability import Manifest
 from meshcore.drain import NodeState, Readout
 from meshcore.frames import DescriptorBody, Health, Hello, TelemetryAck
@@ -150,3 +151,35 @@ async def test_frames_behind_a_gap_are_void(rt: Runtime, node: Node) -> None:
     intake.void_telemetry()
 
     assert await intake.next_telemetry() == []
+
+
+async def test_frames_that_there_is_no_room_for_wait_until_there_is(
+    rt: Runtime, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake, _ = await greeted(rt, node, 0)
+    for after in (0, 2, 4):
+        intake.take_telemetry(traces(after, after + 2))
+
+    with monkeypatch.context() as full:
+        full.setattr(ingest, "store", lambda batches, *, now: [TelemetryStopped()] * len(batches))
+        stopped = await intake.next_telemetry()
+    intake.go_on()
+    stored = await intake.next_telemetry()
+
+    assert stopped == []
+    assert stored == [TelemetryAck(to=2), TelemetryAck(to=4), TelemetryAck(to=6)]
+
+
+async def test_while_telemetry_is_stopped_nothing_is_tried(
+    rt: Runtime, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake, _ = await greeted(rt, node, 0)
+    intake.take_telemetry(traces(0, 2))
+
+    with monkeypatch.context() as full:
+        full.setattr(Runtime, "telemetry_stopped", True)
+        stopped = await intake.next_telemetry()
+    intake.go_on()
+
+    assert stopped == []
+    assert await intake.next_telemetry() == [TelemetryAck(to=2)]

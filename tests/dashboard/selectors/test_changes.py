@@ -52,8 +52,17 @@ def test_behind_what_is_trimmed_something_may_have_been_missed() -> None:
     assert changes.missed(ids[1], {"nodes"}) == 0
 
 
+def test_the_feed_says_whether_all_behind_an_id_is_still_there() -> None:
+    ids = [Change.objects.create(key="nodes", at=NOW).id for _ in range(3)]
+    Change.objects.filter(id=ids[0]).delete()
+
+    assert [changes.is_kept(since) for since in (*ids, ids[-1] + 1)] == [True] * 3 + [False]
+    assert not changes.is_kept(ids[0] - 1)
+
+
 def test_an_empty_feed_ends_at_zero() -> None:
     assert changes.latest_id() == 0
+    assert not changes.is_kept(0)
 
 
 def test_a_node_is_stale_by_its_age_and_unreachable_later() -> None:

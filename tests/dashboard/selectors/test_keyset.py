@@ -108,6 +108,33 @@ def test_a_page_takes_two_queries_at_most(
         keyset.page(changes, cursor=Cursor(before=9), rest=Q(key="even"), rows=2, walk=5)
 
 
+def test_a_search_upwards_is_bounded_and_goes_on_above(changes: QuerySet[Change]) -> None:
+    page = keyset.page(changes, cursor=Cursor(after=0), rest=Q(id=9), rows=4, walk=5)
+    again = keyset.page(changes, cursor=Cursor(after=page.newer), rest=Q(id=9), rows=4, walk=5)
+
+    assert (ids(page), page.newer, page.older) == ([], 5, 1)
+    assert (ids(again), again.newer) == ([9], None)
+
+
+@pytest.mark.parametrize(("row_seconds", "searched_to"), [(0.0125, 5), (1.0, 7), (0.0, None)])
+def test_a_slow_search_ends_before_its_rows_do(
+    changes: QuerySet[Change], monkeypatch: pytest.MonkeyPatch, row_seconds: float, searched_to: int | None
+) -> None:
+    monkeypatch.setattr(keyset, "FIRST_ROWS", 2)
+    clock = iter([0.0, row_seconds * 2, row_seconds * 2])
+
+    page = keyset.page(changes, cursor=Cursor(), rest=Q(key="none"), clock=lambda: next(clock))
+
+    assert page.searched_to == searched_to  # 80 ms are 6 rows of 12.5 ms; never less than two pieces
+
+
+def test_rows_come_from_the_whole_by_their_keys(changes: QuerySet[Change]) -> None:
+    page = keyset.page(changes.filter(key="even"), cursor=Cursor(), whole=changes, rows=2)
+
+    assert ids(page) == [10, 8]
+    assert page.older == 8
+
+
 @pytest.mark.parametrize(
     ("indexed", "other", "split"),
     [

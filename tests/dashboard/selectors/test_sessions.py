@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.test import Client
 
+from dashboard.selectors import sessions
 from dashboard.selectors.sessions import key_of, user_of
 
 pytestmark = pytest.mark.django_db
@@ -47,3 +48,9 @@ def test_a_session_of_somebody_inactive_belongs_to_nobody(key: str, bob: User) -
     User.objects.filter(pk=bob.pk).update(is_active=False)
 
     assert user_of(key) is None
+
+
+def test_what_a_session_holds_is_seen(key: str) -> None:
+    assert sessions.has(key, "_auth_user_id")
+    assert not sessions.has(key, "password_due")
+    assert not sessions.has("", "_auth_user_id")

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from dashboard.models import Trace
+from dashboard.models import SKIP_BITS, ErrorSignature, History, Removal, Trace
 from dashboard.selectors import traces
 from dashboard.selectors.keyset import Cursor
 from dashboard.selectors.traces import TraceFilter
+from meshcore.trace import Reason
 from tests.dashboard.web import factory
 
 NOW = datetime(2026, 3, 5, 14, 21, 7, tzinfo=UTC)
@@ -21,9 +22,24 @@ def calls() -> list[Trace]:
     """Three calls, the oldest first."""
     a, b = factory.seen_node("node-a", now=NOW), factory.seen_node("node-b", now=NOW)
     return [
-        factory.trace(a, at=NOW - timedelta(seconds=3), trace_id="t1", provider="groq"),
-        factory.trace(b, at=NOW - timedelta(seconds=2), trace_id="t2", hops=2, attempts=factory.FAILED_OVER),
-        factory.trace(b, at=NOW - timedelta(seconds=1), trace_id="t2", outcome="error", code="timeout"),
+        factory.trace(a, at=NOW - timedelta(seconds=3), trace_id="t1", provider="groq", alias="mesh/fast"),
+        factory.trace(
+            b,
+            at=NOW - timedelta(seconds=2),
+            trace_id="t2",
+            hops=2,
+            attempts=factory.FAILED_OVER,
+            routed_via="node-c",
+            skipped=1 << SKIP_BITS[Reason.BREAKER_OPEN],
+        ),
+        factory.trace(
+            b,
+            at=NOW - timedelta(seconds=1),
+            trace_id="t2",
+            outcome="error",
+            code="timeout",
+            duration_ms=1000.0,
+        ),
     ]
 
 
@@ -39,6 +55,25 @@ def calls() -> list[Trace]:
         (TraceFilter(failed_over=True), [1]),
         (TraceFilter(node="node-b", outcome="ok"), [1]),
         (TraceFilter(node="node-a", failed_over=True), []),
+        (TraceFilter(node="node-b"), [2, 1]),
+        (TraceFilter(node="node-z"), []),
+        (TraceFilter(alias="mesh/fast"), [0]),
+        (TraceFilter(capability="llm.chat"), [2, 1, 0]),
+        (TraceFilter(capability="llm.embed"), []),
+        (TraceFilter(model="llama3.1-8b", outcome="error"), [2]),
+        (TraceFilter(caller="shop", failed_over=True), [1]),
+        (TraceFilter(served_by="node-c"), [1]),
+        (TraceFilter(served_by="node-a"), [0]),
+        (TraceFilter(skipped="breaker_open"), [1]),
+        (TraceFilter(skipped="capacity"), []),
+        (TraceFilter(duration_ms_min=900), [2]),
+        (TraceFilter(duration_ms_max=143.2), [1, 0]),
+        (TraceFilter(ttft_ms_min=61, duration_ms_min=200), [2]),
+        (TraceFilter(tokens_min=109), [2, 1, 0]),
+        (TraceFilter(tokens_min=110), []),
+        (TraceFilter(since=NOW - timedelta(seconds=2)), [2, 1]),
+        (TraceFilter(until=NOW - timedelta(seconds=2)), [0]),
+        (TraceFilter(since=NOW - timedelta(seconds=2), until=NOW - timedelta(seconds=1)), [1]),
     ],
 )
 def test_each_filter_narrows_the_list(calls: list[Trace], wanted: TraceFilter, found: list[int]) -> None:
@@ -50,6 +85,8 @@ def test_each_filter_narrows_the_list(calls: list[Trace], wanted: TraceFilter, f
 def test_a_page_takes_two_queries_at_most_with_the_names_of_the_nodes(
     calls: list[Trace], django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
+    with django_assert_num_queries(1):
+        assert len(traces.page(wanted=TraceFilter(provider="groq"), cursor=Cursor()).rows) == 1
     with django_assert_num_queries(2):
         page = traces.page(wanted=TraceFilter(outcome="ok", failed_over=True), cursor=Cursor())
         assert [row.node.name for row in page.rows] == ["node-b"]
@@ -85,3 +122,24 @@ def test_of_traces_with_one_id_the_newest_is_meant(calls: list[Trace]) -> None:
 
 def test_a_key_tells_its_moment() -> None:
     assert traces.moment_of(factory.trace_key(NOW)) == NOW
+
+
+def test_errors_of_one_kind_are_found_by_their_signature(calls: list[Trace]) -> None:
+    kind = ErrorSignature.objects.create(text="timeout: after # s")
+    Trace.objects.filter(pk=calls[2].pk).update(error_signature=kind)
+
+    found = traces.page(wanted=TraceFilter(signature=traces.signature_of(text=kind.text)), cursor=Cursor())
+
+    assert [row.pk for row in found.rows] == [calls[2].pk]
+    assert traces.signature(pk=kind.pk) == kind.text
+    assert (traces.signature(pk=kind.pk + 1), traces.signature_of(text="unknown")) == ("", 0)
+
+
+def test_that_something_was_removed_is_known() -> None:
+    assert traces.removed() is None
+    Removal.objects.create(kind=History.TRACES.value, removed=3)
+    assert traces.removed() is not None
+
+
+def test_a_node_has_its_newest_traces_alone(calls: list[Trace]) -> None:
+    assert traces.newest_of(node=calls[1].node, rows=1) == [calls[2]]

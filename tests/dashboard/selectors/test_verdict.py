@@ -195,14 +195,29 @@ def test_a_node_that_falls_silent_is_told_before_it_is_unreachable() -> None:
     assert said().sentence == "node-a has gone quiet"
 
 
+def test_a_disk_that_was_set_back_is_said_for_a_day() -> None:
+    for name, hours in (("node-a", 23), ("node-b", 25)):
+        reset_at = (NOW - timedelta(hours=hours)).isoformat().replace("+00:00", "Z")
+        factory.seen_node(name, now=NOW, spool={"reset_at": reset_at})
+    factory.seen_node("node-c", now=NOW, spool={"reset_at": None})
+
+    assert verdict.notices(nodes.gather(now=NOW)) == [
+        "Numbers are incomplete: the disk of node-a was set back to an older copy."
+    ]
+
+
 def test_lost_telemetry_and_a_wrong_clock_are_noticed() -> None:
     factory.seen_node("node-a", now=NOW, spool={"dropped": {"trace": 1204, "transition": 2, "histogram": 0}})
     factory.seen_node("node-b", now=NOW, clock_skew_seconds=-62.4)
     factory.seen_node("node-c", now=NOW, clock_skew_seconds=3.0)
     factory.seen_node("node-d", now=NOW, clock_skew_seconds=2.0)
+    factory.seen_node("node-e", now=NOW, lost_items=1204, lost_at=NOW - timedelta(days=6))
+    factory.seen_node("node-f", now=NOW, lost_items=1204, lost_at=NOW - timedelta(days=8))
 
     assert verdict.notices(nodes.gather(now=NOW)) == [
         "Numbers are incomplete: node-a had to drop 1 204 traces, 2 transitions while it could not report.",
         "The clock of node-b is 62 s behind; its times are shown as it says them.",
         "The clock of node-c is 3 s ahead; its times are shown as it says them.",
+        "Numbers are incomplete: up to 1 204 reports of node-e from before 27 Feb 14:21 are missing, "
+        "as the database came back as an older copy.",
     ]

@@ -66,7 +66,7 @@ def test_what_a_node_says_is_its_row(connected: Node, now: datetime) -> None:
     assert (node.state, node.accepting, node.in_flight, node.edge) == ("running", True, 2, 1)
     assert (node.observed_generation, node.safe_to_stop, node.version) == (3, False, "0.1.0")
     assert node.readout["in_flight"]["calls"] == 2
-    assert node.spool == {"size": 4, "last_seq": 9, "dropped": {"trace": 1}}
+    assert node.spool == {"size": 4, "last_seq": 9, "dropped": {"trace": 1}, "reset_at": None}
     assert (node.last_heard_at, node.health_connection_no, node.health_no) == (now, MINE, 1)
 
 

@@ -23,8 +23,9 @@ from dashboard.models import (
     TraceDetail,
     Transition,
 )
-from dashboard.services import changes, drain, ingest, ingest_items, nodes
+from dashboard.services import ballast, changes, drain, ingest, ingest_items, nodes
 from dashboard.services.actor import SYSTEM
+from dashboard.services.ballast import TelemetryStopped
 from dashboard.services.ingest import Batch, ConnectionLost
 from meshcore.frames import Refused, Rewind, Telemetry, TelemetryAck
 
@@ -199,7 +200,7 @@ def test_an_item_that_the_database_refuses_does_not_take_the_others_with_it(
     assert MinuteRollup.objects.get().count == 2
 
 
-QUERIES = {"sqlite": 10, "postgresql": 12}  # two advisory locks more: a slot of ids, the change feed
+QUERIES = {"sqlite": 11, "postgresql": 13}  # two advisory locks more: a slot of ids, the change feed
 
 
 @pytest.mark.parametrize("many", [1, 160])
@@ -371,7 +372,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *poison: str, error: type[Exception]
     insert = ingest_items.TRACES.insert
 
     def checked(rows: list[tuple[Any, ...]]) -> None:
-        if any(row[1] in poison for row in rows):
+        if any(row[2] in poison for row in rows):
             raise error("poison")
         insert(rows)
 
@@ -527,3 +528,18 @@ def fail_once(patch: pytest.MonkeyPatch) -> None:
         write(*args, **kwargs)
 
     patch.setattr(ingest_items, "write", once)
+
+
+def test_a_full_disk_stops_the_group_and_is_told_by_its_name(
+    both: list[Node], now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OperationalError("database or disk is full")
+
+    monkeypatch.setattr(ingest_items, "write", full)
+    monkeypatch.setattr(ballast, "note", lambda exc: True)
+
+    answers = ingest.store([batch(node, traces(0, 1), now) for node in both], now=now)
+
+    assert [type(answer) for answer in answers] == [TelemetryStopped, TelemetryStopped]
+    assert stored() == []

@@ -49,9 +49,9 @@ def histogram(**changes: Any) -> dict[str, Any]:
 def called(kept: Kept) -> dict[str, Any]:
     """Return the two rows of a call, without their id, by the names of their columns."""
     assert kept.trace is not None
-    trace, detail = kept.trace
+    trace, detail, _ = kept.trace
     return {
-        **dict(zip(ingest_items.TRACES.columns[1:], trace, strict=True)),
+        **dict(zip(ingest_items.TRACES.columns[2:], trace, strict=True)),
         **dict(zip(ingest_items.DETAILS.columns[1:], detail, strict=True)),
     }
 

@@ -85,6 +85,21 @@ def test_a_spool_behind_its_mark_is_told_to_become_another_one(
     assert answer.spool_reset
 
 
+def test_a_database_that_came_back_older_knows_how_much_it_lacks(
+    node: Node, hello: Hello, now: datetime, caplog: pytest.LogCaptureFixture
+) -> None:
+    SpoolMark.objects.create(node=node, spool_id="s1", hwm=60, updated_at=now)
+
+    for at, acknowledged, lost in ((0, 60, 0), (1, 100, 40), (2, 90, 40), (8 * 86400, 70, 10)):
+        again = said(hello, spool_last_seq=200, spool_acknowledged=acknowledged)
+        link.open_connection(node=node, hello=again, now=later(now, at))
+        node.refresh_from_db()
+        assert node.lost_items == lost
+
+    assert node.lost_at == later(now, 8 * 86400)
+    assert "node-a: up to 40 reports are missing" in caplog.text
+
+
 def test_only_so_many_spools_of_a_node_are_remembered(node: Node, hello: Hello, now: datetime) -> None:
     for n in range(marks_of.MARKS_MAX + 3):
         link.open_connection(node=node, hello=said(hello, spool_id=f"s{n}"), now=later(now, n))

@@ -262,3 +262,74 @@ def test_at_the_end_an_idle_connection_closes_and_a_busy_one_after_its_answer(
     request.handle_reply({"type": "http.response.body", "body": b""})
     assert busy.wire.disconnecting
     assert busy.answer.startswith(b"HTTP/1.1 204 ")
+
+
+class Application:
+    """Takes a request and answers when a test says so; `told` is what it hears."""
+
+    def __init__(self, far_side: FarSide, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: list[Any] = []
+        self.request: Any = None
+        monkeypatch.setattr(far_side, "create_application", self._take)
+
+    def _take(self, protocol: Any, scope: dict[str, Any]) -> "Application":
+        self.request = protocol
+        return self
+
+    def put_nowait(self, message: Any) -> None:
+        self.told.append(message["type"])
+
+    def begin(self, kind: bytes = b"text/event-stream") -> None:
+        headers = [(b"content-type", kind)]
+        self.request.handle_reply({"type": "http.response.start", "status": 200, "headers": headers})
+
+    def say(self, body: bytes, *, more: bool = True) -> None:
+        self.request.handle_reply({"type": "http.response.body", "body": body, "more_body": more})
+
+    @property
+    def may_go_on(self) -> bool:
+        return bool(self.request.valve._open.is_set())
+
+
+@pytest.fixture
+def application(client: Client, far_side: FarSide, monkeypatch: pytest.MonkeyPatch) -> Application:
+    found = Application(far_side, monkeypatch)
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    return found
+
+
+def test_an_application_waits_while_its_client_takes_nothing(
+    client: Client, application: Application
+) -> None:
+    application.begin()
+    assert application.may_go_on
+
+    client.channel.pauseProducing()
+    assert not application.may_go_on
+    client.channel.resumeProducing()
+    assert application.may_go_on
+
+    application.say(b"end", more=False)
+    client.channel.pauseProducing()
+    assert application.may_go_on
+
+
+def test_nobody_waits_for_a_client_that_has_left(client: Client, application: Application) -> None:
+    application.begin()
+    client.channel.pauseProducing()
+
+    client.leave()
+
+    assert application.may_go_on
+    assert application.told == ["http.request", "http.disconnect"]
+
+
+@pytest.mark.parametrize(("kind", "told"), [(b"text/event-stream", 1), (b"application/json", 0)])
+def test_a_server_that_stops_ends_streams_and_lets_other_answers_finish(
+    client: Client, application: Application, kind: bytes, told: int
+) -> None:
+    application.begin(kind)
+
+    client.channel.end()
+
+    assert application.told.count("http.disconnect") == told

@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from dashboard.models import ErrorSignature, History, Removal
 from dashboard.selectors import keyset
 from tests.dashboard.web import example_mesh, factory
 from tests.dashboard.web.conftest import HTMX, NOW
@@ -37,7 +38,7 @@ def test_a_page_of_the_list_has_a_fixed_number_of_queries(
 ) -> None:
     example_mesh.make(now=NOW)
 
-    with django_assert_max_num_queries(7):  # 3 for who asks, 1 cursor, 1 names of nodes, 2 rows
+    with django_assert_max_num_queries(3 + 5):  # who asks, and 5 of its own
         assert viewer.get(f"/traces/{query}").status_code == 200
 
 
@@ -225,3 +226,40 @@ def test_the_id_that_a_client_got_leads_to_its_newest_trace(viewer: Client) -> N
 @pytest.mark.parametrize("ident", ["1", "9999999999999999999", "nothing", "9" * 400])
 def test_what_is_not_there_is_a_404(viewer: Client, ident: str) -> None:
     assert "There is no trace" in read(viewer, f"/traces/{ident}/", 404)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("signature=1", "duration_ms_min=1000", "skipped=breaker_open", "alias=mesh/x"),
+        "from=2026-03-05T14:00&to=2026-03-05T15:00&duration_ms_min=11.5",
+    ],
+)
+def test_the_list_is_filtered_by_all_that_it_shows(viewer: Client, query: str) -> None:
+    node = factory.seen_node("node-a", now=NOW)
+    kind = ErrorSignature.objects.create(pk=1, text="timeout: after # s")
+    slow = {"duration_ms": 1500.0, "skipped": 1 << 8, "alias": "mesh/x", "error_signature": kind}
+    wanted = factory.trace(node, at=NOW, outcome="error", code="timeout", **slow)
+    factory.trace(node, at=NOW, outcome="error", duration_ms=10.0)
+
+    response = viewer.get(f"/traces/?{query}")
+
+    assert [row.pk for row in response.context["page"].rows] == [wanted.pk]
+    assert '<details class="more" open>' in response.content.decode()
+    assert ("timeout: after # s" in response.content.decode()) is query.startswith("signature")
+    assert 'href="/traces/?signature=1"' in read(viewer, f"/traces/{wanted.pk}/")
+
+
+def test_what_was_removed_is_said_where_the_list_ends(viewer: Client) -> None:
+    node = factory.seen_node("node-a", now=NOW)
+    for n in range(keyset.PAGE_ROWS + 1):
+        factory.trace(node, at=NOW - timedelta(seconds=n))
+    older = viewer.get("/traces/").context["page"].older
+    assert "removed" not in read(viewer, f"/traces/?before={older}")
+    Removal.objects.create(kind=History.TRACES.value, removed=1204, removed_at=NOW)
+
+    assert "Older traces were removed" not in read(viewer, "/traces/")
+    last = read(viewer, f"/traces/?before={older}")
+    assert "Older traces were removed: kept 7 days, failures and failovers 30 days. 1 204 so far" in last
+    Removal.objects.update(early=4)
+    assert "and 5 000 000 in all" in read(viewer, f"/traces/?before={older}")

@@ -1,0 +1,61 @@
+"""The tables of an SQLite run log, and how its file is opened.
+
+meta     log_id
+events   a record a row; ids rise in the order of commits, so a reader needs one cursor for all runs;
+         a plain one has nothing but chunks
+runs     those that were begun: whether each is open, who claimed it last; in the records' transaction
+beats    the last sign of life of each instance
+"""
+
+import sqlite3
+from pathlib import Path
+
+from meshcore.config_sections import Sync
+
+LAYOUT = 2  # of these tables, in the file's user_version; the first layout said nothing there
+BUSY_SECONDS = 1.0  # to wait for another process's commit; half of what a node waits for its engine
+PRAGMAS = {
+    Sync.PROCESS: "NORMAL",
+    Sync.FULL: "FULL",
+}  # in WAL mode, NORMAL survives the process, not the power
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+    append_id TEXT NOT NULL, is_plain INTEGER NOT NULL, record BLOB NOT NULL, UNIQUE (run, seq));
+CREATE TABLE IF NOT EXISTS runs (
+    run TEXT PRIMARY KEY, open INTEGER NOT NULL, owner TEXT NOT NULL, ended_at REAL,
+    trimmed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS runs_open ON runs (run) WHERE open;
+CREATE INDEX IF NOT EXISTS runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
+CREATE TABLE IF NOT EXISTS beats (
+    node TEXT NOT NULL, instance TEXT NOT NULL, counter INTEGER NOT NULL, PRIMARY KEY (node, instance));
+"""
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables in the caller's transaction, or see that they are the ones that are known here.
+
+    Raises sqlite3.DatabaseError for a file of another layout: nothing is changed in it.
+    """
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    is_empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if found == LAYOUT:
+        return
+    if found or not is_empty:
+        raise sqlite3.DatabaseError(
+            f"a run log of layout {found or 1}, and this version knows {LAYOUT}: move the file away when the "
+            "runs in it have ended"
+        )
+    for statement in SCHEMA.split(";\n"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {LAYOUT}")
+
+
+def connect(path: Path, sync: Sync) -> sqlite3.Connection:
+    """Return a connection that commits what it is told to, and waits for others as long as it may."""
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {PRAGMAS[sync]}")
+    connection.execute("PRAGMA secure_delete = ON")  # prompts and answers don't outlive their retention
+    return connection
