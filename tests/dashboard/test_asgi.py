@@ -33,7 +33,7 @@ async def test_a_socket_that_nobody_serves_is_refused() -> None:
 )
 @pytest.mark.django_db(transaction=True)
 async def test_the_edge_comes_first_then_static_files_then_django(path: str, kind: bytes) -> None:
-    assert set(EDGE) == {"/healthz", "/metrics", "/api/v1/events"}
+    assert set(EDGE) == {"/healthz", "/metrics", "/api/v1/events", "/api/v1/ingest"}
 
     wire = HttpCommunicator(application, "GET", path, headers=[(b"host", b"127.0.0.1:8000")])
     response = await wire.get_response(timeout=30)

@@ -178,17 +178,22 @@ class Starting:
         stage.engine.start()
         for node in (owner, other):
             until(node.ready, "it may own runs")
-        beats = beats_of(stage.engine.url)
-        until(
-            lambda: all(beats_of(stage.engine.url)[each] > count for each, count in beats.items()),
-            "all give signs of life",
-        )
+        heard: dict[str, int] = {}
+        until(lambda: len(rising(stage.engine.url, heard)) == 2, "both give signs of life")
         run_id = make(owner, ANSWER)
         viewer = Viewer(other, run_id)
         text_comes(other, run_id)
         owner.kill()
 
         assert (viewer.finish().text, viewer.epochs) == (chunks(CHUNKS), ["restarted"])
+
+
+def rising(url: str, heard: dict[str, int]) -> list[str]:
+    """Return the instances that gave a sign of life since they were first heard, by whatever name now."""
+    beats = beats_of(url)
+    for instance, count in beats.items():
+        heard.setdefault(instance, count)
+    return [instance for instance, count in beats.items() if count > heard[instance]]
 
 
 def set_clocks(shifts: Sequence[Path], *hours: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.calls import chunks
 from tests.e2e.harness import ROOT, Node
 from tests.e2e.room import Room
-from tests.e2e.test_runs import make
+from tests.e2e.run_stage import make
 
 BLOCK = re.compile(r"<!-- test: (.+?) -->\n```bash\n(.*?)```", flags=re.DOTALL)
 SECONDS = 60.0

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.harness import Node, until
 from tests.e2e.room import Room
-from tests.e2e.test_runs import make, text_comes
+from tests.e2e.run_stage import make, text_comes
 
 pytestmark = pytest.mark.e2e
 

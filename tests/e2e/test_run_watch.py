@@ -12,7 +12,8 @@ from tests.e2e.calls import chunks
 from tests.e2e.conftest import OpenWindow
 from tests.e2e.harness import Node, ask, until
 from tests.e2e.room import Room
-from tests.e2e.test_runs import LEASE_SECONDS, PROVIDER, frames_in, make, show
+from tests.e2e.run_stage import LEASE_SECONDS, PROVIDER, make, show
+from tests.e2e.run_viewers import frames_in
 from tests.e2e.window import said, watch
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
@@ -29,7 +30,9 @@ def nodes(room: Room) -> Sequence[Node]:
     runs = f'[runs]\nlog = "sqlite:///{room.mesh.folder}/runs.sqlite3"\nlease_seconds = {LEASE_SECONDS}\n'
     pair = [room.node("node-a"), room.node("node-b")]
     for node in pair:
-        room.configure(node, providers={}, extra=runs + PROVIDER.format("alpha", mock.url, "prefill"))
+        room.configure(
+            node, providers={}, extra=runs + PROVIDER.format("alpha", mock.url) + 'continuation = "prefill"\n'
+        )
     room.dashboard.start_and_wait()
     for node in pair:
         node.start_and_wait()

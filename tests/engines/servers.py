@@ -297,9 +297,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(argv: Sequence[str], *, log: Path, ready: Callable[[], bool]) -> Iterator[None]:
+def running(
+    argv: Sequence[str], *, log: Path, ready: Callable[[], bool], stop: signal.Signals = signal.SIGTERM
+) -> Iterator[None]:
     """Run a server while the context lasts, from when it is ready on."""
-    with Server(argv, "", lambda _: ready(), log=log).running():
+    with Server(argv, "", lambda _: ready(), log=log, stop=stop).running():
         yield
 
 

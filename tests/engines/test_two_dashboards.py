@@ -16,7 +16,8 @@ from tests.e2e.conftest import Measured
 from tests.e2e.enrolment import enrol
 from tests.e2e.harness import Mesh, Mock, Node, Process, ask, status_of, until
 from tests.e2e.room import Room
-from tests.e2e.test_runs import Frame, frames_in, make
+from tests.e2e.run_stage import make
+from tests.e2e.run_viewers import Frame, frames_in
 from tests.e2e.window import Window, running_chromium
 from tests.engines.servers import Engines
 from tests.engines.switchboard import Switchboard, switchboard
