@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import breaker, bus, drain, gateway, ingest, lists, runs, spool
+from benchmarks import breaker, bus, drain, fleet, gateway, ingest, lists, live, runs, spool
 from benchmarks.rounds import Contestant, run
 from benchmarks.servers import ServerFailed
 from benchmarks.table import Goal, render
@@ -32,6 +32,8 @@ BENCHES = {
     "breaker": Bench(breaker.UNIT, breaker.contestants, breaker.GOALS),
     "drain": Bench(drain.UNIT, drain.contestants, drain.GOALS),
     "ingest": Bench(ingest.UNIT, ingest.contestants, ingest.GOALS),
+    "live": Bench(live.UNIT, live.contestants, live.GOALS),
+    "fleet": Bench(fleet.UNIT, fleet.contestants, fleet.GOALS),
     "lists": Bench(lists.UNIT, lists.contestants, lists.GOALS),
     "runs": Bench(runs.UNIT, runs.contestants, runs.GOALS),
     "spool": Bench(spool.UNIT, spool.contestants, spool.GOALS),

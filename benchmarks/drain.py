@@ -172,8 +172,8 @@ def _measure(place: Place, turn: Callable[[Place, float], Awaitable[list[float]]
 def _start(stack: ExitStack, scratch: Path) -> Place:
     port, node_port = free_port(), free_port()
     environ = {"MESH_VAR": str(scratch / "var"), "MESH_URL": f"http://127.0.0.1:{port}"}
-    _manage(environ, "migrate", "--verbosity", "0")
-    printed = _manage(environ, "shell", "--no-imports", "-c", ENROL)
+    manage(environ, "migrate", "--verbosity", "0")
+    printed = manage(environ, "shell", "--no-imports", "-c", ENROL)
     node_token, token = json.loads(printed.splitlines()[-1])
     serve = ["manage.py", "serve", "--host", "127.0.0.1", "--port", str(port)]
     command = [sys.executable, *serve]
@@ -197,7 +197,8 @@ def _cancel(port: int, token: str, *, marker: bytes) -> Target:
     )
 
 
-def _manage(environ: Mapping[str, str], *arguments: str) -> str:
+def manage(environ: Mapping[str, str], *arguments: str) -> str:
+    """Run `manage.py` to its end and return what it prints. Raises ServerFailed."""
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,

@@ -49,6 +49,19 @@ class Server:
                 raise ServerFailed(self._failure(f"gave no right answer within {seconds:g} s"))
             time.sleep(POLL_SECONDS)
 
+    def wait_until_listening(self, port: int, *, seconds: float) -> None:
+        """Return once it takes connections. Raises ServerFailed."""
+        give_up_at = time.monotonic() + seconds
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), ASK_SECONDS).close()
+            except OSError as exc:
+                if self._process.poll() is not None or time.monotonic() > give_up_at:
+                    raise ServerFailed(self._failure("takes no connections")) from exc
+                time.sleep(POLL_SECONDS)
+            else:
+                return
+
     def stop(self) -> None:
         """End it, by force when it takes long."""
         self._process.terminate()

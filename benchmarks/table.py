@@ -9,7 +9,8 @@ from benchmarks.rounds import Result
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
     """At least `ratio` times the rate of `of`; without `of`, 99 of 100 within `p99_ms` if that is given, else
-    at least `rate` a second. It is for `who`, without whom it is for the first that was measured.
+    at most `cpu_us` of processor time each if that is given, else at least `rate` a second. It is for `who`,
+    without whom it is for the first that was measured.
     """
 
     who: str = ""
@@ -17,6 +18,7 @@ class Goal:
     of: str = ""
     rate: float = 0.0
     p99_ms: float = 0.0
+    cpu_us: float = 0.0
 
 
 def render(name: str, unit: str, results: Sequence[Result], goals: Sequence[Goal]) -> str:
@@ -46,6 +48,9 @@ def _verdict(goal: Goal, results: Sequence[Result]) -> str:
         if ours.p99_ms is None:
             return f"not known: nothing was measured, goal {goal.p99_ms:g} ms"
         return f"{_mark(ours.p99_ms < goal.p99_ms)} {who}p99 {ours.p99_ms:.2f} ms, goal {goal.p99_ms:g} ms"
+    if goal.cpu_us:
+        mark = _mark(0 < ours.cpu_us < goal.cpu_us)
+        return f"{mark} {who}{ours.cpu_us:,.0f} us CPU, goal {goal.cpu_us:,.0f} us"
     if not goal.of:
         by_cpu = f"by CPU time {1e6 / ours.cpu_us:,.0f}/s" if ours.cpu_us else "not measured"
         return f"{_mark(ours.rate >= goal.rate)} {who}{ours.rate:,.0f}/s ({by_cpu}), goal {goal.rate:,.0f}/s"

@@ -24,6 +24,7 @@ from dashboard.models import (
     MinuteRollup,
     Node,
     NodeLink,
+    NodeMinute,
     ProviderHealth,
     Run,
     SpoolMark,
@@ -189,7 +190,9 @@ class RunAdmin(ReadOnly):
     search_fields = ("=run_id",)
 
 
-admin.site.register((Change, ControlHead, MinuteRollup, NodeLink, SpoolMark, TraceDetail), ReadOnly)
+admin.site.register(
+    (Change, ControlHead, MinuteRollup, NodeLink, NodeMinute, SpoolMark, TraceDetail), ReadOnly
+)
 admin.site.unregister((User, Group))
 admin.site.register(Group, ReadOnly)  # what they may is written in `services.rights`
 

@@ -1,6 +1,7 @@
 """Live cells: what is pushed into open pages, rendered once for all who look.
 
-    page "fleet"        cells of every node, the verdict, the totals, the notices
+    page "fleet"        cells of the first hundred nodes, the verdict, the totals, the notices
+    page "fleet:<n>"    the same with the n-th hundred
     page "node:<name>"  the cells of that node's own page
     page "providers"    the breakers of every node that has a column, and what each row amounts to
     page "drains"       the drains that are on, and those of the newest page
@@ -8,35 +9,30 @@
     page "run:<id>"     how that run stands, and who owned which part of it
 
 The pages include the same templates, so a pushed cell is byte for byte the cell of a fresh page, but for the
-attribute that makes htmx swap it. Nothing here knows who looks. A cell that can't be rendered says so in its
-place: what stood there before would be taken for the present.
+attribute that makes htmx swap it. Nothing here knows who looks.
 """
 
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
-
-from django.template.loader import render_to_string
-from django.utils.safestring import SafeString, mark_safe
 
 from dashboard.selectors import drain_list, drain_record, matrix, nodes, runs, spans, traffic, verdict
 from dashboard.selectors.matrix import Matrix
 from dashboard.selectors.nodes import Gathered, NodeNow
 from dashboard.selectors.run_ribbon import ribbon
 from dashboard.selectors.runs import RunRow
-from dashboard.selectors.shortlist import Column
-
-logger = logging.getLogger(__name__)
+from dashboard.sheet import Sheet
 
 FLEET = "fleet"
+FLEET_PAGE = "fleet:"
+FLEET_PAGES = 50  # of `nodes.PAGE_ROWS` nodes each
 NODE_PAGE = "node:"
 PROVIDERS = "providers"
 DRAINS = "drains"
 RUNS = "runs"
 RUN_PAGE = "run:"
 HEARD = "heard"  # no change of the feed: the ages of all nodes, for whoever refreshes them by the clock
-OOB = mark_safe(' hx-swap-oob="true"')
+SUMMARY = "summary"  # no change of the feed either: what is said of all nodes, after any change of one
 
 FLEET_CELLS = ("verdict", "totals", "notices")
 ROW_CELLS = ("state", "going", "heard", "flight", "rate", "errors", "times", "spark")
@@ -55,35 +51,26 @@ RUN_CELLS = ("status", "owner", "epoch", "chunks", "lasted")
 RUN_PAGE_CELLS = ("status", "measures", "ribbon", "check")
 
 
-class Sheet:
-    """The cells of one push, in order; what can't be rendered says so, and the log has how many and why."""
+def fleet_number(page: str) -> int:
+    """Return which page of the fleet it is, from 1; 0 when it is none."""
+    if page == FLEET:
+        return 1
+    number = page.removeprefix(FLEET_PAGE)
+    given = page != number and number.isascii() and number.isdigit() and len(number) < 3
+    return int(number) if given and number[0] != "0" and 2 <= int(number) <= FLEET_PAGES else 0
 
-    def __init__(self, now: datetime) -> None:
-        self._now = now
-        self._cells: list[SafeString] = []
-        self._faults: list[Exception] = []
 
-    def cell(self, name: str, context: Mapping[str, Any], *names: str, template: str = "cells.html") -> None:
-        """Add the cell `name`; its id is made of that and `names`."""
-        context = {"now": self._now, **context, "oob": OOB}
-        try:
-            self._cells.append(render_to_string(f"{template}#{name}", context))
-        except Exception as exc:
-            self._faults.append(exc)
-            self._cells.append(render_to_string("cells.html#broken", {"id": [name, *names], "oob": OOB}))
-
-    def rows(self, names: Iterable[str], rows: Iterable[NodeNow | Column], **more: Any) -> None:
-        """Add cells of nodes."""
-        names = tuple(names)
-        for row in rows:
-            for name in names:
-                self.cell(name, {"row": row, **more}, row.name)
-
-    def text(self) -> str:
-        """Return all cells."""
-        if self._faults:
-            logger.error("%d cells can't be rendered", len(self._faults), exc_info=self._faults[0])
-        return "".join(self._cells)
+def concerning(page: str, keys: Iterable[str]) -> list[str]:
+    """Return what `render` must be asked for on `page` after changes of `keys`, each once, in order."""
+    kind = _kind(page)
+    found: dict[str, None] = {}
+    for key in keys:
+        pages = pages_of(key)
+        if page in pages or kind in pages:
+            found[key] = None
+            if kind == FLEET and key != HEARD:
+                found[SUMMARY] = None
+    return list(found)
 
 
 def pages_of(key: str) -> tuple[str, ...]:
@@ -109,44 +96,69 @@ def pages_of(key: str) -> tuple[str, ...]:
     return pages.get(key, ())
 
 
-def render(page: str, key: str, now: datetime) -> str:
-    """Return the cells of `page` that a change of `key` may alter, as out-of-band swaps, or ""."""
-    if not {page, _kind(page)} & set(pages_of(key)):
-        return ""
-    sheet = Sheet(now)
-    if page == PROVIDERS:
-        _providers(sheet, key, now)
-    elif page == DRAINS:
-        _drains(sheet, now, node=key.partition(":")[2])
-    elif page == RUNS:
-        _runs(sheet, now)
-    elif page.startswith(RUN_PAGE):
-        _run(sheet, page.removeprefix(RUN_PAGE), now)
-    elif page == FLEET:
-        _fleet(sheet, key, now)
-    else:
-        _node(sheet, page, key, now)
-    return sheet.text()
+def render(page: str, keys: Sequence[str], now: datetime) -> dict[str, str]:
+    """Return, for each key of `concerning`, the cells of `page` that it may have altered, as swaps, or "".
+
+    What they are made of is read once for all keys.
+    """
+    wanted = [key for key in keys if key == SUMMARY or concerning(page, [key])]
+    if not wanted:
+        return dict.fromkeys(keys, "")
+    sheets = _sheets(page, wanted, now)
+    return {key: sheets[key].text() if key in sheets else "" for key in keys}
 
 
 def render_all(page: str, now: datetime) -> str:
     """Return every cell of `page`, as out-of-band swaps; "" for a page that has none."""
-    if page not in (FLEET, PROVIDERS, DRAINS, RUNS):
-        return render(page, page, now)
+    if page.startswith((NODE_PAGE, RUN_PAGE)):
+        return render(page, [page], now)[page]
     sheet = Sheet(now)
-    if page == FLEET:
-        mesh = nodes.gather(now=now)
-        _page_cells(sheet, mesh)
-        sheet.rows(ROW_CELLS, mesh.nodes)
+    if fleet_number(page):
+        mesh = nodes.gather(now=now, show=rows_of(page))
+        _summary(sheet, mesh)
+        sheet.rows(ROW_CELLS, mesh.shown)
     elif page == PROVIDERS:
         found = matrix.read(now=now)
         _matrix(sheet, found)
         sheet.rows(("heard",), found.providers.columns)
     elif page == RUNS:
         _runs(sheet, now)
-    else:
+    elif page == DRAINS:
         _drains(sheet, now)
     return sheet.text()
+
+
+def _sheets(page: str, keys: Sequence[str], now: datetime) -> dict[str, Sheet]:
+    sheets = {key: Sheet(now) for key in keys}
+    if page == PROVIDERS:
+        found = matrix.read(now=now)
+        for key, sheet in sheets.items():
+            _providers(sheet, found, key)
+    elif page == DRAINS:
+        for key, sheet in sheets.items():
+            _drains(sheet, now, node=key.partition(":")[2])
+    elif page == RUNS:
+        for sheet in sheets.values():
+            _runs(sheet, now)
+    elif page.startswith(RUN_PAGE):
+        for sheet in sheets.values():
+            _run(sheet, page.removeprefix(RUN_PAGE), now)
+    elif fleet_number(page):
+        mesh = nodes.gather(now=now, show=rows_of(page))
+        for key, sheet in sheets.items():
+            _fleet(sheet, mesh, key)
+    elif page.startswith(NODE_PAGE):
+        name = page.removeprefix(NODE_PAGE)
+        mesh = nodes.gather(now=now, show=name)
+        for key, sheet in sheets.items():
+            _node(sheet, name, key, mesh)
+    return sheets
+
+
+def rows_of(page: str) -> slice:
+    """Return which part of the fleet's order a page of it shows."""
+    first = (fleet_number(page) - 1) * nodes.PAGE_ROWS
+    return slice(first, first + nodes.PAGE_ROWS)
 
 
 def fleet_context(mesh: Gathered) -> dict[str, Any]:
@@ -154,7 +166,7 @@ def fleet_context(mesh: Gathered) -> dict[str, Any]:
     return {
         "now": mesh.now,
         "health_seconds": mesh.health_seconds,
-        "rows": mesh.nodes,
+        "rows": mesh.shown,
         "verdict": verdict.of(mesh),
         "notices": verdict.notices(mesh),
         "totals": {
@@ -188,38 +200,33 @@ def matrix_context(found: Matrix) -> dict[str, Any]:
     }
 
 
-def _fleet(sheet: Sheet, key: str, now: datetime) -> None:
-    mesh = nodes.gather(now=now)
-    if key == HEARD:
-        sheet.rows(("heard",), mesh.nodes)
-        return
-    _page_cells(sheet, mesh)
-    row = mesh.named(key.partition(":")[2])
-    if key == "traces":
-        sheet.rows(TRAFFIC_CELLS, mesh.nodes)
-    elif row is not None:
-        sheet.rows(ROW_CELLS, [row])
+def _fleet(sheet: Sheet, mesh: Gathered, key: str) -> None:
+    name = key.partition(":")[2]
+    if key == SUMMARY:
+        _summary(sheet, mesh)
+    elif key in (HEARD, "traces"):
+        sheet.rows(("heard",) if key == HEARD else TRAFFIC_CELLS, mesh.shown)
+    elif name:
+        sheet.rows(ROW_CELLS, [row for row in mesh.shown if row.name == name])
 
 
-def _node(sheet: Sheet, page: str, key: str, now: datetime) -> None:
-    name = page.removeprefix(NODE_PAGE)
-    if key in (page, f"runs:{name}"):
-        _run_rows(sheet, runs.of_node(name=name, now=now).rows, but="owner")
+def _node(sheet: Sheet, name: str, key: str, mesh: Gathered) -> None:
+    if key in (NODE_PAGE + name, f"runs:{name}"):
+        _run_rows(sheet, runs.of_node(name=name, now=mesh.now).rows, but="owner")
     if key != f"runs:{name}":
-        _node_itself(sheet, page, key, now)
+        _node_itself(sheet, key, mesh)
 
 
-def _node_itself(sheet: Sheet, page: str, key: str, now: datetime) -> None:
-    row = nodes.gather(now=now).named(page.removeprefix(NODE_PAGE))
+def _node_itself(sheet: Sheet, key: str, mesh: Gathered) -> None:
     some = {HEARD: ("heard",), "traces": ("figures",)}.get(key)
-    if row is not None and some:
-        sheet.rows(some, [row])
-    elif row is not None:
-        sheet.rows(NODE_CELLS, [row], present=drain_record.present(node=row.node))
+    for row in mesh.shown:
+        if some:
+            sheet.rows(some, [row])
+        else:
+            sheet.rows(NODE_CELLS, [row], present=drain_record.present(node=row.node))
 
 
-def _providers(sheet: Sheet, key: str, now: datetime) -> None:
-    found = matrix.read(now=now)
+def _providers(sheet: Sheet, found: Matrix, key: str) -> None:
     if key == HEARD:
         sheet.rows(("heard",), found.providers.columns)
     else:
@@ -266,12 +273,12 @@ def _run(sheet: Sheet, run_id: str, now: datetime) -> None:
 
 
 def _kind(page: str) -> str:
-    """Return the prefix of a page of which there are many."""
+    """Return the prefix of a page of which there are many; the page itself where it is one."""
     kind, colon, _ = page.partition(":")
-    return kind + colon
+    return FLEET if kind == FLEET else kind + colon
 
 
-def _page_cells(sheet: Sheet, mesh: Gathered) -> None:
+def _summary(sheet: Sheet, mesh: Gathered) -> None:
     context = fleet_context(mesh)
     for name in FLEET_CELLS:
         sheet.cell(name, context)

@@ -17,11 +17,14 @@ from dashboard.secrets import MeshUrl, networks
 from dashboard.serving.limits import MIB, Limits
 from dashboard.serving.server import EXIT_SECONDS
 from meshcore.aio.node import FINISH_SECONDS
+from meshcore.cli import drain
+from meshcore.config import OVERRIDE_PREFIXES, parse_config
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 NGINX = DEPLOY / "nginx" / "meshboard.conf"
+KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 CADDYFILES = [DEPLOY / "caddy" / "Caddyfile", DEPLOY / "compose" / "Caddyfile"]
 DOCUMENTED = [
     *(path for path in sorted(DEPLOY.rglob("*")) if path.is_file()),
@@ -55,6 +58,25 @@ def compose() -> dict[str, Any]:
     return dict(yaml.safe_load(filled))
 
 
+def manifests() -> Iterator[dict[str, Any]]:
+    """Return every object of the Kubernetes manifests."""
+    for path in KUBERNETES:
+        yield from yaml.safe_load_all(path.read_text(encoding="utf-8"))
+
+
+def manifest(kind: str, name: str) -> dict[str, Any]:
+    """Return one object."""
+    [found] = [each for each in manifests() if each["kind"] == kind and each["metadata"]["name"] == name]
+    return found
+
+
+def pods() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return (object, spec of its pods) of all that runs in Kubernetes."""
+    for each in manifests():
+        if "template" in each.get("spec", {}):
+            yield each, each["spec"]["template"]["spec"]
+
+
 def commands() -> Iterator[tuple[str, list[str]]]:
     """Return (where, arguments of manage.py) of every command that a file in deploy/ runs."""
     for path in UNITS:
@@ -65,13 +87,18 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     for name, service in compose()["services"].items():
         if "build" in service:
             yield f"compose {name}", service["command"]
+    for _, pod in pods():
+        [container] = pod["containers"]
+        if "args" in container:
+            yield f"kubernetes {container['name']}", container["args"]
 
 
 @pytest.mark.parametrize("path", DOCUMENTED, ids=lambda path: path.name)
 def test_every_setting_that_is_named_is_read(path: Path) -> None:
     named = set(SETTING.findall(path.read_text(encoding="utf-8")))
 
-    assert named <= settings_in_code()
+    of_nodes = {name for name in named if name.startswith(OVERRIDE_PREFIXES)}
+    assert named - of_nodes <= settings_in_code()
 
 
 def test_every_setting_that_is_read_is_documented() -> None:
@@ -152,6 +179,89 @@ def test_the_compose_file_holds_together() -> None:
     assert {each for service in services.values() for each in service.get("depends_on", {})} <= set(services)
     assert "dynamic a dashboard 8000" in CADDYFILES[1].read_text(encoding="utf-8")
     assert services["dashboard"]["command"][-3:] == ["--port", "8000", "--no-worker"]
+
+
+def test_every_object_is_in_the_same_namespace_and_every_service_finds_its_pods() -> None:
+    labels = [each["spec"]["template"]["metadata"]["labels"] for each, _ in pods()]
+
+    assert {each["metadata"]["namespace"] for each in manifests()} == {"meshboard"}
+    for each in manifests():
+        if each["kind"] in ("Service", "PodDisruptionBudget"):
+            selector = each["spec"]["selector"]
+            asked = selector.get("matchLabels", selector)
+            assert any(asked.items() <= label.items() for label in labels), each["metadata"]["name"]
+
+
+def test_every_pod_runs_with_the_least_rights_and_within_bounds() -> None:
+    for _, pod in pods():
+        [container] = pod["containers"]
+        least = container["securityContext"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["automountServiceAccountToken"] is False
+        assert (least["allowPrivilegeEscalation"], least["readOnlyRootFilesystem"]) == (False, True)
+        assert least["capabilities"] == {"drop": ["ALL"]}
+        assert "memory" in container["resources"]["limits"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        claims = {"home"} if container["name"] == "node" else set()
+        assert {mount["name"] for mount in container["volumeMounts"]} == volumes | claims
+
+
+def test_secrets_are_referred_to_and_in_no_manifest() -> None:
+    assert not [each for each in manifests() if each["kind"] == "Secret"]
+    for _, pod in pods():
+        [container] = pod["containers"]
+        texts = [variable.get("value", "") for variable in container.get("env", ())]
+        assert not [text for text in texts if "msh_" in text or "password" in text.lower()]
+
+
+def test_a_dashboard_s_pod_has_time_to_end() -> None:
+    for name in ("meshboard", "meshboard-worker"):
+        pod = manifest("Deployment", name)["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        hook = container.get("lifecycle", {}).get("preStop", {"exec": {"command": ["sleep", "0"]}})
+        assert pod["terminationGracePeriodSeconds"] > float(hook["exec"]["command"][1]) + EXIT_SECONDS
+
+
+def test_a_node_s_pod_is_drained_before_it_ends_and_has_time_for_it() -> None:
+    pod = manifest("StatefulSet", "meshboard-node")["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    hook = container["lifecycle"]["preStop"]["exec"]["command"]
+
+    assert hook[:4] == ["python", "-m", "meshcore", "drain"]
+    asked = drain._parser().parse_args(hook[4:])
+    assert asked.wait > 0
+    assert str(asked.config) == container["command"][-1]
+    assert pod["terminationGracePeriodSeconds"] > asked.wait + FINISH_SECONDS
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+
+
+def test_the_configuration_of_the_nodes_is_good() -> None:
+    text = manifest("ConfigMap", "meshboard-node")["data"]["node.toml"]
+    [container] = manifest("StatefulSet", "meshboard-node")["spec"]["template"]["spec"]["containers"]
+    named = {each["name"]: each.get("value", "") for each in container["env"]}
+    environ = {name: text.replace("$(MESH_NODE_ID)", "meshboard-node-0") for name, text in named.items()}
+    environ |= {"MESH_NODE_ID": "meshboard-node-0", "NODE_API_KEYS": "apps:" + "k" * 32}
+
+    config = parse_config(text, path=container["command"][-1], environ=environ, read_file=lambda _: "s" * 64)
+
+    [mount] = [each for each in container["volumeMounts"] if each["name"] == "home"]
+    [probed] = container["ports"]
+    assert config.node.id == "meshboard-node-0"
+    assert config.node.home.startswith(mount["mountPath"])
+    assert config.node.listen.port == probed["containerPort"]
+    assert config.dashboard is not None
+    assert config.dashboard.token_file == "/etc/meshboard/secrets/meshboard-node-0"
+    assert config.node.advertise == "http://meshboard-node-0.meshboard-node.meshboard.svc:8100"
+
+
+def test_nothing_reaches_a_pod_that_no_policy_names() -> None:
+    policies = [each["spec"] for each in manifests() if each["kind"] == "NetworkPolicy"]
+    ports = {port["port"] for spec in policies for rule in spec.get("ingress", ()) for port in rule["ports"]}
+
+    assert {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} in policies
+    assert ports == {8000, 8100}
+    assert all(rule["from"] for spec in policies for rule in spec.get("ingress", ()))
 
 
 def test_the_image_has_what_the_dashboard_runs_on() -> None:

@@ -35,6 +35,7 @@ BODY = Shape(
     },
     example={"id": "laptop", "upstream": "http://127.0.0.1:11434/v1"},
 )
+NOBODY = slice(0)  # the list has neither traffic nor breakers
 EVEN_CONNECTED = Filter(
     name="even_connected", says="Also when it is connected, which ends its link.", choices=("true", "false")
 )
@@ -62,7 +63,7 @@ class Nodes(View):
         """Return a page of nodes, in order of their names."""
         query = self.query(request)
         after = str(query.place[0]) if query.place else ""
-        found = sorted(selector.gather(now=utcnow()).nodes, key=lambda node: node.name)
+        found = sorted(selector.gather(now=utcnow(), show=NOBODY).nodes, key=lambda node: node.name)
         behind = [node for node in found if node.name > after]
         return Response(query.sliced(behind, NodeSerializer, key=lambda node: (node.name,)))
 
@@ -118,7 +119,7 @@ class OneNode(View):
     def get(self, request: Request, name: str) -> Response:
         """Return a node with its breakers and readout."""
         self.query(request)
-        node = selector.gather(now=utcnow()).named(name)
+        node = selector.gather(now=utcnow(), show=name).named(name)
         if node is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"There is no node {name[:80]!r}.")
         return Response(NodeDetailSerializer(node).data)

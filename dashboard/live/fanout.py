@@ -1,14 +1,18 @@
 """Fan-out of live cells: rendered once per page, key and revision in a process, however many look.
 
-    change -> the watched pages it concerns -> revision + 1, owed to each viewer -> the first to send renders
+    change -> the watched pages it concerns -> round -> revision + 1, owed to each viewer
+                                                     -> the first to send renders for all
 
-A page that nobody watches costs nothing: what is kept of it goes with its last viewer. When cells can't be
-rendered, the page is told that it shows old ones until they can, and they are tried again.
+A page that nobody watches costs nothing: what is kept of it goes with its last viewer. Changes that come
+while the last ones have only just been rendered wait for the next round, which begins after `REST` times what
+the rendering took: so a page takes up a fixed share of a processor however much changes, and all its viewers
+are owed the same at the same time. When cells can't be rendered, the page is told that it shows old ones
+until they can, and they are tried again.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -20,9 +24,12 @@ from meshcore.clock import utcnow
 
 logger = logging.getLogger(__name__)
 
-MAX_SEATS = 500  # open pages in a process; one more is told to try later
+REST = 3.0  # a page is rendered for a quarter of the time at most
+REST_MAX_SECONDS = 2.0  # however long it took: the machine was busy with something else
+MAX_SEATS = 2000  # open pages in a process; one more is told to try later
 RETRY_SECONDS = 5.0  # between two tries of a page whose cells can't be rendered
 MAX_MESSAGE_CHARS = 500_000  # the socket's bound is 1 MiB; beyond this the page fetches its rows instead
+KEYS_LOGGED = 5  # of what could not be rendered
 NODE_PAGE, RUN_PAGE = "node:", "run:"
 LIST_KEYS = {
     "fleet": frozenset({"nodes"}),
@@ -37,11 +44,11 @@ LIST_KEYS = {
 class Cells(Protocol):
     """What renders: the module `dashboard.fragments`."""
 
-    def pages_of(self, key: str) -> Sequence[str]:
-        """Return the pages that a key concerns; "node:" stands for all of nodes, "run:" for all of runs."""
+    def concerning(self, page: str, keys: Sequence[str]) -> Sequence[str]:
+        """Return what is to be rendered on `page` after changes of `keys`."""
 
-    def render(self, page: str, key: str, now: datetime) -> str:
-        """Return the cells of `page` that `key` concerns."""
+    def render(self, page: str, keys: Sequence[str], now: datetime) -> Mapping[str, str]:
+        """Return the cells of `page` for each of these keys."""
 
     def render_all(self, page: str, now: datetime) -> str:
         """Return all cells of `page`."""
@@ -58,10 +65,10 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """Cells, rendered or being rendered."""
+    """Cells, rendered or being rendered together with others."""
 
     revision: int
-    html: asyncio.Task[str]
+    html: asyncio.Task[Mapping[str, str]]
 
 
 @dataclass(slots=True)
@@ -74,11 +81,21 @@ class WatchedPage:
     renderings: dict[str, Rendering] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     retry: asyncio.TimerHandle | None = None
+    pending: dict[str, None] = field(default_factory=dict)  # keys of the next round, in order
+    list_changes: int = 0  # of the next round
+    rendering: int = 0  # how many renderings are under way
+    round: asyncio.TimerHandle | None = None
+    rests_until: float = 0.0  # on the loop's clock
 
     def changed(self, key: str) -> None:
         """Note a change of what is rendered for `key`, and so for everything."""
         for each in (key, ALL):
             self.revisions[each] = self.revisions.get(each, 0) + 1
+
+    def is_rendered(self, key: str) -> bool:
+        """Return whether the newest cells of `key` are there, or are on their way."""
+        rendering = self.renderings.get(key)
+        return rendering is not None and rendering.revision == self.revisions.get(key, 0)
 
     def rendered(self, key: str) -> None:
         """Note that the cells of `key` are there; with everything, those of every key."""
@@ -101,11 +118,13 @@ class Fanout:
         cells: Cells = fragments,
         max_seats: int = MAX_SEATS,
         retry_seconds: float = RETRY_SECONDS,
+        rest: float = REST,
     ) -> None:
         self.runtime = runtime
         self._cells = cells
         self._max_seats = max_seats
         self._retry_seconds = retry_seconds
+        self._rest = rest
         self._pages: dict[str, WatchedPage] = {}
         runtime.on_change("", self._changed)
         runtime.gauges["live_pages"] = lambda: self.seats
@@ -129,13 +148,15 @@ class Fanout:
             return
         watched.seats.discard(seat)
         if not watched.seats:
+            if watched.round is not None:
+                watched.round.cancel()
             del self._pages[seat.page]
 
     async def message(self, page: str, batch: Batch) -> str:
         """Return the text of a message: its number and the time, then the cells."""
         watched = self._pages[page]
         cursor = self.runtime.cursor  # before rendering: what comes meanwhile is told by the next message
-        cells = "".join([await self._rendered(page, watched, key) for key in batch.keys])
+        cells = "".join(await self._rendered(page, watched, batch.keys))
         list_changes = batch.list_changes
         if len(cells) > MAX_MESSAGE_CHARS:
             logger.warning("%d characters of cells for %s: it fetches its rows instead", len(cells), page)
@@ -149,38 +170,52 @@ class Fanout:
             f'{" data-failed" * failed} hidden hx-swap-oob="true"></div>'
         )
 
-    async def _rendered(self, page: str, watched: WatchedPage, key: str) -> str:
-        revision = watched.revisions.get(key, 0)
-        rendering = watched.renderings.get(key)
-        if rendering is None or rendering.revision != revision:
-            rendering = Rendering(revision, asyncio.create_task(self._render(page, watched, key)))
-            watched.renderings[key] = rendering
-        return await asyncio.shield(rendering.html)  # who leaves must not take it from the others
+    async def _rendered(self, page: str, watched: WatchedPage, keys: Sequence[str]) -> list[str]:
+        """Return the cells of `keys` at their present revisions; what isn't rendered yet is, in one go."""
+        missing = [key for key in keys if not watched.is_rendered(key)]
+        if missing:
+            task = asyncio.create_task(self._render(page, watched, missing))
+            for key in missing:
+                watched.renderings[key] = Rendering(watched.revisions.get(key, 0), task)
+        found = [(key, watched.renderings[key].html) for key in keys]
+        # who leaves must not take it from the others
+        return [(await asyncio.shield(html)).get(key, "") for key, html in found]
 
-    async def _render(self, page: str, watched: WatchedPage, key: str) -> str:
+    async def _render(self, page: str, watched: WatchedPage, keys: Sequence[str]) -> Mapping[str, str]:
+        begin = asyncio.get_running_loop().time()
+        watched.rendering += 1
         try:
-            html = await self._cells_of(page, key)
+            html = await self._cells_of(page, keys)
         except Exception:
-            logger.exception("cells of %s for %s were not rendered", page, key)
-            watched.failed.add(key)
+            logger.exception("cells of %s for %s were not rendered", page, ", ".join(keys[:KEYS_LOGGED]))
+            watched.failed.update(keys)
             if watched.retry is None:
                 retry_in = asyncio.get_running_loop().call_later
                 watched.retry = retry_in(self._retry_seconds, _try_again, watched)
-            return ""
-        watched.rendered(key)
+            return {}
+        finally:
+            watched.rendering -= 1
+            now = asyncio.get_running_loop().time()
+            watched.rests_until = now + min(self._rest * (now - begin), REST_MAX_SECONDS)
+            if watched.pending or watched.list_changes:
+                _begin_round(watched)
+        for key in keys:
+            watched.rendered(key)
         return html
 
-    async def _cells_of(self, page: str, key: str) -> str:
-        if key == ALL:
-            return await self.runtime.in_render(self._cells.render_all, page, utcnow())
-        return await self.runtime.in_render(self._cells.render, page, key, utcnow())
+    async def _cells_of(self, page: str, keys: Sequence[str]) -> Mapping[str, str]:
+        if ALL in keys:  # it stands alone: a viewer who is owed everything is owed nothing else
+            return {ALL: await self.runtime.in_render(self._cells.render_all, page, utcnow())}
+        return await self.runtime.in_render(self._cells.render, page, keys, utcnow())
 
     def _changed(self, ids: Sequence[int], keys: Sequence[str]) -> None:
         for name, watched in self._pages.items():
-            concerning = [key for key in keys if _concerns(self._cells.pages_of(key), name)]
+            concerning = self._cells.concerning(name, keys)
             listed = sum(key in watched.list_keys for key in keys)
             if concerning or listed:
-                _owe(watched, concerning, listed)
+                watched.pending.update(dict.fromkeys(concerning))
+                watched.list_changes += listed
+                _begin_round(watched)
 
 
 def list_keys_of(page: str) -> frozenset[str]:
@@ -190,11 +225,24 @@ def list_keys_of(page: str) -> frozenset[str]:
         return frozenset({f"providers:{name}", "drains", "traces", "runs"})
     if page.startswith(RUN_PAGE):
         return frozenset({page})  # it is also the key that says that the run turned
-    return LIST_KEYS[page]
+    return LIST_KEYS[fragments.FLEET if fragments.fleet_number(page) else page]
 
 
-def _concerns(pages: Sequence[str], page: str) -> bool:
-    return page in pages or any(kind in pages and page.startswith(kind) for kind in (NODE_PAGE, RUN_PAGE))
+def _begin_round(watched: WatchedPage) -> None:
+    """Owe what changed to all viewers: now, or when the page is rendered and has rested."""
+    loop = asyncio.get_running_loop()
+    if watched.round is None and not watched.rendering:
+        if loop.time() >= watched.rests_until:
+            _end_round(watched)
+        else:
+            watched.round = loop.call_at(watched.rests_until, _end_round, watched)
+
+
+def _end_round(watched: WatchedPage) -> None:
+    watched.round = None
+    keys, watched.pending = list(watched.pending), {}
+    list_changes, watched.list_changes = watched.list_changes, 0
+    _owe(watched, keys, list_changes)
 
 
 def _owe(watched: WatchedPage, keys: Sequence[str], list_changes: int) -> None:

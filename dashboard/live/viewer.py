@@ -38,7 +38,7 @@ class ViewerPolicy:
     gap_seconds: float = 0.25  # between two messages
     quiet_seconds: float = 5.0  # after which one is sent though nothing changed
     ack_seconds: float = 20.0  # without an acknowledgement: the page is gone or hangs
-    max_keys: int = 64  # more changed keys than this are one: everything
+    max_keys: int = 500  # more changed keys than this are one: everything
 
     def __post_init__(self) -> None:
         if not 0 < self.gap_seconds < self.quiet_seconds < self.ack_seconds or self.max_keys < 1:

@@ -5,6 +5,7 @@ from dashboard.models.change import Change
 from dashboard.models.desired import DesiredState
 from dashboard.models.drain import STEP_MAX_CHARACTERS, Drain, DrainStatus, DrainStep, Step, StepSource
 from dashboard.models.node import NODE_NAME, Node, NodeLink, SpoolMark
+from dashboard.models.node_minute import NodeMinute
 from dashboard.models.outbox import OutboxRow, OutboxState
 from dashboard.models.person import OneTimePassword
 from dashboard.models.provider import ProviderHealth, Transition
@@ -35,6 +36,7 @@ __all__ = [
     "MinuteRollup",
     "Node",
     "NodeLink",
+    "NodeMinute",
     "OneTimePassword",
     "OutboxRow",
     "OutboxState",

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, F, Q
 
-from dashboard.models import Change, Node
+from dashboard.models import Change, Node, ProviderHealth
 from dashboard.selectors.presence import TROUBLED, Composite, health_seconds, presence
 
 UNACKNOWLEDGED_SECONDS = 10.0  # a generation that waits longer is shown as not acknowledged
+_LOOK = ("pk", "name", "state", "last_heard_at", "link__closed_at", "link__idle")
 MISSED_MAX = 99  # more is more than anybody reads
 
 
@@ -50,29 +51,24 @@ def missed(since: int, keys: Collection[str]) -> int:
 
 
 def looks(*, now: datetime) -> dict[str, Look]:
-    """Return how each node looks at `now`, in one query."""
+    """Return how each node looks at `now`, in three queries: asked every second, of a thousand nodes, too."""
     asked_before = now - timedelta(seconds=UNACKNOWLEDGED_SECONDS)
     pending = Q(desired__generation__gt=F("observed_generation"), desired__changed_at__lte=asked_before)
-    nodes = Node.objects.annotate(
-        troubled=Count("providers", filter=Q(providers__state__in=TROUBLED)),
-        overdue=Count("desired", filter=pending),
-        closed_at=F("link__closed_at"),
-        idle=F("link__idle"),
-    )
-    rows = list(
-        nodes.values_list("name", "state", "last_heard_at", "troubled", "overdue", "closed_at", "idle")
-    )
+    open_breakers = ProviderHealth.objects.filter(state__in=TROUBLED).order_by()
+    troubled = dict(open_breakers.values_list("node_id").annotate(Count("pk")))
+    overdue = set(Node.objects.filter(pending).order_by().values_list("pk", flat=True))
+    rows = list(Node.objects.order_by("name").values_list(*_LOOK))
     every_seconds = health_seconds(len(rows))
     found = {}
-    for name, state, last_heard_at, troubled, overdue, closed_at, idle in rows:
+    for node_id, name, state, last_heard_at, closed_at, idle in rows:
         there = presence(
             reported=state,
-            breakers_open=troubled,
+            breakers_open=troubled.get(node_id, 0),
             last_heard_at=last_heard_at,
             closed_at=closed_at,
             idle=bool(idle),
             now=now,
             every_seconds=every_seconds,
         )
-        found[name] = Look(there.state, there.stale, overdue > 0)
+        found[name] = Look(there.state, there.stale, node_id in overdue)
     return found

@@ -1,10 +1,11 @@
 """Nodes as the pages show them: who needs attention first, and what is known of each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from dashboard.models import DesiredState, Node, NodeLink, ProviderHealth, Trace, Transition
-from dashboard.selectors import drains, providers, traces, traffic
+from dashboard.selectors import drains, fleet_traffic, providers, traces, traffic
 from dashboard.selectors.drains import DrainStory
 from dashboard.selectors.presence import (
     ATTENTION,
@@ -21,16 +22,22 @@ ABSENT = frozenset(
 )
 CLOCK_SKEW_SECONDS = 2.0  # more than this is worth a word (link-and-telemetry, "Clocks")
 RECENT_TRACES = 10
+PAGE_ROWS = 100  # nodes on one page of the fleet; a row takes about half a millisecond to render
+UNREAD = ("manifest", "note", "desired__aliases", "desired__overrides")  # of no use in a row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeNow:
-    """Everything a page says of a node's present; `troubled` are the open breakers that say something new."""
+    """Everything a page says of a node's present; `troubled` are the open breakers that say something new.
+
+    `traffic` is known of the nodes that are shown, `breakers` of one that is shown alone; `told` counts them.
+    """
 
     node: Node
     presence: Presence
     readout: Readout | None
     breakers: tuple[ProviderHealth, ...]
+    told: providers.Told
     troubled: tuple[ProviderHealth, ...]
     drain: drains.DrainNow | None
     order: drains.Order
@@ -57,11 +64,6 @@ class NodeNow:
         return self.node.in_flight + self.node.edge
 
     @property
-    def providers(self) -> tuple[ProviderHealth, ...]:
-        """Its breakers without those of other nodes."""
-        return tuple(each for each in self.breakers if providers.peer_of(each) is None)
-
-    @property
     def aliases(self) -> dict[str, list[str]] | None:
         """The table of aliases that the dashboard wants it to go by, None: its own file's."""
         desired: DesiredState | None = getattr(self.node, "desired", None)
@@ -75,12 +77,17 @@ class NodeNow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """All nodes at one moment, ordered by need for attention, then name."""
+    """All nodes at one moment, ordered by need for attention, then name; `shown` are those asked for.
+
+    `having` are the ids of the nodes that told of each troubled breaker, in trouble or not.
+    """
 
     now: datetime
     health_seconds: float
     nodes: tuple[NodeNow, ...]
+    shown: tuple[NodeNow, ...]
     whole: traffic.Traffic
+    having: Mapping[str, frozenset[int]]
 
     def named(self, name: str) -> NodeNow | None:
         """Return the node of that name."""
@@ -96,28 +103,44 @@ class Past:
     traces: list[Trace]
 
 
-def gather(*, now: datetime) -> Gathered:
-    """Return all nodes with traffic and breakers; three queries, whatever their number."""
-    readings = traffic.read(now=now)
-    by_node = readings.by_node()
-    nodes = list(Node.objects.select_related("link", "desired"))
-    breakers = providers.by_node()
+def gather(*, now: datetime, show: slice | str | None = None) -> Gathered:
+    """Return all nodes; those of `show` (a part of the order, or one name; None: all) with their traffic.
+
+    The same number of queries whatever their number. The breakers are read of all shown, but not of a slice.
+    """
+    alone = show if isinstance(show, str) else None
+    found = Node.objects.select_related("link", "desired")
+    nodes = list(found.defer(*UNREAD) if isinstance(show, slice) else found)
     every = health_seconds(len(nodes))
-    presences = _presences(nodes, breakers, now=now, every_seconds=every)
+    troubled = providers.troubled()
+    presences = _presences(nodes, troubled, now=now, every_seconds=every)
+    nodes.sort(key=lambda node: (ATTENTION.get(presences[node.name].state, ATTENTION_REST), node.name))
+    shown = nodes[show] if isinstance(show, slice) else [n for n in nodes if alone in (None, n.name)]
+    ids = {node.pk for node in shown}
+    flow = fleet_traffic.read(now=now, nodes=ids)
+    told = providers.told_by_node()
+    breakers = {} if isinstance(show, slice) else providers.by_node(None if alone is None else ids)
     absent = _absent(presences)
-    found = [
+    rows = tuple(
         _node_now(
             node,
             presences[node.name],
             breakers.get(node.pk, ()),
-            absent=absent,
+            told=told.get(node.pk, providers.TOLD_NOTHING),
+            troubled=providers.unexplained(troubled.get(node.pk, ()), absent=absent),
             now=now,
-            flow=by_node.get(node.pk, traffic.NOTHING),
+            flow=flow.of(node.pk),
         )
         for node in nodes
-    ]
-    found.sort(key=lambda each: (ATTENTION.get(each.state, ATTENTION_REST), each.name))
-    return Gathered(now=now, health_seconds=every, nodes=tuple(found), whole=readings.whole())
+    )
+    return Gathered(
+        now=now,
+        health_seconds=every,
+        nodes=rows,
+        shown=tuple(row for row in rows if row.node.pk in ids),
+        whole=flow.whole,
+        having=providers.having_any({each.key for some in troubled.values() for each in some}),
+    )
 
 
 def names() -> list[str]:
@@ -148,7 +171,7 @@ def past_of(*, node: Node) -> Past:
 
 def _presences(
     nodes: list[Node],
-    breakers: dict[int, tuple[ProviderHealth, ...]],
+    troubled: dict[int, tuple[ProviderHealth, ...]],
     *,
     now: datetime,
     every_seconds: float,
@@ -159,7 +182,7 @@ def _presences(
     return {
         node.name: presence_of(
             node,
-            len(providers.unexplained(breakers.get(node.pk, ()), absent=absent)),
+            len(providers.unexplained(troubled.get(node.pk, ()), absent=absent)),
             now=now,
             every_seconds=every_seconds,
         )
@@ -190,7 +213,8 @@ def _node_now(
     there: Presence,
     breakers: tuple[ProviderHealth, ...],
     *,
-    absent: frozenset[str],
+    told: providers.Told,
+    troubled: tuple[ProviderHealth, ...],
     now: datetime,
     flow: traffic.Traffic,
 ) -> NodeNow:
@@ -200,7 +224,8 @@ def _node_now(
         presence=there,
         readout=readout,
         breakers=breakers,
-        troubled=providers.unexplained(breakers, absent=absent),
+        told=told,
+        troubled=troubled,
         drain=drains.drain_now(readout),
         order=drains.order_of(node, now=now),
         traffic=flow,

@@ -1,11 +1,12 @@
 """Breakers now, and how they got there."""
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from operator import or_
 
-from django.db.models import Q
+from django.db.models import Count, Q
 
 from dashboard.models import Node, ProviderHealth, Transition
 from dashboard.selectors.presence import TROUBLED
@@ -18,12 +19,48 @@ _CHANGE = ("node_id", "key", "at", "from_state", "to_state", "count")
 _TROUBLED = frozenset(state.value for state in TROUBLED)
 
 
-def by_node() -> dict[int, tuple[ProviderHealth, ...]]:
-    """Return every breaker by the id of its node, ordered by key; one query."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How many breakers a node tells of, and how many of them guard its own providers."""
+
+    breakers: int = 0
+    providers: int = 0
+
+
+TOLD_NOTHING = Told()
+
+
+def by_node(nodes: Collection[int] | None = None) -> dict[int, tuple[ProviderHealth, ...]]:
+    """Return the breakers of `nodes` (None: of all) by the id of their node, ordered by key; one query."""
+    found = ProviderHealth.objects.order_by("node_id", "key")
+    return _by_node(found if nodes is None else found.filter(node_id__in=nodes))
+
+
+def troubled() -> dict[int, tuple[ProviderHealth, ...]]:
+    """Return the troubled breakers by the id of their node, ordered by key; one query."""
+    return _by_node(ProviderHealth.objects.filter(state__in=_TROUBLED).order_by("node_id", "key"))
+
+
+def told_by_node() -> dict[int, Told]:
+    """Return how many breakers each node tells of, by its id; one query."""
+    own = Count("pk", filter=~Q(key__startswith=PEER))
+    rows = ProviderHealth.objects.order_by().values_list("node_id").annotate(told=Count("pk"), own=own)
+    return {node_id: Told(count, providers) for node_id, count, providers in rows}
+
+
+def having_any(keys: Collection[str]) -> dict[str, frozenset[int]]:
+    """Return the ids of the nodes that tell of each of these breakers; one query."""
+    found: dict[str, set[int]] = {}
+    for key, node_id in ProviderHealth.objects.filter(key__in=keys).values_list("key", "node_id"):
+        found.setdefault(key, set()).add(node_id)
+    return {key: frozenset(nodes) for key, nodes in found.items()}
+
+
+def _by_node(breakers: Iterable[ProviderHealth]) -> dict[int, tuple[ProviderHealth, ...]]:
     found: dict[int, list[ProviderHealth]] = {}
-    for breaker in ProviderHealth.objects.order_by("node_id", "key"):
+    for breaker in breakers:
         found.setdefault(breaker.node_id, []).append(breaker)
-    return {node_id: tuple(breakers) for node_id, breakers in found.items()}
+    return {node_id: tuple(some) for node_id, some in found.items()}
 
 
 def history(*, node: Node) -> list[Transition]:

@@ -1,6 +1,6 @@
 """Rates, errors and percentiles, added up from minute histograms: nothing here averages a percentile."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeVar
@@ -80,21 +80,34 @@ class Window:
 
 
 @dataclass(slots=True)
-class _Tally:
+class Tally:
+    """Adds up minutes."""
+
     requests: dict[datetime, int] = field(default_factory=dict)
     errors: dict[datetime, int] = field(default_factory=dict)
     failovers: dict[datetime, int] = field(default_factory=dict)
     recent: histogram.Counts = field(default_factory=dict)
 
-    def add(self, row: Minute, *, recent_since: datetime) -> None:
-        _count(self.requests, row.minute, row.calls)
-        _count(self.failovers, row.minute, row.failovers)
-        if row.outcome != "ok":
-            _count(self.errors, row.minute, row.calls)
+    def add(self, minute: datetime, calls: int, errors: int, failovers: int) -> None:
+        """Add what went through in a minute."""
+        _count(self.requests, minute, calls)
+        _count(self.errors, minute, errors)
+        _count(self.failovers, minute, failovers)
+
+    def merge(self, counts: Mapping[str, int]) -> None:
+        """Add durations of the recent minutes, by bucket."""
+        for bucket, count in counts.items():
+            number = int(bucket)
+            self.recent[number] = self.recent.get(number, 0) + count
+
+    def add_rollup(self, row: Minute, *, recent_since: datetime) -> None:
+        """Add a roll-up."""
+        self.add(row.minute, row.calls, row.calls if row.outcome != "ok" else 0, row.failovers)
         if row.minute >= recent_since and row.histogram_version == histogram.VERSION:
-            histogram.merge(self.recent, {int(bucket): n for bucket, n in row.counts.items()})
+            self.merge(row.counts)
 
     def traffic(self, window: Window) -> Traffic:
+        """Return what it amounts to."""
         recent, rated = window.minutes[-RECENT_MINUTES:], window.minutes[-RATE_MINUTES:]
         requests, errors, failovers = (
             _sum(of, recent) for of in (self.requests, self.errors, self.failovers)
@@ -140,9 +153,10 @@ class Readings:
         return dict(sorted(found.items(), key=lambda item: (-item[1].requests, item[0])))
 
     def _by(self, key: Callable[[Minute], Key]) -> dict[Key, Traffic]:
-        tallies: dict[Key, _Tally] = {}
+        tallies: dict[Key, Tally] = {}
+        recent_since = self.window.minutes[-RECENT_MINUTES]
         for row in self.rows:
-            tallies.setdefault(key(row), _Tally()).add(row, recent_since=self.window.minutes[-RECENT_MINUTES])
+            tallies.setdefault(key(row), Tally()).add_rollup(row, recent_since=recent_since)
         return {name: tally.traffic(self.window) for name, tally in tallies.items()}
 
 

@@ -1,7 +1,7 @@
 """One sentence for the worst thing there is now, and what else a person must know of the numbers."""
 
 import enum
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -12,6 +12,7 @@ from dashboard.selectors.nodes import CLOCK_SKEW_SECONDS, Gathered, NodeNow
 from dashboard.selectors.presence import LOST_SHOWN, Composite
 from meshcore.breaker import BreakerState
 
+NOTICES_MAX = 20  # more than anybody reads before doing something
 SET_BACK_SHOWN = timedelta(days=1)  # how long it is said that a disk was set back
 
 
@@ -38,7 +39,7 @@ class Verdict:
 
 def of(mesh: Gathered) -> Verdict:
     """Return what is worst in the mesh now."""
-    found = [verdict for judge in _JUDGES for verdict in judge(mesh.nodes)]
+    found = [verdict for judge in _JUDGES for verdict in judge(mesh)]
     if not found:
         return _all_well(mesh.nodes)
     return replace(found[0], others=len(found) - 1)
@@ -62,8 +63,10 @@ def of_providers(found: Matrix) -> Verdict:
 
 
 def notices(mesh: Gathered) -> list[str]:
-    """Return what makes the numbers incomplete or the times wrong, one sentence each."""
-    return [notice for node in mesh.nodes for notice in _notices(node, mesh.now)]
+    """Return what makes the numbers incomplete or the times wrong, a sentence each, up to a bound."""
+    found = [notice for node in mesh.nodes for notice in _notices(node, mesh.now)]
+    more = len(found) - NOTICES_MAX
+    return found if more <= 0 else [*found[:NOTICES_MAX], f"And {more} more like these."]
 
 
 def _notices(node: NodeNow, now: datetime) -> Iterator[str]:
@@ -94,8 +97,8 @@ def _was_set_back(node: NodeNow, now: datetime) -> bool:
     return reset_at is not None and now - datetime.fromisoformat(reset_at) < SET_BACK_SHOWN
 
 
-def _unreachable(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
-    gone = [node for node in nodes if node.state is Composite.UNREACHABLE]
+def _unreachable(mesh: Gathered) -> Iterator[Verdict]:
+    gone = [node for node in mesh.nodes if node.state is Composite.UNREACHABLE]
     if gone:
         heard = [node.node.last_heard_at for node in gone if node.node.last_heard_at]
         yield Verdict(
@@ -106,14 +109,13 @@ def _unreachable(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
         )
 
 
-def _down(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
-    nodes = list(nodes)
+def _down(mesh: Gathered) -> Iterator[Verdict]:
     troubled: dict[str, list[tuple[NodeNow, ProviderHealth]]] = {}
-    for node in nodes:
+    for node in mesh.nodes:
         for breaker in node.troubled if node.heard else ():
             troubled.setdefault(breaker.key, []).append((node, breaker))
     for key, seen in sorted(troubled.items(), key=lambda item: -len(item[1])):
-        having = [node for node in nodes if node.heard and any(each.key == key for each in node.breakers)]
+        having = [node for node in mesh.nodes if node.heard and node.node.pk in mesh.having[key]]
         yield Verdict(
             tone=Tone.BAD,
             sentence=f"{_thing(key)} {_how(seen)} {_where([node for node, _ in seen], having)}",
@@ -122,8 +124,8 @@ def _down(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
         )
 
 
-def _unacknowledged(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
-    for node in nodes:
+def _unacknowledged(mesh: Gathered) -> Iterator[Verdict]:
+    for node in mesh.nodes:
         if node.heard and node.order.overdue:
             yield Verdict(
                 tone=Tone.WARN,
@@ -132,14 +134,14 @@ def _unacknowledged(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
             )
 
 
-def _leaving(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
-    for node in nodes:
+def _leaving(mesh: Gathered) -> Iterator[Verdict]:
+    for node in mesh.nodes:
         if node.state in (Composite.STOPPING, Composite.STOPPED):
             yield Verdict(tone=Tone.WARN, sentence=f"{node.name} is {node.state.value}")
 
 
-def _draining(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
-    for node in nodes:
+def _draining(mesh: Gathered) -> Iterator[Verdict]:
+    for node in mesh.nodes:
         if node.drain is None or node.state not in (Composite.DRAINING, Composite.DRAINED):
             continue
         word = "is drained and safe to stop" if node.drain.safe_to_stop else f"is {node.state.value}"
@@ -151,15 +153,15 @@ def _draining(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
         )
 
 
-def _quiet(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
-    for node in nodes:
+def _quiet(mesh: Gathered) -> Iterator[Verdict]:
+    for node in mesh.nodes:
         if node.heard and node.presence.stale:
             since = node.node.last_heard_at
             yield Verdict(tone=Tone.WARN, sentence=f"{node.name} has gone quiet", since=since)
 
 
-def _coming(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
-    for node in nodes:
+def _coming(mesh: Gathered) -> Iterator[Verdict]:
+    for node in mesh.nodes:
         if node.state is Composite.JOINING:
             yield Verdict(tone=Tone.NONE, sentence=f"{node.name} is joining")
         elif node.state is Composite.NEVER_SEEN:
@@ -167,7 +169,7 @@ def _coming(nodes: Iterable[NodeNow]) -> Iterator[Verdict]:
             yield Verdict(tone=Tone.NONE, sentence=f"{node.name} has never connected", detail=detail)
 
 
-_JUDGES: tuple[Callable[[Iterable[NodeNow]], Iterator[Verdict]], ...] = (
+_JUDGES: tuple[Callable[[Gathered], Iterator[Verdict]], ...] = (
     _unreachable,
     _down,
     _quiet,

@@ -13,6 +13,7 @@ from dashboard.services import (
     changes,
     drain,
     hours,
+    node_minutes,
     outbox,
     overrides,
     retention,
@@ -51,6 +52,7 @@ JOBS = (
     Job(
         name="trimming the change feed", every_seconds=10.0, function=changes.trim
     ),  # up to 500 rows a second
+    Job(name="trimming the traffic of nodes", every_seconds=30.0, function=node_minutes.trim),
     Job(name="adding up hours", every_seconds=5.0, function=hours.make),  # 1 000 nodes within 5 minutes
     Job(name="removing minutes that are added up", every_seconds=5.0, function=hours.seal),
     Job(name="removing old traces", every_seconds=1.0, function=retention.sweep_traces),

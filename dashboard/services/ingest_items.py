@@ -11,7 +11,7 @@ import msgspec
 from django.db.models import Max
 
 from dashboard.models import Trace, TraceDetail, Transition
-from dashboard.services import columns, rollups, runs, signatures, trace_ids
+from dashboard.services import columns, node_minutes, rollups, runs, signatures, trace_ids
 from dashboard.services.bulk_insert import Row, Table
 from dashboard.services.columns import Unfit
 from meshcore import framing
@@ -217,7 +217,9 @@ def write(kept: Sequence[Kept], *, now: datetime) -> None:
     _write_traces([each.trace for each in kept if each.trace], now=now)
     TRANSITIONS.insert([each.transition for each in kept if each.transition])
     runs.store_ends([each.run_end for each in kept if each.run_end], now=now)
-    rollups.add([each.sums for each in kept if each.sums])
+    sums = [each.sums for each in kept if each.sums]
+    rollups.add(sums)
+    node_minutes.add(sums, now=now)
 
 
 def _write_traces(rows: Sequence[tuple[Row, Row, str]], *, now: datetime) -> None:

@@ -15,7 +15,7 @@ class Limits:
     linger_seconds: float = (
         5.0  # a refused body is read and thrown away this long, so that the answer arrives
     )
-    connections: int = 2000  # open at once; one more is closed unanswered
+    connections: int = 4000  # open at once, links and pages among them; one more is closed unanswered
     message_bytes: int = MIB  # of a websocket message (link-and-telemetry, "Frames")
     inbox_messages: int = 16  # websocket messages that wait for their consumer; then the socket isn't read
     inbox_bytes: int = 2 * MIB  # the same, by their size

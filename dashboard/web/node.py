@@ -54,7 +54,7 @@ def show_form(request: HttpRequest, form: Confirm | None, *, status: int = 200) 
 
 def find(name: str) -> tuple[Gathered, NodeNow]:
     """Return a node among all; raises Http404."""
-    mesh = nodes.gather(now=utcnow())
+    mesh = nodes.gather(now=utcnow(), show=name)
     row = mesh.named(name)
     if row is None:
         raise Http404(f"There is no node called {name[:63]!r}.")

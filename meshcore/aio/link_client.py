@@ -9,7 +9,7 @@ import asyncio
 import random as chance
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -20,7 +20,6 @@ from meshcore.aio.inbound_events import Handler
 from meshcore.aio.relay_session import LinkLost, RelaySession
 from meshcore.aio.relay_transport import RelayAdapter, WebSocketRelayTransport
 from meshcore.aio.run_streams import RunStreams
-from meshcore.aio.spool_file import SpoolFile
 from meshcore.clock import Clock
 from meshcore.frames import (
     Descriptor,
@@ -32,6 +31,7 @@ from meshcore.frames import (
     Peers,
     Refused,
     Rewind,
+    Telemetry,
     TelemetryAck,
 )
 from meshcore.spool_entry import ENVELOPE_BYTES
@@ -51,6 +51,30 @@ OnDesired = Callable[[Desired], Awaitable[None]]
 
 OnPeers = Callable[[Peers], None]
 """Takes note of which other nodes there are."""
+
+
+class Spool(Protocol):
+    """What waits to be told, as `meshcore.aio.spool_file` keeps it on disk."""
+
+    @property
+    def spool_id(self) -> str:
+        """Return which spool this is."""
+
+    @property
+    def last_seq(self) -> int:
+        """Return the last number that was given out."""
+
+    async def batch_behind(self, after: int, *, max_bytes: int) -> Telemetry:
+        """Return the next frame behind `after`, as soon as there is one."""
+
+    async def acknowledge(self, to: int) -> None:
+        """Forget what the dashboard has committed."""
+
+    async def resume(self, mark: int) -> None:
+        """Take what the dashboard says in a handshake: it has all up to `mark`, and nothing is under way."""
+
+    async def take_new_id(self) -> None:
+        """Become another spool; what the dashboard has may stay behind."""
 
 
 def link_url(dashboard_url: str) -> str:
@@ -81,7 +105,7 @@ class LinkClient:
         *,
         hello: Callable[[], Hello],
         health: Callable[[], Health],
-        spool: SpoolFile,
+        spool: Spool,
         on_desired: OnDesired,
         on_inbound: Handler | None = None,
         on_peers: OnPeers | None = None,

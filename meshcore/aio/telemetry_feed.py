@@ -1,9 +1,9 @@
 """What of a node goes into its spool: calls, latencies, changes of breakers, steps of drains."""
 
 import asyncio
+from typing import Any, Protocol
 
 from meshcore.aio.health import TransitionEvent
-from meshcore.aio.spool_file import SpoolFile
 from meshcore.clock import UtcNow
 from meshcore.drain_steps import Step
 from meshcore.frames import DrainStepItem, Item, RunEndItem, TransitionItem
@@ -15,10 +15,17 @@ from meshcore.trace import RoutingTrace
 TICK_SECONDS = 1.0  # a histogram of 10 s leaves at most so long after its end
 
 
+class Sink(Protocol):
+    """What takes items in, as a spool does."""
+
+    def append(self, kind: str, item: Item | dict[str, Any]) -> int:
+        """Take an item in and return its number; never waits."""
+
+
 class TelemetryFeed:
     """Appends items to the spool; nothing here waits, so calls may report from their own path."""
 
-    def __init__(self, spool: SpoolFile, *, utcnow: UtcNow) -> None:
+    def __init__(self, spool: Sink, *, utcnow: UtcNow) -> None:
         self._spool = spool
         self._utcnow = utcnow
         self._collector = Collector()

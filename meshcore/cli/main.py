@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from meshcore.cli import mock_ai, node
+from meshcore.cli import drain, mock_ai, node
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "node": (node.main, "run a gateway node, or check its configuration"),
+    "drain": (drain.main, "drain the node of this machine, and wait until it is safe to stop"),
     "mock-ai": (mock_ai.main, "run a mock provider that fails on demand"),
 }
 WRONG_USAGE = 64  # EX_USAGE of sysexits.h

@@ -56,20 +56,28 @@ def environment(var: Path, **more: str) -> dict[str, str]:
     return {**kept, "MESH_VAR": str(var), "PYTHONUNBUFFERED": "1", **more}
 
 
-def manage(*arguments: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Run `manage.py` to its end."""
+def manage(
+    *arguments: str, env: dict[str, str], seconds: float = READY_SECONDS
+) -> "subprocess.CompletedProcess[str]":
+    """Run `manage.py` to its end, which it has to reach within `seconds`."""
     command = [sys.executable, str(ROOT / "manage.py"), *arguments]
     return subprocess.run(
-        command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=READY_SECONDS, check=False
+        command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
     )
 
 
 @contextmanager
 def serving(
-    var: Path, *arguments: str, ready: bool = True, env: dict[str, str] | None = None, fd: int | None = None
+    var: Path,
+    *arguments: str,
+    ready: bool = True,
+    env: dict[str, str] | None = None,
+    fd: int | None = None,
+    code: str = "",
 ) -> Iterator[Served]:
-    """Run `manage.py serve`; killed behind this if it still runs."""
-    command = [sys.executable, str(ROOT / "manage.py"), "serve", "--port", "0", *arguments]
+    """Run `manage.py serve`, or `code` in its place; killed behind this if it still runs."""
+    program = ["-c", code] if code else [str(ROOT / "manage.py")]
+    command = [sys.executable, *program, "serve", "--port", "0", *arguments]
     lines: queue.Queue[str] = queue.Queue()
     with (var / "stderr").open("w") as stderr:
         process = subprocess.Popen(

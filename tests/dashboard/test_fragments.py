@@ -13,6 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from dashboard import fragments
 from dashboard.models import Drain, Node
+from dashboard.selectors import nodes
 from dashboard.templatetags import pills
 from meshcore.drain import NodeState
 from tests.dashboard.web import example_mesh, factory
@@ -114,6 +115,11 @@ def pushed(page: str) -> Cells:
     return Cells(fragments.render_all(page, NOW))
 
 
+def rendered(page: str, *changed: str, now: datetime = NOW) -> str:
+    """What a page is pushed after changes of these keys of the feed."""
+    return "".join(fragments.render(page, fragments.concerning(page, changed), now).values())
+
+
 def seen(user: User, path: str) -> str:
     browser = Client()
     browser.force_login(user)
@@ -160,7 +166,7 @@ def test_the_confirm_and_the_button_stand_outside_of_every_cell(page: str, alice
 
 
 def test_a_change_of_a_node_renders_its_row_and_what_is_said_of_all() -> None:
-    cells = Cells(fragments.render("fleet", "node:node-b", NOW)).found
+    cells = Cells(rendered("fleet", "node:node-b")).found
 
     assert {f"c-{what}-node-b" for what in fragments.ROW_CELLS} < set(cells)
     assert {"c-verdict", "c-totals", "c-notices"} < set(cells)
@@ -168,7 +174,7 @@ def test_a_change_of_a_node_renders_its_row_and_what_is_said_of_all() -> None:
 
 
 def test_a_change_of_a_provider_renders_its_breaker_on_the_page_of_the_node() -> None:
-    html = fragments.render("node:node-b", "providers:node-b", NOW)
+    html = rendered("node:node-b", "providers:node-b")
 
     assert 'id="c-breaker-node-b-ollama"' in html
     assert "data-until=" in html
@@ -200,11 +206,41 @@ def test_a_change_of_a_provider_renders_its_breaker_on_the_page_of_the_node() ->
     ],
 )
 def test_each_change_renders_what_it_concerns_and_no_more(page: str, key: str, cells: set[str]) -> None:
-    assert set(Cells(fragments.render(page, key, NOW)).found) == cells
+    assert set(Cells(rendered(page, key)).found) == cells
+
+
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [("fleet", 1), ("fleet:2", 2), ("fleet:50", 50)]
+    + [
+        (page, 0)
+        for page in ("fleet:1", "fleet:0", "fleet:02", "fleet:51", "fleet:", "fleet:x", "node:2", "")
+    ],
+)
+def test_a_page_of_the_fleet_has_a_number(page: str, number: int) -> None:
+    assert fragments.fleet_number(page) == number
+
+
+def test_what_is_said_of_all_nodes_is_rendered_once_however_many_changed() -> None:
+    keys = ["heard", "node:node-a", "node:node-b", "node:node-a", "audit"]
+
+    assert fragments.concerning("fleet", keys) == ["heard", "node:node-a", "summary", "node:node-b"]
+    assert fragments.concerning("fleet:2", keys) == ["heard", "node:node-a", "summary", "node:node-b"]
+    assert fragments.concerning("fleet", ["heard"]) == ["heard"]
+    assert fragments.concerning("node:node-a", keys) == ["heard", "node:node-a"]
+
+
+def test_a_page_of_the_fleet_gets_the_cells_of_its_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "PAGE_ROWS", 2)  # node-e and node-b are worst
+
+    assert "c-state-node-b" in rendered("fleet", "node:node-b")
+    assert "c-state-node-b" not in rendered("fleet:2", "node:node-b")
+    assert set(Cells(rendered("fleet", "heard")).found) == {"c-heard-node-e", "c-heard-node-b"}
+    assert "c-state-node-a" in fragments.render_all("fleet:2", NOW)
 
 
 def test_traffic_renders_the_figures_of_every_row() -> None:
-    cells = set(Cells(fragments.render("fleet", "traces", NOW)).found)
+    cells = set(Cells(rendered("fleet", "traces")).found)
 
     assert {"c-rate-node-a", "c-spark-node-f", "c-totals"} < cells
     assert "c-state-node-a" not in cells
@@ -238,7 +274,7 @@ def test_a_key_names_its_pages(key: str, pages: tuple[str, ...]) -> None:
 
 
 def test_a_change_of_a_provider_renders_the_column_of_its_node_and_what_all_rows_amount_to() -> None:
-    cells = set(Cells(fragments.render("providers", "providers:node-b", NOW)).found)
+    cells = set(Cells(rendered("providers", "providers:node-b")).found)
 
     assert {"c-verdict", "c-tally", "c-finding-ollama", "c-strip-groq", "c-error-vllm"} < cells
     assert {f"c-breaker-node-b-{name}" for name in ("ollama", "groq", "vllm", "openrouter")} < cells
@@ -247,14 +283,14 @@ def test_a_change_of_a_provider_renders_the_column_of_its_node_and_what_all_rows
 
 
 def test_a_breaker_of_a_node_that_fell_silent_is_pushed_without_its_colour() -> None:
-    later = Cells(fragments.render("providers", "providers:node-b", NOW + timedelta(seconds=60))).found
+    later = Cells(rendered("providers", "providers:node-b", now=NOW + timedelta(seconds=60))).found
 
     assert "was open" in later["c-breaker-node-b-ollama"]
     assert "pill none" in later["c-breaker-node-b-ollama"]
 
 
 def test_a_change_of_a_node_renders_its_drains_alone() -> None:
-    cells = Cells(fragments.render("drains", "node:node-a", NOW)).found
+    cells = Cells(rendered("drains", "node:node-a")).found
 
     drains = Drain.objects.filter(node__name="node-a")
     assert set(cells) == {f"c-{what}-{drain.pk}" for what in fragments.DRAIN_CELLS for drain in drains}
@@ -280,7 +316,7 @@ def test_a_cell_that_cannot_be_rendered_says_so_in_its_place(
 def test_the_other_cells_of_a_node_are_shown_beside_a_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(pills.NODE_LOOKS, "degraded", None)
 
-    cells = Cells(fragments.render("fleet", "node:node-b", NOW)).found
+    cells = Cells(rendered("fleet", "node:node-b")).found
 
     assert "can't be shown" in cells["c-state-node-b"]
     assert "12" in cells["c-flight-node-b"]
@@ -289,7 +325,7 @@ def test_the_other_cells_of_a_node_are_shown_beside_a_broken_one(monkeypatch: py
 @pytest.mark.parametrize(
     ("page", "queries"),
     [
-        *(("fleet", 3), ("node:node-b", 5), ("node:node-a", 8), ("providers", 4), ("drains", 4)),
+        *(("fleet", 7), ("node:node-b", 10), ("node:node-a", 13), ("providers", 4), ("drains", 4)),
         *(("runs", 6), (f"run:{RUN.format(7)}", 3), (f"run:{RUN.format(0)}", 1)),
     ],
 )
@@ -311,17 +347,17 @@ def test_the_cells_by_plain_request_are_the_pushed_ones_with_the_time(bob: User)
 
 
 def test_a_cell_that_time_alone_changes_is_rendered_for_its_moment() -> None:
-    later = fragments.render("fleet", "node:node-b", NOW + timedelta(seconds=60))
+    later = rendered("fleet", "node:node-b", now=NOW + timedelta(seconds=60))
 
     assert "unreachable" in later
-    assert "1 min" not in fragments.render("fleet", "node:node-b", NOW)
+    assert "1 min" not in rendered("fleet", "node:node-b")
 
 
 def test_a_change_of_the_runs_of_a_node_renders_them_wherever_they_are_seen() -> None:
     moved = RUN.format(6)  # it went from node-b to node-c
-    on_list = set(Cells(fragments.render("runs", "runs:node-c", NOW)).found)
-    on_node = set(Cells(fragments.render("node:node-c", "runs:node-c", NOW)).found)
-    on_page = set(Cells(fragments.render(f"run:{moved}", "runs:node-c", NOW)).found)
+    on_list = set(Cells(rendered("runs", "runs:node-c")).found)
+    on_node = set(Cells(rendered("node:node-c", "runs:node-c")).found)
+    on_page = set(Cells(rendered(f"run:{moved}", "runs:node-c")).found)
 
     slug = moved.replace("_", "_5f_")
     assert {"c-tally", f"c-status-{slug}", f"c-owner-{slug}"} < on_list
@@ -330,7 +366,7 @@ def test_a_change_of_the_runs_of_a_node_renders_them_wherever_they_are_seen() ->
 
 
 def test_a_run_whose_owner_is_silent_is_pushed_without_its_colour() -> None:
-    cells = Cells(fragments.render("runs", "providers:node-e", NOW)).found
+    cells = Cells(rendered("runs", "providers:node-e")).found
 
     silent = cells[f"c-status-{RUN.format(4).replace('_', '_5f_')}"]
     assert "was running" in silent and "data-stale" in silent and "pill none" in silent

@@ -1,10 +1,12 @@
 """`manage.py serve`: the dashboard's web server."""
 
+import logging
 import socket
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,15 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from dashboard import runtime
-from dashboard.management import migrations
+from dashboard.management import descriptors, migrations
 from dashboard.services import ballast
 from dashboard.services.housekeeping import JOBS, Job
 from dashboard.serving import company, listening
 from dashboard.serving.alone import AlreadyServed
+from dashboard.serving.limits import Limits
 from dashboard.serving.server import MeshServer
+
+logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -75,10 +80,15 @@ def _ballast() -> AbstractContextManager[object]:
 
 
 def _serve(listener: socket.socket, jobs: Sequence[Job], *, lifeline: bool) -> None:
+    limits = Limits()
+    if (fit := descriptors.allow(limits.connections)) < limits.connections:
+        logger.warning("the limit of open files allows %d of %d connections", fit, limits.connections)
+        limits = replace(limits, connections=max(fit, 1))
     url = listening.url_of(listener)
     MeshServer(
         get_default_application(),
         listener=listener,
+        limits=limits,
         lifetime=partial(runtime.running, jobs=jobs),
         on_ready=lambda: print(f"ready {url}", flush=True),
         lifeline=sys.stdin.fileno() if lifeline else None,

@@ -56,8 +56,12 @@ class OperatorRoutes:
         accepts = self._controller.accepts()
         if accepts and self._has_log():
             return json_answer({"status": "ready"})
-        state = Code.LOG_UNREACHABLE if accepts else self._controller.readout().state
-        return json_answer({"status": state}, status=503, headers={"Retry-After": READY_RETRY_SECONDS})
+        readout = self._controller.readout()
+        said = {
+            "status": Code.LOG_UNREACHABLE if accepts else readout.state,
+            "safe_to_stop": readout.safe_to_stop,
+        }
+        return json_answer(said, status=503, headers={"Retry-After": READY_RETRY_SECONDS})
 
     async def _show_metrics(self, http: Request) -> Answer:
         if not (is_loopback(http.remote) and is_asked_locally(http)):

@@ -22,7 +22,7 @@ async def test_a_draining_node_is_alive_and_not_ready(node: Any, http: aiohttp.C
 
     async with http.get(f"{node.url}/healthz") as alive, http.get(f"{node.url}/readyz") as ready:
         assert (alive.status, ready.status) == (200, 503)
-        assert await ready.json() == {"status": "drained"}
+        assert await ready.json() == {"status": "drained", "safe_to_stop": True}
         assert ready.headers["Retry-After"] == "5"
 
 
@@ -30,7 +30,7 @@ async def test_a_joining_node_is_not_ready(start_node: Any, http: aiohttp.Client
     node = await start_node("node-a", policy=DrainPolicy(join_wait_seconds=60))
 
     async with http.get(f"{node.url}/readyz") as ready:
-        assert (ready.status, await ready.json()) == (503, {"status": "joining"})
+        assert (ready.status, await ready.json()) == (503, {"status": "joining", "safe_to_stop": False})
 
 
 @pytest.mark.parametrize(("failed", "status"), [(0, "healthy"), (1, "degraded"), (2, "unhealthy")])

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import threading
+from collections.abc import Sequence
 from datetime import datetime
 
 import pytest
@@ -25,21 +26,29 @@ class Printer:
         self.go.set()
         self.broken = {"node:broken"}
 
-    def pages_of(self, key: str) -> tuple[str, ...]:
-        if key.startswith("node:"):
-            return ("fleet", key)
+    def concerning(self, page: str, keys: Sequence[str]) -> list[str]:
         every = {"heard": ("fleet", "node:"), "nodes": ("fleet",), "runs:node-a": ("runs", "run:")}
-        return every.get(key, ())
+        kind = page.partition(":")[0] + ":" * (":" in page)
+        return [
+            key
+            for key in keys
+            if {page, kind} & set(every.get(key, ()))
+            or (key.startswith("node:") and page in ("fleet", key))
+            or key == page
+        ]
 
-    def render(self, page: str, key: str, now: datetime) -> str:
+    def render(self, page: str, keys: Sequence[str], now: datetime) -> dict[str, str]:
         assert self.go.wait(10)
+        return {key: self._render(page, key) for key in keys}
+
+    def _render(self, page: str, key: str) -> str:
         self.rendered.append((page, key))
         if key in self.broken:
             raise ValueError("a template is broken")
         return f"<span>{page} {key} {len(self.rendered)}</span>"
 
     def render_all(self, page: str, now: datetime) -> str:
-        return self.render(page, ALL, now)
+        return self.render(page, [ALL], now)[ALL]
 
 
 class Page:
@@ -75,7 +84,7 @@ def printer() -> Printer:
 
 @pytest.fixture
 def hall(rt: Runtime, printer: Printer) -> Fanout:
-    return Fanout(rt, cells=printer)
+    return Fanout(rt, cells=printer, rest=0.0)
 
 
 async def test_a_change_is_rendered_once_and_all_get_the_same(
@@ -106,6 +115,7 @@ async def test_a_change_while_it_is_rendered_is_rendered_again(
     page = Page(hall, "fleet")
     printer.go.clear()
     rt.announce([1], ["node:node-a"])
+    await page.is_woken()
     first = asyncio.create_task(page.read())
     await asyncio.sleep(0)
 
@@ -113,6 +123,7 @@ async def test_a_change_while_it_is_rendered_is_rendered_again(
     printer.go.set()
 
     await first
+    await page.is_woken()
     assert (await page.read()).endswith("<span>fleet node:node-a 2</span>")
 
 
@@ -191,21 +202,68 @@ async def test_a_message_begins_with_its_number_the_time_and_the_last_change(
     )
 
 
-async def test_cells_that_fail_to_render_are_logged_and_the_rest_arrives(
+async def test_cells_that_fail_to_render_are_logged_by_name(
     rt: Runtime, hall: Fanout, caplog: pytest.LogCaptureFixture
 ) -> None:
     page = Page(hall, "fleet")
 
-    rt.announce([1, 2], ["node:broken", "node:node-a"])
+    rt.announce([1, 2], ["node:node-a", "node:broken"])
 
-    assert (await page.read()).endswith("<span>fleet node:node-a 2</span>")
-    assert "cells of fleet for node:broken were not rendered" in caplog.text
+    assert "<span>" not in await page.read()
+    assert "cells of fleet for node:node-a, node:broken were not rendered" in caplog.text
+
+
+async def test_what_changed_together_is_rendered_in_one_go(
+    rt: Runtime, hall: Fanout, printer: Printer
+) -> None:
+    goes: list[list[str]] = []
+    render = printer.render
+    printer.render = lambda page, keys, now: (goes.append(list(keys)), render(page, keys, now))[1]  # type: ignore[method-assign]
+    first, second = Page(hall, "fleet"), Page(hall, "fleet")
+
+    rt.announce([1, 2], ["node:node-a", "node:node-b"])
+    await asyncio.gather(first.read(), second.read())
+
+    assert goes == [["node:node-a", "node:node-b"]]
+
+
+async def test_a_page_rests_after_it_was_rendered_and_then_tells_everything_together(
+    rt: Runtime, printer: Printer
+) -> None:
+    hall = Fanout(rt, cells=printer, rest=1e9)  # for as long as it may
+    page = Page(hall, "fleet")
+    rt.announce([1], ["node:node-a"])
+    await page.is_woken()
+    await page.read()
+
+    rt.announce([2, 3], ["node:node-a", "nodes"])
+    rt.announce([4], ["node:node-b"])
+
+    assert page.woken == 1
+    await page.is_woken()
+    assert page.woken == 2
+    text = await page.read()
+    assert 'data-changed="1"' in text
+    assert [key for _, key in printer.rendered[1:]] == ["node:node-a", "nodes", "node:node-b"]
+
+
+async def test_a_page_that_is_left_while_it_rests_is_told_nothing(rt: Runtime, printer: Printer) -> None:
+    hall = Fanout(rt, cells=printer, rest=1e9)
+    page = Page(hall, "fleet")
+    rt.announce([1], ["node:node-a"])
+    await page.is_woken()
+    await page.read()
+    rt.announce([2], ["node:node-a"])
+
+    hall.leave(page.seat)
+
+    assert hall.seats == 0
 
 
 async def test_a_page_with_cells_that_fail_is_told_so_until_they_are_there(
     rt: Runtime, printer: Printer
 ) -> None:
-    hall = Fanout(rt, cells=printer, retry_seconds=0.0)
+    hall = Fanout(rt, cells=printer, retry_seconds=0.0, rest=0.0)
     page = Page(hall, "fleet")
     rt.announce([1], ["node:broken"])
     await page.is_woken()
@@ -220,7 +278,7 @@ async def test_a_page_with_cells_that_fail_is_told_so_until_they_are_there(
 
 
 async def test_what_fails_is_tried_again_and_again_but_not_for_nobody(rt: Runtime, printer: Printer) -> None:
-    hall = Fanout(rt, cells=printer, retry_seconds=0.0)
+    hall = Fanout(rt, cells=printer, retry_seconds=0.0, rest=0.0)
     page = Page(hall, "fleet")
     printer.broken.add(ALL)
     rt.announce([1], ["node:broken"])
@@ -275,6 +333,7 @@ async def test_a_page_that_nobody_watches_costs_nothing(rt: Runtime, hall: Fanou
     ("page", "keys"),
     [
         ("fleet", {"nodes"}),
+        ("fleet:2", {"nodes"}),
         ("providers", {"nodes", "providers", "overrides"}),
         ("traces", {"traces"}),
         ("drains", {"drains"}),

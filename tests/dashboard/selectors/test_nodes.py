@@ -8,6 +8,7 @@ from pytest_django import DjangoAssertNumQueries
 from dashboard.models import Node
 from dashboard.selectors import nodes, providers
 from dashboard.selectors.presence import Composite
+from dashboard.selectors.providers import Told
 from meshcore.breaker import BreakerState
 from meshcore.drain import NodeState
 from tests.dashboard.web import example_mesh, factory
@@ -47,9 +48,33 @@ def test_the_number_of_nodes_changes_no_number_of_queries(
     for n in range(count):
         factory.minutes(factory.seen_node(f"node-{n}", now=NOW), [3], now=NOW)
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(7):
         gathered = nodes.gather(now=NOW)
         assert [each.in_flight for each in gathered.nodes] == [0] * count
+
+
+def test_a_part_of_the_order_is_shown_with_its_traffic_and_all_are_judged() -> None:
+    for n in range(3):
+        factory.minutes(factory.seen_node(f"node-{n}", now=NOW), [3], now=NOW)
+
+    gathered = nodes.gather(now=NOW, show=slice(1, 2))
+
+    assert [each.name for each in gathered.nodes] == ["node-0", "node-1", "node-2"]
+    assert [each.name for each in gathered.shown] == ["node-1"]
+    assert [each.traffic.requests for each in gathered.nodes] == [0, 3, 0]
+    assert gathered.whole.requests == 9
+
+
+def test_a_node_that_is_shown_alone_has_its_breakers_and_the_others_their_number() -> None:
+    example_mesh.make(now=NOW)
+
+    gathered = nodes.gather(now=NOW, show="node-b")
+
+    [shown] = gathered.shown
+    assert (shown.name, len(shown.breakers)) == ("node-b", shown.told.breakers)
+    others = [each for each in gathered.nodes if each.name != "node-b"]
+    assert not any(each.breakers for each in others)
+    assert any(each.told.providers for each in others)
 
 
 def test_the_past_of_a_node_takes_four_queries(django_assert_num_queries: DjangoAssertNumQueries) -> None:
@@ -95,7 +120,7 @@ def test_the_breaker_of_a_peer_says_something_only_while_that_peer_is_there(
     factory.silent_for(peer, 60.0 * gone, now=NOW)
 
     assert row("node-a").state is state
-    assert [each.key for each in row("node-a").providers] == ["groq", "ollama"]
+    assert row("node-a").told == Told(breakers=3, providers=2)
 
 
 def test_what_an_operator_forced_open_is_a_wish_and_no_trouble() -> None:

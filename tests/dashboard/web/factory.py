@@ -13,6 +13,7 @@ from dashboard.models import (
     MinuteRollup,
     Node,
     NodeLink,
+    NodeMinute,
     ProviderHealth,
     Run,
     StepSource,
@@ -184,6 +185,19 @@ def minutes(
                 failovers=min(failovers, calls),
                 counts=_spread(calls, milliseconds),
             )
+    add_up()
+
+
+def add_up() -> None:
+    """Make the minutes of whole nodes what the roll-ups of their providers amount to, as ingest does."""
+    NodeMinute.objects.all().delete()
+    for row in MinuteRollup.objects.filter(histogram_version=histogram.VERSION):
+        found, _ = NodeMinute.objects.get_or_create(node=row.node, minute=row.minute)
+        found.calls += row.count
+        found.errors += row.count if row.outcome != "ok" else 0
+        found.failovers += row.failovers
+        histogram.merge(found.counts, row.counts)  # type: ignore[arg-type]
+        found.save()
 
 
 def _spread(calls: int, milliseconds: float) -> dict[str, int]:

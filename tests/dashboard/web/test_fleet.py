@@ -9,6 +9,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from dashboard.selectors import nodes as selector
 from dashboard.services import audit_triggers
 from dashboard.web.fleet import demo_url
 from tests.dashboard.web import example_mesh, factory
@@ -38,8 +39,40 @@ def test_the_number_of_nodes_changes_no_number_of_queries(
     for n in range(nodes):
         factory.minutes(factory.seen_node(f"node-{n}", now=NOW), [5, 6], now=NOW)
 
-    with django_assert_num_queries(8):  # 3 for who asks, 1 cursor, 3 for all nodes, 1 for the audit's guards
+    with django_assert_num_queries(11):  # 3 for who asks, 1 cursor, 6 for all nodes, 1 for the audit's guards
         assert viewer.get("/").status_code == 200
+
+
+@pytest.mark.django_db
+def test_a_large_fleet_has_pages_each_live_by_itself(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selector, "PAGE_ROWS", 2)
+    for n in range(5):
+        factory.seen_node(f"node-{n}", now=NOW)
+
+    first, second, last = (viewer.get(f"/?page={n}").content.decode() for n in (1, 2, 3))
+
+    assert [f"node-{n}/" in first for n in range(5)] == [True, True, False, False, False]
+    assert [f"node-{n}/" in last for n in range(5)] == [False, False, False, False, True]
+    assert 'data-live-page="fleet"' in first
+    assert 'data-live-page="fleet:2"' in second
+    assert 'hx-get="/?page=2"' in second
+    assert "3 to 4 of 5 nodes" in second
+    assert (second.count('rel="prev"'), second.count('rel="next"')) == (1, 1)
+    assert (first.count('rel="prev"'), last.count('rel="next"')) == (0, 0)
+
+
+@pytest.mark.django_db
+def test_a_page_behind_the_last_one_says_so_and_leads_back(viewer: Client) -> None:
+    page = viewer.get("/?page=9").content.decode()
+
+    assert "not so many nodes any more" in page
+    assert 'rel="prev"' in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("number", ["0", "-1", "01", "51", "two", "²"])
+def test_a_page_that_cannot_be_is_not_there(viewer: Client, number: str) -> None:
+    assert viewer.get("/", {"page": number}).status_code == 404
 
 
 @pytest.mark.django_db

@@ -50,8 +50,8 @@ def test_the_number_of_nodes_changes_no_number_of_queries(
         factory.seen_node(f"other-{n}", now=NOW)
 
     with django_assert_num_queries(
-        17
-    ):  # 3 who asks, 1 cursor, 3 all nodes, 1 its traffic, 4 its days, 1 its drain, 1 its runs, 3 its past
+        22
+    ):  # 3 who asks, 1 cursor, 8 all nodes, 1 its traffic, 4 its days, 1 its drain, 1 its runs, 3 its past
         assert operator.get("/nodes/node-a/").status_code == 200
 
 
