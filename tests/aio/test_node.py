@@ -385,7 +385,7 @@ async def test_a_node_waits_for_its_dashboard_with_a_closed_gate(tmp_path: Path,
         dashboard.mute = True
         async with running(config(tmp_path, provider=provider, dashboard=address_of(dashboard))) as node:
             await wait_until(lambda: bool(dashboard.all_of(Hello)))
-            assert await node.get("/readyz") == (503, {"status": "joining"})
+            assert await node.get("/readyz") == (503, {"status": "joining", "safe_to_stop": False})
 
 
 async def test_a_failure_of_reporting_leaves_the_node_serving(

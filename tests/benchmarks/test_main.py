@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks import fleet
 from benchmarks.__main__ import BENCHES, main, measure, parse
 from benchmarks.servers import ServerFailed
 
@@ -10,6 +11,8 @@ from benchmarks.servers import ServerFailed
 def test_a_bench_measures_ours_without_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MESH_BENCH_TRACES", "10000")
     monkeypatch.setenv("MESH_BENCH_POSTGRES", "")
+    monkeypatch.setattr(fleet, "NODES", 10)
+    monkeypatch.setattr(fleet, "SETTLE_SECONDS", 0.0)
     text = measure(BENCHES[name], name, seconds=0.3, with_peers=False, rounds=1)
 
     title, _, ours, *_ = text.splitlines()
