@@ -1,12 +1,12 @@
 """Between the chunks of a provider and those of a run's log, both ways."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from meshcore.openai_wire import Chunk, ChunkKind
-from meshcore.run_record import cut
+from meshcore.run_record import CUT_CHARACTERS, cut
 from meshcore.runs import ChunkEvent, RunState
 from meshcore.splice import Begun
 
@@ -28,6 +28,7 @@ class _Frame(msgspec.Struct):
 
 
 _FRAME = msgspec.json.Decoder(_Frame)
+_ENCODE = msgspec.json.Encoder().encode
 
 
 class Chunking:
@@ -38,8 +39,18 @@ class Chunking:
         self.usage: dict[str, Any] | None = None
         self._next_index = next_index
 
-    def take(self, chunk: Chunk) -> Sequence[ChunkEvent]:
-        """Return the events of a chunk: none for one that isn't part of the answer."""
+    def take(self, chunks: Iterable[Chunk]) -> list[ChunkEvent]:
+        """Return the events of chunks that came together: none for those that aren't part of the answer."""
+        events: list[ChunkEvent] = []
+        for chunk in chunks:
+            if chunk.is_text and self._next_index > 1 and len(chunk.text) <= CUT_CHARACTERS:
+                events.append(ChunkEvent(index=self._next_index, delta=_raw({"content": chunk.text})))
+                self._next_index += 1
+            else:
+                events += self._any(chunk)
+        return events
+
+    def _any(self, chunk: Chunk) -> Sequence[ChunkEvent]:
         frame = _FRAME.decode(chunk.data)
         if chunk.usage is not None:
             self.usage = frame.usage
@@ -92,4 +103,4 @@ def _delta(choice: _Choice) -> msgspec.Raw:
 
 
 def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
+    return msgspec.Raw(_ENCODE(value))

@@ -13,8 +13,9 @@ writer can put into a log what a reader would not understand. The first `end` wi
 """
 
 import enum
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -128,6 +129,9 @@ class End(Event, frozen=True, kw_only=True, tag="end"):
 AnyEvent = Created | Claimed | ChunkEvent | CancelRequested | Released | End
 
 _FIELDS = msgspec.json.Decoder(dict[str, Any])
+_CHUNKS = {ChunkEvent}
+_INDEX, _DELTA = attrgetter("index"), attrgetter("delta")
+_FINISH_REASON, _FRAME = attrgetter("finish_reason"), attrgetter("frame")
 
 
 class RunState:
@@ -196,13 +200,24 @@ class RunState:
 
         Behind the `end` everything is ignored: who wrote it had not read that far.
         """
-        if isinstance(event, ChunkEvent) and self._goes_on(event):
-            self._add(event)  # the short way, for nearly all are
-        elif self.end is None:
+        if self.end is None:
             if not self.allows(event):
                 raise IllegalMove(self.status if self.created else "nothing", name_of(event))
             self._take(event)
         self.last_seq += 1
+
+    def apply_all(self, events: Sequence[AnyEvent]) -> None:
+        """Take the next events, those of one append; as `apply`, one after the other.
+
+        Nearly all records are chunks, or chunks and an end: the chunks are taken at once.
+        """
+        chunks = events if isinstance(events[-1], ChunkEvent) else events[:-1]
+        if chunks and self._go_on(chunks):
+            self._add_all(chunks)
+            self.last_seq += len(chunks)
+            events = events[len(chunks) :]
+        for event in events:
+            self.apply(event)
 
     def allows(self, event: AnyEvent) -> bool:
         """Return whether `event` may stand next; behind the end nothing may."""
@@ -227,6 +242,13 @@ class RunState:
         is_to_end = self.end is not None or self.cancelled_by is not None
         return is_running and not is_to_end and chunk.index == self.next_index
 
+    def _go_on(self, events: Sequence[AnyEvent]) -> TypeGuard[Sequence[ChunkEvent]]:
+        """Return whether events are chunks that may stand next."""
+        first = events[0]
+        if not (isinstance(first, ChunkEvent) and self._goes_on(first) and set(map(type, events)) == _CHUNKS):
+            return False
+        return list(map(_INDEX, events)) == list(range(self.next_index, self.next_index + len(events)))
+
     def _continues_history(self, claim: Claimed) -> bool:
         if claim.epoch != self.epoch + 1 or (self.owner is None) is not (claim.reason is ClaimReason.STARTED):
             return False
@@ -242,6 +264,8 @@ class RunState:
 
     def _take(self, event: AnyEvent) -> None:
         match event:
+            case ChunkEvent():
+                self._add_all((event,))
             case Created():
                 self.created = event
             case Claimed():
@@ -264,13 +288,15 @@ class RunState:
             self.frame, self._beyond_text = None, False
             self._unread, self._texts = [], []
 
-    def _add(self, chunk: ChunkEvent) -> None:
-        self.next_index += 1
-        self.chunks += 1
-        self.size_bytes += memoryview(chunk.delta).nbytes
-        self.finish_reason = chunk.finish_reason or self.finish_reason
-        self.frame = self.frame or chunk.frame
-        self._unread.append(chunk.delta)
+    def _add_all(self, chunks: Sequence[ChunkEvent]) -> None:
+        self.next_index += len(chunks)
+        self.chunks += len(chunks)
+        self.size_bytes += size_of(chunks)
+        self._unread += map(_DELTA, chunks)
+        for reason in filter(None, map(_FINISH_REASON, chunks)):
+            self.finish_reason = reason
+        if self.frame is None:
+            self.frame = next(filter(None, map(_FRAME, chunks)), None)
 
     def _read(self) -> None:
         read = [read_delta(delta) for delta in self._unread]
@@ -290,6 +316,11 @@ def fold(events: Iterable[AnyEvent], state: RunState | None = None) -> RunState:
 def name_of(event: AnyEvent) -> str:
     """Return the name under which an event is stored."""
     return str(type(event).__struct_config__.tag)
+
+
+def size_of(chunks: Iterable[ChunkEvent]) -> int:
+    """Return how many bytes the deltas of chunks have."""
+    return len(b"".join(map(_DELTA, chunks)))
 
 
 def read_delta(delta: msgspec.Raw) -> tuple[str, bool]:

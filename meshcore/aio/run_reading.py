@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -28,7 +27,7 @@ class Reading:
         self.done = False
         self.provider = ""
         self._news = news
-        self._events: deque[ChunkEvent] = deque()
+        self._events: list[ChunkEvent] = []
         self._room = asyncio.Event()
 
     @property
@@ -43,7 +42,7 @@ class Reading:
 
     def take(self) -> Sequence[ChunkEvent]:
         """Return the next events, at most `BATCH_MAX`."""
-        events = [self._events.popleft() for _ in range(min(len(self._events), BATCH_MAX))]
+        events, self._events = self._events[:BATCH_MAX], self._events[BATCH_MAX:]
         self._room.set()
         return events
 
@@ -54,8 +53,7 @@ class Reading:
                 await stream.start()
                 self.chunking.model, self.provider = stream.model, stream.provider
                 while chunks := await stream.read():
-                    for chunk in chunks:
-                        self._events.extend(self.chunking.take(chunk))
+                    self._events += self.chunking.take(chunks)
                     self._news.set()
                     await self._have_room()
         except CallError as exc:
@@ -69,7 +67,7 @@ class Reading:
         """Take an answer that came whole, or the error in its place."""
         self.error = error_of(result)
         if self.error is None:
-            self._events.extend(self.chunking.whole(result))
+            self._events += self.chunking.whole(result)
         self._end()
 
     def _end(self) -> None:

@@ -1,15 +1,22 @@
 """Watching a run by its log, on whatever node: what stands there, then what comes."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import NamedTuple
 
 from meshcore.aio.runlog import RunLog
 from meshcore.aio.runlog.base import Tail
-from meshcore.run_record import Record, is_plain
-from meshcore.run_view import COMMENT, HELLO, events_behind, frame
+from meshcore.run_view import COMMENT, HELLO, frame, news_in
 from meshcore.runs import AnyEvent, End
 
 COMMENT_SECONDS = 15.0  # of silence; proxies take a connection that is silent for longer for dead
+
+
+class News(NamedTuple):
+    """Events that came together, the first with the number `first_seq`; none when there was silence."""
+
+    first_seq: int
+    events: Sequence[AnyEvent]
 
 
 async def frames(log: RunLog, run_id: str, after_seq: int) -> AsyncGenerator[bytes, None]:
@@ -30,31 +37,25 @@ async def batches(
     log: RunLog, run_id: str, after_seq: int
 ) -> AsyncGenerator[list[tuple[int, AnyEvent]], None]:
     """Yield (seq, event) as they come, until the run's end is among them; [] when there was silence."""
-    async with aclosing(log.tail(run_id, after_seq)) as tail, aclosing(batches_of(tail, after_seq)) as found:
-        async for events in found:
-            yield events
+    async with aclosing(log.tail(run_id, after_seq)) as tail, aclosing(news_of(tail, after_seq)) as found:
+        async for news in found:
+            yield list(enumerate(news.events, news.first_seq))
 
 
-async def batches_of(tail: Tail, after_seq: int) -> AsyncGenerator[list[tuple[int, AnyEvent]], None]:
-    """Yield the same, of a tail that somebody else closes."""
+async def news_of(tail: Tail, after_seq: int) -> AsyncGenerator[News, None]:
+    """Yield what comes together, until the run's end is the last of it; no events when none came for long.
+
+    The tail is somebody else's to close.
+    """
     while True:
-        events: list[tuple[int, AnyEvent]] = []
+        found: list[AnyEvent] = []
+        first_seq = 0
         for record in (records := await tail.next(COMMENT_SECONDS)):
-            events += _until_end(record, after_seq)
-            if events and isinstance(events[-1][1], End):
-                yield events
-                return
-        if events or not records:
-            yield events
-
-
-def _until_end(record: Record, after_seq: int) -> list[tuple[int, AnyEvent]]:
-    """Return what is new in a record; behind the first end nothing counts."""
-    if record.first_seq > after_seq and is_plain(record):
-        return list(enumerate(record.events, record.first_seq))
-    events: list[tuple[int, AnyEvent]] = []
-    for seq, event in events_behind(record, after_seq):
-        events.append((seq, event))
-        if isinstance(event, End):
-            break
-    return events
+            if news := news_in(record, after_seq):
+                first_seq = first_seq or max(record.first_seq, after_seq + 1)
+                found += news
+                if isinstance(news[-1], End):
+                    yield News(first_seq, found)
+                    return
+        if found or not records:
+            yield News(first_seq, found)
