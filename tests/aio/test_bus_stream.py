@@ -1,6 +1,7 @@
 """Streams in one process: commit, failover before it, breaks after it, cancellation."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
