@@ -1,10 +1,13 @@
 """A streamed answer of an OpenAI-compatible upstream: bytes in, chunks out, and a verdict at its end."""
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from meshcore.errors import CallError, FrameError
 from meshcore.openai_wire import DONE, Chunk, parse_chunk
 from meshcore.sse import SseDecoder
+
+_FINISH_REASON = attrgetter("finish_reason")
 
 
 class StreamReader:
@@ -45,7 +48,7 @@ class StreamReader:
             self.done = True
             del payloads[payloads.index(DONE) :]
         chunks, self.failure = parse_chunks(payloads)
-        if not self._finished and any(chunk.finish_reason for chunk in chunks):
+        if not self._finished and any(map(_FINISH_REASON, chunks)):
             self._finished = True
         return chunks
 

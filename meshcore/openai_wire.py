@@ -5,6 +5,7 @@ business and passes untouched. Chunks are classified without changing a byte of 
 """
 
 import enum
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -185,6 +186,9 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     usage: Usage | None = None
     beyond_text: bool = False
     is_text: bool = False
+
+
+IS_TEXT = attrgetter("is_text")
 
 
 class _Choice(msgspec.Struct, gc=False):

@@ -14,7 +14,8 @@ writer can put into a log what a reader would not understand. The first `end` wi
 
 import enum
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from itertools import compress, repeat
+from operator import attrgetter, is_, is_not
 from typing import Any, TypeGuard
 
 import msgspec
@@ -316,6 +317,16 @@ def fold(events: Iterable[AnyEvent], state: RunState | None = None) -> RunState:
 def name_of(event: AnyEvent) -> str:
     """Return the name under which an event is stored."""
     return str(type(event).__struct_config__.tag)
+
+
+def chunks_in(events: Sequence[AnyEvent]) -> list[ChunkEvent]:
+    """Return those of events that are chunks."""
+    return list(compress(events, map(is_, map(type, events), repeat(ChunkEvent))))  # type: ignore[arg-type]
+
+
+def beside_chunks(events: Sequence[AnyEvent]) -> list[AnyEvent]:
+    """Return those of events that aren't chunks, as few are."""
+    return list(compress(events, map(is_not, map(type, events), repeat(ChunkEvent))))
 
 
 def size_of(chunks: Iterable[ChunkEvent]) -> int:

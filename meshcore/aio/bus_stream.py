@@ -10,6 +10,7 @@ NEW ──── start ────► COMMITTED ── broke: a strike ── n
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from itertools import filterfalse
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -19,7 +20,7 @@ from meshcore.aio.exchange import Exchange
 from meshcore.clock import Clock
 from meshcore.errors import CallError, Code, is_retryable
 from meshcore.journey import Journey
-from meshcore.openai_wire import COMMITTING, Chunk, ChunkKind
+from meshcore.openai_wire import COMMITTING, IS_TEXT, Chunk, ChunkKind
 from meshcore.splice import Begun, Seam, is_used_up, length_reached, obstacle
 
 _FINISH: Final = ChunkKind.FINISH  # looked up once, which in Python 3.11 is slow
@@ -165,7 +166,7 @@ class BusStream:
             self._is_at_end = chunks.is_over
         if self._seam is not None:
             came = [joined for each in came if (joined := self._seam.join(each)) is not None]
-        for each in came:
+        for each in filterfalse(IS_TEXT, came):
             if each.usage is not None:
                 self._journey.count_tokens(each.usage)
             if each.kind is _FINISH:

@@ -24,7 +24,7 @@ from meshcore.openai_upstream import answer_of
 from meshcore.openai_wire import DONE, Operation, Request
 from meshcore.run_request import run_of
 from meshcore.run_view import PlainAnswer, RunAsk, first_seq_wanted
-from meshcore.runs import AnyEvent, ChunkEvent, Claimed, ClaimReason, End, RunStatus
+from meshcore.runs import AnyEvent, ChunkEvent, Claimed, ClaimReason, End, RunStatus, chunks_in
 from meshcore.sse import encode_all
 
 HEADER = "X-Mesh-Detach"
@@ -122,7 +122,7 @@ def _pieces(
 ) -> tuple[list[bytes], CallError | None]:
     """Return what a client is sent for events, and the error that ends its stream."""
     events, error = _until_restart(run_id, events, begun=begun)
-    datas = plain.chunks([event for event in events if isinstance(event, ChunkEvent)])
+    datas = plain.chunks(chunks_in(events))
     if events and isinstance(end := events[-1], End):
         error = _error_of(run_id, end)
         if error is None:
@@ -134,6 +134,8 @@ def _until_restart(
     run_id: str, events: Sequence[AnyEvent], *, begun: bool
 ) -> tuple[Sequence[AnyEvent], CallError | None]:
     """Return the events that go on with what a client has, and the error where others begin anew."""
+    if Claimed not in set(map(type, events)):
+        return events, None
     for at, event in enumerate(events):
         if isinstance(event, ChunkEvent):
             begun = True
