@@ -4,6 +4,9 @@ id: <seq>     event: chunk | epoch | end     data: <json>
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import repeat
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
@@ -17,7 +20,7 @@ from meshcore.stream_frames import ViewedEvent
 HELLO = b": attached\n\n"
 COMMENT = b": \n\n"
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_AFTER = b',"finish_reason":null}]}'
+_DELTA, _FINISH_REASON = attrgetter("delta"), attrgetter("finish_reason")
 _OBJECT = {Operation.CHAT: "chat.completion", Operation.COMPLETION: "text_completion"}
 
 
@@ -137,11 +140,10 @@ class PlainAnswer:
         if self._operation is Operation.COMPLETION:
             return [self._text(event) for event in events]
         first = [self._first(event) for event in events[:1] if event.index == 1]
-        before = self._before_delta or self._begin()
-        return first + [
-            before + bytes(event.delta) + (_after(event.finish_reason) if event.finish_reason else _AFTER)
-            for event in (events[1:] if first else events)
-        ]
+        others = events[len(first) :]
+        before = repeat(self._before_delta or self._begin())
+        behind = map(_after, map(_FINISH_REASON, others))
+        return first + list(map(b"".join, zip(before, map(_DELTA, others), behind, strict=False)))
 
     def _first(self, event: ChunkEvent) -> bytes:
         self._head |= event.frame or {}
@@ -183,6 +185,7 @@ class PlainAnswer:
         return msgspec.json.encode({"object": _OBJECT[self._operation] + kind, **self._head, **fields})
 
 
+@lru_cache(maxsize=100)
 def _after(finish_reason: str) -> bytes:
     """Return all of a chat's piece behind its delta."""
     return b',"finish_reason":%b}]}' % msgspec.json.encode(finish_reason or None)

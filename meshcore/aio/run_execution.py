@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from meshcore.aio.owned_calls import Resumption
-from meshcore.aio.run_reading import Reading, alongside
+from meshcore.aio.run_reading import Reading, close
 from meshcore.aio.run_terms import Outcome, Tools
 from meshcore.aio.runlog import EngineGone
 from meshcore.aio.runlog.appending import append, catch_up
@@ -138,8 +138,11 @@ class Execution:
         reading = Reading(
             Chunking(self._state.next_index, model=resumption.model if resumption else ""), self._news
         )
-        async with alongside(asyncio.create_task(self._read(reading, request, resumption))):
+        task = asyncio.create_task(self._read(reading, request, resumption))
+        try:
             return await self._store(reading)
+        finally:
+            await close(task)
 
     async def _read(self, reading: Reading, request: RouteRequest, resumption: Resumption | None) -> None:
         if request.stream:

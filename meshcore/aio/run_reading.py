@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from meshcore.aio.bus_stream import BusStream
@@ -80,13 +80,9 @@ class Reading:
             await self._room.wait()
 
 
-@asynccontextmanager
-async def alongside(task: "asyncio.Task[None]") -> AsyncIterator[None]:
-    """Let a task go on while the context lasts; behind it all that the task held open is closed."""
-    try:
-        yield
-    finally:
-        if not task.done():
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
+async def close(task: "asyncio.Task[None]") -> None:
+    """End a task that reads; behind it all that the task held open is closed."""
+    if not task.done():
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task])

@@ -1,11 +1,12 @@
 """Watching a run by its log, on whatever node: what stands there, then what comes."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
 from meshcore.aio.runlog import RunLog
 from meshcore.aio.runlog.base import Tail
+from meshcore.run_record import Record
 from meshcore.run_view import COMMENT, HELLO, frame, news_in
 from meshcore.runs import AnyEvent, End
 
@@ -37,25 +38,36 @@ async def batches(
     log: RunLog, run_id: str, after_seq: int
 ) -> AsyncGenerator[list[tuple[int, AnyEvent]], None]:
     """Yield (seq, event) as they come, until the run's end is among them; [] when there was silence."""
-    async with aclosing(log.tail(run_id, after_seq)) as tail, aclosing(news_of(tail, after_seq)) as found:
-        async for news in found:
-            yield list(enumerate(news.events, news.first_seq))
+    async with aclosing(log.tail(run_id, after_seq)) as tail:
+        watch = Watch(tail, after_seq)
+        while not watch.is_over:
+            first_seq, events = await watch.next()
+            yield list(enumerate(events, first_seq))
 
 
-async def news_of(tail: Tail, after_seq: int) -> AsyncGenerator[News, None]:
-    """Yield what comes together, until the run's end is the last of it; no events when none came for long.
+class Watch:
+    """What a tail, which is somebody else's to close, gives of a run; `is_over` when its end was given."""
 
-    The tail is somebody else's to close.
-    """
-    while True:
-        found: list[AnyEvent] = []
-        first_seq = 0
-        for record in (records := await tail.next(COMMENT_SECONDS)):
-            if news := news_in(record, after_seq):
-                first_seq = first_seq or max(record.first_seq, after_seq + 1)
-                found += news
+    def __init__(self, tail: Tail, after_seq: int) -> None:
+        self.is_over = False
+        self._tail = tail
+        self._after_seq = after_seq
+
+    async def next(self) -> News:
+        """Return what comes together; the run's end is the last of all. Raises EngineGone."""
+        while True:
+            records = await self._tail.next(COMMENT_SECONDS)
+            news = self._news(records)
+            if news.events or not records:
+                return news
+
+    def _news(self, records: Iterable[Record]) -> News:
+        first_seq, events = 0, list[AnyEvent]()
+        for record in records:
+            if news := news_in(record, self._after_seq):
+                first_seq = first_seq or max(record.first_seq, self._after_seq + 1)
+                events += news
                 if isinstance(news[-1], End):
-                    yield News(first_seq, found)
-                    return
-        if found or not records:
-            yield News(first_seq, found)
+                    self.is_over = True
+                    break
+        return News(first_seq, events)

@@ -3,7 +3,7 @@
 Whoever asked for it may leave: the run goes on, and can be watched by its id.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -15,7 +15,7 @@ from meshcore.aio.gateway.run_routes import RUN_ID, RunRoutes, run_headers, trac
 from meshcore.aio.gateway.streams import EventStream
 from meshcore.aio.run_desk import log_unreachable
 from meshcore.aio.run_service import RunService
-from meshcore.aio.run_viewing import News, news_of
+from meshcore.aio.run_viewing import Watch
 from meshcore.aio.runlog import EngineGone
 from meshcore.clock import UtcNow
 from meshcore.errors import CallError, Code
@@ -55,22 +55,23 @@ class DetachedCalls:
             tail = runner.log.tail(run_id, after_seq)
         headers = run_headers(run_id, trace_id)
         try:
-            async with aclosing(tail), aclosing(news_of(tail, after_seq)) as found:
+            async with aclosing(tail):
+                watch = Watch(tail, after_seq)
                 if request.stream:
-                    return await self._stream(http, found, plain, request, headers)
-                return await self._whole(found, plain, request, headers)
+                    return await self._stream(http, watch, plain, request, headers)
+                return await self._whole(watch, plain, request, headers)
         except EngineGone as exc:
             if http.begun:
                 raise ConnectionResetError("the run log is gone") from exc
             raise log_unreachable(self._service.log_id) from exc
 
     async def _whole(
-        self, found: AsyncGenerator[News, None], plain: PlainAnswer, request: Request, headers: dict[str, str]
+        self, watch: Watch, plain: PlainAnswer, request: Request, headers: dict[str, str]
     ) -> Answer:
         chunks: list[ChunkEvent] = []
         run_id = headers[RUN_ID]
-        async for news in found:
-            for event in news.events:
+        while not watch.is_over:
+            for event in (await watch.next()).events:
                 if isinstance(event, ChunkEvent):
                     chunks.append(event)
                 elif isinstance(event, Claimed) and event.reason is ClaimReason.RESTARTED:
@@ -92,7 +93,7 @@ class DetachedCalls:
     async def _stream(
         self,
         http: HttpRequest,
-        found: AsyncGenerator[News, None],
+        watch: Watch,
         plain: PlainAnswer,
         request: Request,
         headers: dict[str, str],
@@ -100,7 +101,8 @@ class DetachedCalls:
         """Send the answer as it comes; until its first chunk a failure is a status."""
         run_id = headers[RUN_ID]
         stream: EventStream | None = None
-        async for _, events in found:
+        while not watch.is_over:
+            events = (await watch.next()).events
             datas, error = _pieces(run_id, events, plain, request, begun=stream is not None)
             if stream is None:
                 if error is not None and not datas:
