@@ -299,10 +299,6 @@ class RunState:
         if self.frame is None:
             self.frame = next(filter(None, map(_FRAME, chunks)), None)
 
-    def forget_answer(self) -> None:
-        """Let go of the present generation's deltas: from here on neither its text nor more is known."""
-        self._unread, self._texts = [], []
-
     def _read(self) -> None:
         read = [read_delta(delta) for delta in self._unread]
         self._texts += [text for text, _ in read]

@@ -57,7 +57,7 @@ class RunHands:
         self._executing: dict[str, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._held: dict[str, float] = {}  # runs that are being made or claimed; there is news up to where
-        self._ended: deque[tuple[float, Execution]] = deque(maxlen=RUNS_MAX)  # and when, the oldest first
+        self._ended: deque[tuple[float, RunReport]] = deque(maxlen=RUNS_MAX)  # and when, the oldest first
         self._is_stopping = False
         self._trace_ids = trace_ids(secrets.token_bytes)
 
@@ -82,7 +82,7 @@ class RunHands:
         told_until = self._tools.clock() - TOLD_SECONDS
         while self._ended and self._ended[0][0] < told_until:
             self._ended.popleft()
-        yield from (execution.report() for _, execution in self._ended)
+        yield from (said for _, said in self._ended)
         yield from (execution.report() for execution in self._executing.values())
 
     def look(self, run_id: str, seq: int | None = None) -> bool:
@@ -212,9 +212,8 @@ class RunHands:
         if outcome is Outcome.FENCED:
             self._on_fenced()
         elif outcome is Outcome.ENDED:
+            self._ended.append((self._tools.clock(), execution.report()))
             self._on_end(run_id, execution.state)
-            execution.state.forget_answer()  # of which a report says nothing
-            self._ended.append((self._tools.clock(), execution))
 
     def fence(self) -> None:
         """Stop executing without another word."""
