@@ -13,6 +13,7 @@ import msgspec
 
 from meshcore.openai_errors import BadRequest
 from meshcore.openai_wire import Operation
+from meshcore.run_events import DELTA
 from meshcore.run_record import Record
 from meshcore.runs import AnyEvent, ChunkEvent, Claimed, End, RunState, RunStatus
 from meshcore.stream_frames import ViewedEvent
@@ -20,7 +21,7 @@ from meshcore.stream_frames import ViewedEvent
 HELLO = b": attached\n\n"
 COMMENT = b": \n\n"
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_DELTA, _FINISH_REASON = attrgetter("delta"), attrgetter("finish_reason")
+_FINISH_REASON = attrgetter("finish_reason")
 _OBJECT = {Operation.CHAT: "chat.completion", Operation.COMPLETION: "text_completion"}
 
 
@@ -143,7 +144,7 @@ class PlainAnswer:
         others = events[len(first) :]
         before = repeat(self._before_delta or self._begin())
         behind = map(_after, map(_FINISH_REASON, others))
-        return first + list(map(b"".join, zip(before, map(_DELTA, others), behind, strict=False)))
+        return first + list(map(b"".join, zip(before, map(DELTA, others), behind, strict=False)))
 
     def _first(self, event: ChunkEvent) -> bytes:
         self._head |= event.frame or {}
