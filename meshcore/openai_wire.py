@@ -5,14 +5,14 @@ business and passes untouched. Chunks are classified without changing a byte of 
 """
 
 import enum
-from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from meshcore.errors import CallError, Code, FrameError
 from meshcore.openai_errors import BadRequest, error_message
-from meshcore.sse import SseDecoder, encode
+from meshcore.sse import encode
 
 MODEL_MAX_CHARS = 256  # longest public model name in use has about 100
 DONE = b"[DONE]"
@@ -169,14 +169,14 @@ class ChunkKind(enum.Enum):
 
 
 COMMITTING = frozenset({ChunkKind.CONTENT, ChunkKind.FINISH})
+_CONTENT = ChunkKind.CONTENT  # looked up once, which in Python 3.11 is slow
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):
     """One event of a streamed answer: `data` exactly as received; `text` is the content text in it.
 
-    `more`: the next one came with it and follows at once, so whoever sends this may wait and send both
-    together. `beyond_text`: there is more answer in it than one choice's text, such as a tool call or
-    reasoning.
+    `is_text`: its one delta is a text and nothing else, as in nearly all. `beyond_text`: there is more answer
+    in it than one choice's text, such as a tool call or reasoning.
     """
 
     data: bytes
@@ -184,8 +184,11 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     text: str = ""
     finish_reason: str = ""
     usage: Usage | None = None
-    more: bool = False
     beyond_text: bool = False
+    is_text: bool = False
+
+
+IS_TEXT = attrgetter("is_text")
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -200,15 +203,40 @@ class _Event(msgspec.Struct, gc=False):
     error: Any = None
 
 
+class _TextDelta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    content: str
+
+
+class _TextChoice(msgspec.Struct, gc=False):
+    delta: _TextDelta
+    finish_reason: None = None
+
+
+class _TextEvent(msgspec.Struct, gc=False):
+    choices: tuple[_TextChoice]
+    usage: None = None
+    error: None = None
+
+
 _EVENT = msgspec.json.Decoder(_Event)
+_TEXT_EVENT = msgspec.json.Decoder(_TextEvent)  # of what nearly all chunks are; it refuses all others
 
 
-def parse_chunk(data: bytes, *, more: bool = False) -> Chunk:
-    """Return the chunk in one event's data; `more` as in `Chunk`.
+def parse_chunk(data: bytes) -> Chunk:
+    """Return the chunk in one event's data.
 
     Raises FrameError when it is no chunk, and CallError(internal_error) when it is an error that the upstream
     reports.
     """
+    try:
+        if text := _TEXT_EVENT.decode(data).choices[0].delta.content:
+            return Chunk(data, _CONTENT, text, "", None, False, True)
+    except _MALFORMED:
+        pass  # or it is one of the few with something else in them
+    return _parse_any(data)
+
+
+def _parse_any(data: bytes) -> Chunk:
     try:
         event = _EVENT.decode(data)
     except _MALFORMED as exc:
@@ -216,21 +244,10 @@ def parse_chunk(data: bytes, *, more: bool = False) -> Chunk:
     if event.error is not None:
         raise CallError(Code.INTERNAL_ERROR, f"the provider reported: {error_message(event.error)}")
     choices = event.choices or []
-    if len(choices) == 1 and event.usage is None and (text := _only_text(choices[0])):
-        return Chunk(data, ChunkKind.CONTENT, text, "", None, more)
     usage = None if event.usage is None else usage_of({"usage": event.usage})
     text, finish_reason, seen, beyond_text = _read_choices(choices)
     kind = seen or (ChunkKind.USAGE if usage else ChunkKind.OTHER)
-    return Chunk(data, kind, text, finish_reason, usage, more, beyond_text or len(choices) > 1)
-
-
-def _only_text(choice: _Choice) -> str:
-    """Return a choice's text when there is nothing else in it, as in nearly all chunks; "" otherwise."""
-    delta = choice.delta
-    if delta is None or len(delta) != 1 or choice.finish_reason:
-        return ""
-    text = delta.get("content")
-    return text if isinstance(text, str) else ""
+    return Chunk(data, kind, text, finish_reason, usage, beyond_text or len(choices) > 1)
 
 
 def _read_choices(choices: list[_Choice]) -> tuple[str, str, ChunkKind | None, bool]:
@@ -256,43 +273,3 @@ def _read_choices(choices: list[_Choice]) -> tuple[str, str, ChunkKind | None, b
     if finish_reason:
         return text, finish_reason, ChunkKind.FINISH, False
     return text, finish_reason, ChunkKind.ROLE if has_role else None, False
-
-
-class StreamReader:
-    """Reads a streamed answer: bytes in, chunks out, and a verdict at its end."""
-
-    def __init__(self) -> None:
-        self._decoder = SseDecoder()
-        self._finished = False
-        self.done = False  # [DONE] was seen: what follows is ignored
-
-    def feed(self, data: bytes) -> Iterator[Chunk]:
-        """Take the next bytes and yield the chunks that they finish; must be iterated to its end.
-
-        Raises what `parse_chunk` raises, behind the chunks before it, and FrameError at the decoder's bound.
-        """
-        return self._chunks(self._decoder.feed(data))
-
-    def close(self) -> Iterator[Chunk]:
-        """Take the end of the bytes and yield what was unfinished; must be iterated to its end.
-
-        Raises FrameError when the answer was cut off: neither [DONE] nor a finish_reason was seen.
-        """
-        yield from self._chunks(self._decoder.close())
-        if not self.done and not self._finished:
-            raise FrameError("stream: expected [DONE] or a finish_reason before its end")
-
-    def _chunks(self, payloads: list[bytes]) -> Iterator[Chunk]:
-        if self.done:
-            return
-        is_end = DONE in payloads
-        if is_end:
-            del payloads[payloads.index(DONE) :]
-        left = len(payloads) - (not is_end)
-        for data in payloads:
-            chunk = parse_chunk(data, more=left > 0)
-            left -= 1
-            if chunk.finish_reason:
-                self._finished = True
-            yield chunk
-        self.done = is_end

@@ -1,16 +1,19 @@
 """Between the chunks of a provider and those of a run's log, both ways."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from meshcore.openai_wire import Chunk, ChunkKind
-from meshcore.run_record import cut
+from meshcore.openai_wire import IS_TEXT, Chunk, ChunkKind
+from meshcore.run_record import CUT_CHARACTERS, cut
 from meshcore.runs import ChunkEvent, RunState
 from meshcore.splice import Begun
 
 _CONTENT, _FINISH = ChunkKind.CONTENT, ChunkKind.FINISH  # looked up once, which in Python 3.11 is slow
+_TEXT = attrgetter("text")
 _NOTHING, _NONE = msgspec.Raw(b"{}"), msgspec.Raw(b"null")
 
 
@@ -28,6 +31,7 @@ class _Frame(msgspec.Struct):
 
 
 _FRAME = msgspec.json.Decoder(_Frame)
+_ENCODE = msgspec.json.Encoder().encode
 
 
 class Chunking:
@@ -38,8 +42,30 @@ class Chunking:
         self.usage: dict[str, Any] | None = None
         self._next_index = next_index
 
-    def take(self, chunk: Chunk) -> Sequence[ChunkEvent]:
-        """Return the events of a chunk: none for one that isn't part of the answer."""
+    def take(self, chunks: Iterable[Chunk]) -> list[ChunkEvent]:
+        """Return the events of chunks that came together: none for those that aren't part of the answer."""
+        events: list[ChunkEvent] = []
+        for is_text, alike in groupby(chunks, IS_TEXT):
+            several = list(alike)
+            if is_text and self._next_index == 1:
+                events += self._any(several.pop(0))  # its frame is that of the whole answer
+            if is_text and max(map(len, map(_TEXT, several)), default=0) <= CUT_CHARACTERS:
+                events += self._texts(several)
+            else:
+                for chunk in several:
+                    events += self._any(chunk)
+        return events
+
+    def _texts(self, chunks: Sequence[Chunk]) -> Sequence[ChunkEvent]:
+        """Return the events of chunks with nothing but text; their deltas are made anew, not looked for."""
+        events = [
+            ChunkEvent(index=index, delta=msgspec.Raw(_ENCODE({"content": chunk.text})))
+            for index, chunk in enumerate(chunks, self._next_index)
+        ]
+        self._next_index += len(events)
+        return events
+
+    def _any(self, chunk: Chunk) -> Sequence[ChunkEvent]:
         frame = _FRAME.decode(chunk.data)
         if chunk.usage is not None:
             self.usage = frame.usage
@@ -92,4 +118,4 @@ def _delta(choice: _Choice) -> msgspec.Raw:
 
 
 def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
+    return msgspec.Raw(_ENCODE(value))

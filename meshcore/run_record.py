@@ -18,8 +18,10 @@ from meshcore.runs import AnyEvent, ChunkEvent, End, text_in
 FORMAT = 1
 RECORD_MAX_BYTES = 256 << 10
 ENVELOPE_MAX_BYTES = 256  # format, id, number and brackets of a record
-CHUNK_MAX_BYTES = 100  # of a chunk's names, number and brackets
 EVENTS_MAX_BYTES = RECORD_MAX_BYTES - ENVELOPE_MAX_BYTES
+CUT_CHARACTERS = (
+    EVENTS_MAX_BYTES // 16
+)  # of the content of one chunk; a character takes at most 12 bytes of JSON
 APPEND_ID_BYTES = 12  # that are drawn; a number is behind them
 
 
@@ -113,8 +115,8 @@ def _format_of(data: bytes) -> str:
 def batches(events: Iterable[AnyEvent]) -> Iterator[tuple[AnyEvent, ...]]:
     """Yield events in batches that fit a record each. Raises TooLarge for one that no record holds."""
     events = tuple(events)
-    if events and sum(map(_size_bound, events)) <= EVENTS_MAX_BYTES:
-        yield events  # nearly always, and then none has to be encoded for it
+    if events and len(_ENCODER.encode(events)) <= EVENTS_MAX_BYTES:
+        yield events  # nearly always
         return
     batch: list[AnyEvent] = []
     size = 0
@@ -131,18 +133,10 @@ def batches(events: Iterable[AnyEvent]) -> Iterator[tuple[AnyEvent, ...]]:
         yield tuple(batch)
 
 
-def _size_bound(event: AnyEvent) -> int:
-    """Return at least how many bytes of a record an event takes, without encoding most of them."""
-    if not isinstance(event, ChunkEvent) or event.frame is not None:
-        return len(_ENCODER.encode(event)) + 1
-    return memoryview(event.delta).nbytes + 6 * len(event.finish_reason) + CHUNK_MAX_BYTES
-
-
-def cut(chunk: ChunkEvent, *, max_characters: int = EVENTS_MAX_BYTES // 16) -> Sequence[ChunkEvent]:
+def cut(chunk: ChunkEvent, *, max_characters: int = CUT_CHARACTERS) -> Sequence[ChunkEvent]:
     """Return a chunk as one or several whose content is at most `max_characters` each.
 
-    A character takes at most 12 bytes of JSON. What else a delta has goes with the first piece, the
-    finish_reason with the last.
+    What else a delta has goes with the first piece, the finish_reason with the last.
     """
     if (
         memoryview(chunk.delta).nbytes <= max_characters

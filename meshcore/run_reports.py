@@ -23,7 +23,7 @@ MODEL_MAX_CHARACTERS = 200
 USAGE_MAX_BYTES = 4096  # a provider that says more says something else than what was used
 
 
-class Epoch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Epoch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A claim of a run: `node` owned it from event `first_seq` on, until the next epoch's first.
 
     `superseded_from`: a restart replaces everything from that event on. `at` is by the clock of `node`.
@@ -37,7 +37,7 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: Stamp | None = None
 
 
-class RunFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RunFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a log says of a run up to `last_seq`; `chunks` and `releases` count the whole log."""
 
     run_id: str
@@ -57,7 +57,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     epochs: tuple[Epoch, ...] = ()
 
 
-class RunReport(RunFacts, frozen=True, kw_only=True, omit_defaults=True):
+class RunReport(RunFacts, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A run that a node owns now; one of a terminal status has just ended there."""
 
 

@@ -3,20 +3,25 @@
 id: <seq>     event: chunk | epoch | end     data: <json>
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import repeat
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
 
 from meshcore.openai_errors import BadRequest
 from meshcore.openai_wire import Operation
+from meshcore.run_events import DELTA
 from meshcore.run_record import Record
 from meshcore.runs import AnyEvent, ChunkEvent, Claimed, End, RunState, RunStatus
 from meshcore.stream_frames import ViewedEvent
 
 HELLO = b": attached\n\n"
 COMMENT = b": \n\n"
-_DELTA = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_FINISH_REASON = attrgetter("finish_reason")
 _OBJECT = {Operation.CHAT: "chat.completion", Operation.COMPLETION: "text_completion"}
 
 
@@ -33,11 +38,11 @@ class RunAsk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     history: bool = False
 
 
-def events_behind(record: Record, after_seq: int) -> Iterator[tuple[int, AnyEvent]]:
-    """Yield (seq, event) of what stands behind `after_seq`."""
-    for seq, event in enumerate(record.events, record.first_seq):
-        if seq > after_seq:
-            yield seq, event
+def news_in(record: Record, after_seq: int) -> Sequence[AnyEvent]:
+    """Return what stands behind `after_seq` in a record; behind the first end nothing counts."""
+    events = record.events[max(after_seq + 1 - record.first_seq, 0) :]
+    kinds = list(map(type, events))
+    return events[: kinds.index(End) + 1] if End in kinds else events
 
 
 def viewed(seq: int, event: AnyEvent) -> ViewedEvent | None:
@@ -129,26 +134,34 @@ class PlainAnswer:
     def __init__(self, operation: Operation, *, run_id: str, model: str, created: int) -> None:
         self._operation = operation
         self._head: dict[str, Any] = {"id": run_id, "created": created, "model": model}
-        self._before_delta = b""  # all of a chat's piece in front of its delta; "": not made yet
+        self._before_delta = b""  # of a chat's pieces; "": not made yet
 
-    def chunk(self, event: ChunkEvent) -> bytes:
-        """Return the next piece of a streamed answer."""
-        if event.frame is not None:
-            self._head |= event.frame
-            self._before_delta = b""
-        finish_reason = event.finish_reason or None
+    def chunks(self, events: Sequence[ChunkEvent]) -> list[bytes]:
+        """Return the next pieces of a streamed answer."""
         if self._operation is Operation.COMPLETION:
-            text = _DELTA.decode(event.delta).get("content", "")
-            choice: dict[str, Any] = {"index": 0, "text": text, "finish_reason": finish_reason}
-            return self._encode({"choices": [choice]}, "")
-        delta = bytes(event.delta)
-        if event.index == 1:
-            delta = msgspec.json.encode({"role": "assistant", **_DELTA.decode(delta)})
-        if not self._before_delta:
-            piece = self._encode({"choices": [{"index": 0, "delta": None}]}, ".chunk")
-            self._before_delta = piece.removesuffix(b"null}]}")
-        reason = b"null" if finish_reason is None else msgspec.json.encode(finish_reason)
-        return self._before_delta + delta + b',"finish_reason":' + reason + b"}]}"
+            return [self._text(event) for event in events]
+        first = [self._first(event) for event in events[:1] if event.index == 1]
+        others = events[len(first) :]
+        before = repeat(self._before_delta or self._begin())
+        behind = map(_after, map(_FINISH_REASON, others))
+        return first + list(map(b"".join, zip(before, map(DELTA, others), behind, strict=False)))
+
+    def _first(self, event: ChunkEvent) -> bytes:
+        self._head |= event.frame or {}
+        delta = msgspec.json.encode({"role": "assistant", **_FIELDS.decode(event.delta)})
+        return self._begin() + delta + _after(event.finish_reason)
+
+    def _begin(self) -> bytes:
+        """Return all of a chat's piece in front of its delta, and keep it for the others."""
+        piece = self._encode({"choices": [{"index": 0, "delta": None}]}, ".chunk")
+        self._before_delta = piece.removesuffix(b"null}]}")
+        return self._before_delta
+
+    def _text(self, event: ChunkEvent) -> bytes:
+        self._head |= event.frame or {}
+        text = _FIELDS.decode(event.delta).get("content", "")
+        choice: dict[str, Any] = {"index": 0, "text": text, "finish_reason": event.finish_reason or None}
+        return self._encode({"choices": [choice]}, "")
 
     def usage(self, usage: dict[str, Any]) -> bytes:
         """Return the piece that says what the answer used."""
@@ -171,6 +184,12 @@ class PlainAnswer:
 
     def _encode(self, fields: dict[str, Any], kind: str) -> bytes:
         return msgspec.json.encode({"object": _OBJECT[self._operation] + kind, **self._head, **fields})
+
+
+@lru_cache(maxsize=100)
+def _after(finish_reason: str) -> bytes:
+    """Return all of a chat's piece behind its delta."""
+    return b',"finish_reason":%b}]}' % msgspec.json.encode(finish_reason or None)
 
 
 def _merge(whole: dict[str, Any], delta: dict[str, Any]) -> None:

@@ -66,8 +66,7 @@ class RunWriter:
 
     def stored(self, head: Head) -> None:
         """Learn that the pending record is in the log, whose end is `head` now."""
-        for event in self.again().events:
-            self.state.apply(event)
+        self.state.apply_all(self.again().events)
         self.head, self._pending = head, None
 
     def behind(self, records: Iterable[tuple[Record, Head]]) -> Turn:
@@ -77,8 +76,7 @@ class RunWriter:
         """
         pending, owned, mine, moved = self._pending, self.owns, False, False
         for record, head in records:
-            for event in record.events:
-                self.state.apply(event)
+            self.state.apply_all(record.events)
             self.head, moved = head, True
             if pending is not None and record.append_id == pending.append_id:
                 mine, owned = True, owned or self.owns

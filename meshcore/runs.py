@@ -12,122 +12,62 @@ conflicts. `fold` reads a log, `RunState.apply` takes one event; what may stand 
 writer can put into a log what a reader would not understand. The first `end` wins.
 """
 
-import enum
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Any, TypeGuard
 
 import msgspec
 
 from meshcore.errors import IllegalMove
-from meshcore.frame_terms import Stamp
+from meshcore.run_events import (
+    DELTA,
+    TERMINAL,
+    AnyEvent,
+    CancelRequested,
+    ChunkEvent,
+    Claimed,
+    ClaimReason,
+    Created,
+    End,
+    EndReason,
+    Event,
+    Released,
+    RunStatus,
+    beside_chunks,
+    chunks_in,
+    name_of,
+    read_delta,
+    size_of,
+    text_in,
+)
+
+__all__ = [
+    "TAKEOVERS_MAX",
+    "TERMINAL",
+    "AnyEvent",
+    "CancelRequested",
+    "ChunkEvent",
+    "ClaimReason",
+    "Claimed",
+    "Created",
+    "End",
+    "EndReason",
+    "Event",
+    "Released",
+    "RunState",
+    "RunStatus",
+    "beside_chunks",
+    "chunks_in",
+    "fold",
+    "name_of",
+    "read_delta",
+    "size_of",
+    "text_in",
+]
 
 TAKEOVERS_MAX = 3  # claims of a run whose owner died; behind a fourth death it has failed
-
-
-class RunStatus(enum.StrEnum):
-    """How a run stands; the values are what the API says."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    WAITING = "waiting"
-    CANCELLING = "cancelling"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-TERMINAL = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
-
-
-class ClaimReason(enum.StrEnum):
-    """What the new owner does: begins, goes on behind the text so far, or begins anew."""
-
-    STARTED = "started"
-    CONTINUED = "continued"
-    RESTARTED = "restarted"
-
-
-class EndReason(enum.StrEnum):
-    """Why a run ended, where its status doesn't say it all; other codes come from the failed call."""
-
-    STOP = "stop"
-    LENGTH = "length"
-    CANCEL_REQUESTED = "cancel_requested"
-    DRAIN_FORCED = "drain_forced"
-    OWNER_LOST = "owner_lost"
-    STALLED = "stalled"
-    BUFFER_FULL = "buffer_full"
-
-
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
-    """Base of what can stand in a run's log."""
-
-
-class Created(Event, frozen=True, kw_only=True, tag="created"):
-    """The first event: `request` is the client's JSON as it came, `key` whose run it is.
-
-    All its calls are of one trace, `trace_id`, whoever makes them; "" in logs of older versions.
-    `at` is for people: nothing is decided by it.
-    """
-
-    capability: str
-    request: msgspec.Raw
-    log_id: str
-    key: str = ""
-    trace_id: str = ""
-    restartable: bool = True
-    stream: bool = True
-    at: Stamp | None = None
-
-
-class Claimed(Event, frozen=True, kw_only=True, tag="claimed"):
-    """`instance` of `node` owns the run from here on; `superseded_from` is the first seq of what a restart
-    replaces. `at` is for people: nothing is decided by it."""
-
-    node: str
-    instance: str
-    epoch: int
-    reason: ClaimReason
-    superseded_from: int | None = None
-    at: Stamp | None = None
-
-
-class ChunkEvent(Event, frozen=True, kw_only=True, tag="chunk"):
-    """One piece of the answer: OpenAI's `delta`; `index` counts from 1 in every generation.
-
-    The first one has the `frame` that it came in: id, creation time and model of the whole generation.
-    """
-
-    index: int
-    delta: msgspec.Raw
-    finish_reason: str = ""
-    frame: dict[str, Any] | None = None
-
-
-class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
-    """Somebody wants the run to end; from here on it is never executed again."""
-
-    by: str
-
-
-class Released(Event, frozen=True, kw_only=True, tag="released"):
-    """The owner lets go, so that another may claim without waiting for a lease."""
-
-    reason: str
-
-
-class End(Event, frozen=True, kw_only=True, tag="end"):
-    """The last event; `final_seq` is its own."""
-
-    status: RunStatus
-    final_seq: int
-    reason: str = ""
-    usage: dict[str, Any] | None = None
-
-
-AnyEvent = Created | Claimed | ChunkEvent | CancelRequested | Released | End
-
-_FIELDS = msgspec.json.Decoder(dict[str, Any])
+_CHUNKS = {ChunkEvent}
+_INDEX, _FINISH_REASON, _FRAME = attrgetter("index"), attrgetter("finish_reason"), attrgetter("frame")
 
 
 class RunState:
@@ -196,13 +136,24 @@ class RunState:
 
         Behind the `end` everything is ignored: who wrote it had not read that far.
         """
-        if isinstance(event, ChunkEvent) and self._goes_on(event):
-            self._add(event)  # the short way, for nearly all are
-        elif self.end is None:
+        if self.end is None:
             if not self.allows(event):
                 raise IllegalMove(self.status if self.created else "nothing", name_of(event))
             self._take(event)
         self.last_seq += 1
+
+    def apply_all(self, events: Sequence[AnyEvent]) -> None:
+        """Take the next events, those of one append; as `apply`, one after the other.
+
+        Nearly all records are chunks, or chunks and an end: the chunks are taken at once.
+        """
+        chunks = events if isinstance(events[-1], ChunkEvent) else events[:-1]
+        if chunks and self._go_on(chunks):
+            self._add_all(chunks)
+            self.last_seq += len(chunks)
+            events = events[len(chunks) :]
+        for event in events:
+            self.apply(event)
 
     def allows(self, event: AnyEvent) -> bool:
         """Return whether `event` may stand next; behind the end nothing may."""
@@ -227,6 +178,13 @@ class RunState:
         is_to_end = self.end is not None or self.cancelled_by is not None
         return is_running and not is_to_end and chunk.index == self.next_index
 
+    def _go_on(self, events: Sequence[AnyEvent]) -> TypeGuard[Sequence[ChunkEvent]]:
+        """Return whether events are chunks that may stand next."""
+        first = events[0]
+        if not (isinstance(first, ChunkEvent) and self._goes_on(first) and set(map(type, events)) == _CHUNKS):
+            return False
+        return list(map(_INDEX, events)) == list(range(self.next_index, self.next_index + len(events)))
+
     def _continues_history(self, claim: Claimed) -> bool:
         if claim.epoch != self.epoch + 1 or (self.owner is None) is not (claim.reason is ClaimReason.STARTED):
             return False
@@ -242,6 +200,8 @@ class RunState:
 
     def _take(self, event: AnyEvent) -> None:
         match event:
+            case ChunkEvent():
+                self._add_all((event,))
             case Created():
                 self.created = event
             case Claimed():
@@ -264,13 +224,15 @@ class RunState:
             self.frame, self._beyond_text = None, False
             self._unread, self._texts = [], []
 
-    def _add(self, chunk: ChunkEvent) -> None:
-        self.next_index += 1
-        self.chunks += 1
-        self.size_bytes += memoryview(chunk.delta).nbytes
-        self.finish_reason = chunk.finish_reason or self.finish_reason
-        self.frame = self.frame or chunk.frame
-        self._unread.append(chunk.delta)
+    def _add_all(self, chunks: Sequence[ChunkEvent]) -> None:
+        self.next_index += len(chunks)
+        self.chunks += len(chunks)
+        self.size_bytes += size_of(chunks)
+        self._unread += map(DELTA, chunks)
+        for reason in filter(None, map(_FINISH_REASON, chunks)):
+            self.finish_reason = reason
+        if self.frame is None:
+            self.frame = next(filter(None, map(_FRAME, chunks)), None)
 
     def _read(self) -> None:
         read = [read_delta(delta) for delta in self._unread]
@@ -285,22 +247,3 @@ def fold(events: Iterable[AnyEvent], state: RunState | None = None) -> RunState:
     for event in events:
         state.apply(event)
     return state
-
-
-def name_of(event: AnyEvent) -> str:
-    """Return the name under which an event is stored."""
-    return str(type(event).__struct_config__.tag)
-
-
-def read_delta(delta: msgspec.Raw) -> tuple[str, bool]:
-    """Return the content text of a delta, "" when it has none, and whether there is more answer in it."""
-    fields = _FIELDS.decode(delta)
-    content = fields.pop("content", None)
-    fields.pop("role", None)
-    text = content if isinstance(content, str) else ""
-    return text, any(fields.values()) or bool(content and not text)
-
-
-def text_in(delta: msgspec.Raw) -> str:
-    """Return the content text of a delta, "" when it has none."""
-    return read_delta(delta)[0] if b'"content"' in bytes(delta) else ""

@@ -11,6 +11,8 @@ announces once more who speaks.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import filterfalse
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -19,7 +21,7 @@ from meshcore.capability import RouteRequest
 from meshcore.config_sections import Continuation
 from meshcore.openai_errors import BadRequest
 from meshcore.openai_upstream import input_of, request_object
-from meshcore.openai_wire import Chunk, ChunkKind, Operation, Usage
+from meshcore.openai_wire import IS_TEXT, Chunk, ChunkKind, Operation, Usage, parse_chunk
 
 TEXT_MAX_CHARS = 1 << 20  # of an answer that may be continued, 250 000 tokens; more is not kept
 CONTINUATION = "continuation"  # the param of a capability that says how its provider goes on
@@ -29,6 +31,7 @@ RULED_OUT = ("tools", "functions", "logprobs", "top_logprobs", "response_format"
 beginning.
 """
 
+_TEXT = attrgetter("text")
 _SAME = ("id", "created", "model")  # in every frame of one answer
 _VLLM = {"add_generation_prompt": False, "continue_final_message": True}
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -59,17 +62,15 @@ class Begun:
         """Take chunks that go to the client."""
         if self.first is None:
             self.first = chunks[0].data
-        texts = []
-        for chunk in chunks:
-            if chunk.kind is ChunkKind.CONTENT:
-                texts.append(chunk.text)
-                self.beyond_text = self.beyond_text or chunk.beyond_text
-            if chunk.finish_reason:
-                self.finished = True
+        others = list(filterfalse(IS_TEXT, chunks))
+        self.chunks += len(chunks) - len(others)
+        self._keep("".join(map(_TEXT, chunks)))
+        for chunk in others:
+            self.chunks += chunk.kind is ChunkKind.CONTENT
+            self.beyond_text = self.beyond_text or chunk.beyond_text
+            self.finished = self.finished or bool(chunk.finish_reason)
             if chunk.usage is not None:
                 self._tokens = chunk.usage.completion_tokens or 0
-        self.chunks += len(texts)
-        self._keep("".join(texts))
 
     @property
     def text(self) -> str:
@@ -178,11 +179,12 @@ class Seam:
         for name in _SAME:
             fields.pop(name, None)
         fields = self._same | fields
-        if b'"role"' in chunk.data:
-            _drop_role(fields)
         usage = chunk.usage
         if usage is not None:
             usage, fields["usage"] = self._counted(usage, fields["usage"])
+        if b'"role"' in chunk.data:
+            _drop_role(fields)
+            return parse_chunk(msgspec.json.encode(fields))  # there may be nothing but text in it now
         return msgspec.structs.replace(chunk, data=msgspec.json.encode(fields), usage=usage)
 
     def _counted(self, usage: Usage, raw: msgspec.Raw) -> tuple[Usage, msgspec.Raw]:

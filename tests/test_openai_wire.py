@@ -2,7 +2,6 @@
 are."""
 
 from contextlib import suppress
-from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -14,18 +13,14 @@ from meshcore.errors import CallError, Code, FrameError
 from meshcore.openai_errors import BadRequest
 from meshcore.openai_wire import (
     COMMITTING,
-    DONE_EVENT,
-    Chunk,
     ChunkKind,
     Operation,
-    StreamReader,
     Usage,
     last_user_text,
     parse_chunk,
     parse_request,
     usage_of,
 )
-from meshcore.sse import encode
 
 CHAT = {"model": "llama3", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -292,71 +287,27 @@ def test_usage_is_read_when_it_can_be(usage: object, read: Usage | None) -> None
     assert usage_of({"usage": usage}) == read
 
 
-def stream_of(*payloads: bytes) -> bytes:
-    return b"".join(map(encode, payloads))
+@pytest.mark.parametrize(
+    ("data", "is_text"),
+    [
+        (CONTENT, True),
+        (CONTENT.replace(b",", b",\n"), True),
+        (delta(role="assistant", content="hello"), False),
+        (delta(content="hello", refusal=None), False),
+        (delta(content=""), False),
+        (b'{"choices":[{"delta":{"content":"bye"},"finish_reason":"stop"}]}', False),
+        (b'{"choices":[{"delta":{"content":"a"}},{"delta":{"content":"b"}}]}', False),
+        (b'{"choices":[{"delta":{"content":"a"}}],"usage":{"total_tokens":1}}', False),
+        (b'{"choices":[{"text":"once"}]}', False),
+        (FINISH, False),
+    ],
+)
+def test_a_chunk_knows_whether_its_delta_is_text_and_nothing_else(data: bytes, is_text: bool) -> None:
+    assert parse_chunk(data).is_text is is_text
 
 
-def read_whole(stream: bytes) -> list[Chunk]:
-    reader = StreamReader()
-    return [*reader.feed(stream), *reader.close()]
+@given(content=st.text(min_size=1))
+def test_a_text_is_read_whatever_is_in_it(content: str) -> None:
+    chunk = parse_chunk(delta(content=content))
 
-
-ANSWER = [ROLE, CONTENT, delta(content="grüße"), FINISH, USAGE]
-
-
-@given(cuts=st.lists(st.integers(0, 800), max_size=10))
-def test_any_split_of_a_streamed_answer_gives_the_same_chunks(cuts: list[int]) -> None:
-    stream = stream_of(*ANSWER) + DONE_EVENT
-    reader = StreamReader()
-    borders = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-
-    chunks = [chunk for begin, end in pairwise(borders) for chunk in reader.feed(stream[begin:end])]
-
-    assert [(each.kind, each.text) for each in chunks] == [
-        (each.kind, each.text) for each in read_whole(stream)
-    ]
-    assert [chunk.data for chunk in chunks] == ANSWER
-    assert reader.done
-
-
-def test_chunks_that_came_together_know_that_more_follows_at_once() -> None:
-    reader = StreamReader()
-
-    together = list(reader.feed(stream_of(ROLE, CONTENT, CONTENT)))
-    alone = list(reader.feed(stream_of(CONTENT)))
-
-    assert [chunk.more for chunk in together + alone] == [True, True, False, False]
-
-
-def test_what_follows_done_is_ignored() -> None:
-    stream = stream_of(CONTENT) + DONE_EVENT + stream_of(b"garbage")
-
-    assert [chunk.data for chunk in read_whole(stream)] == [CONTENT]
-    reader = StreamReader()
-    list(reader.feed(stream))
-    assert list(reader.feed(stream)) == []
-
-
-def test_a_stream_may_end_with_a_finish_reason_and_without_done() -> None:
-    assert len(read_whole(stream_of(CONTENT, FINISH))) == 2
-
-
-def test_a_stream_may_end_with_done_and_without_a_finish_reason() -> None:
-    assert len(read_whole(stream_of(CONTENT) + b"data: [DONE]")) == 1
-
-
-@pytest.mark.parametrize("stream", [b"", b": ping\n\n", stream_of(ROLE), stream_of(ROLE, CONTENT)])
-def test_a_stream_that_is_cut_off_is_a_failure_behind_its_chunks(stream: bytes) -> None:
-    reader = StreamReader()
-    list(reader.feed(stream))
-
-    with pytest.raises(FrameError, match="before its end"):
-        list(reader.close())
-
-
-def test_an_error_event_comes_behind_the_chunks_before_it() -> None:
-    chunks = StreamReader().feed(stream_of(CONTENT, b'{"error":{"message":"broken"}}'))
-
-    assert next(chunks).data == CONTENT
-    with pytest.raises(CallError, match="broken"):
-        next(chunks)
+    assert (chunk.text, chunk.kind, chunk.is_text) == (content, ChunkKind.CONTENT, True)

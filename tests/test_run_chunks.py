@@ -21,8 +21,8 @@ def state_behind(*events: ChunkEvent) -> RunState:
 def test_content_is_numbered_and_the_first_keeps_its_frame() -> None:
     chunking = Chunking(model="m")
 
-    (one,) = chunking.take(chunk(delta={"role": "assistant", "content": "a"}))
-    (two,) = chunking.take(chunk(delta={}, finish_reason="stop"))
+    (one,) = chunking.take([chunk(delta={"role": "assistant", "content": "a"})])
+    (two,) = chunking.take([chunk(delta={}, finish_reason="stop")])
 
     assert (one.index, one.frame) == (1, {"id": "c1", "created": 7, "model": "m"})
     assert (two.index, two.frame, two.finish_reason) == (2, None, "stop")
@@ -33,14 +33,14 @@ def test_who_speaks_and_what_was_used_are_no_part_of_the_answer() -> None:
     chunking = Chunking()
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "x": {"y": 1}}
 
-    announced = chunking.take(chunk(delta={"role": "assistant"}))
-    used = chunking.take(parse_chunk(msgspec.json.encode({"choices": [], "usage": usage})))
+    announced = chunking.take([chunk(delta={"role": "assistant"})])
+    used = chunking.take([parse_chunk(msgspec.json.encode({"choices": [], "usage": usage}))])
 
-    assert (announced, used, chunking.usage) == ((), (), usage)
+    assert (announced, used, chunking.usage) == ([], [], usage)
 
 
 def test_a_text_completion_is_content() -> None:
-    (event,) = Chunking().take(parse_chunk(b'{"choices":[{"text":"a"}]}'))
+    (event,) = Chunking().take([parse_chunk(b'{"choices":[{"text":"a"}]}')])
 
     assert bytes(event.delta) == b'{"content":"a"}'
 
@@ -48,8 +48,8 @@ def test_a_text_completion_is_content() -> None:
 def test_what_is_too_long_for_a_record_is_several_events() -> None:
     chunking = Chunking()
 
-    pieces = chunking.take(chunk(delta={"content": "a" * 40_000}))
-    (behind,) = chunking.take(chunk(delta={"content": "b"}))
+    pieces = chunking.take([chunk(delta={"content": "a" * 40_000})])
+    (behind,) = chunking.take([chunk(delta={"content": "b"})])
 
     assert [piece.index for piece in pieces] == list(range(1, len(pieces) + 1))
     assert behind.index == len(pieces) + 1 > 2
@@ -64,7 +64,10 @@ def test_a_whole_answer_is_one_event_without_the_stamps() -> None:
 
 def test_another_goes_on_from_the_text_so_far() -> None:
     chunking = Chunking(model="m")
-    events = [*chunking.take(chunk(delta={"content": "a "})), *chunking.take(chunk(delta={"content": "b"}))]
+    events = [
+        *chunking.take([chunk(delta={"content": "a "})]),
+        *chunking.take([chunk(delta={"content": "b"})]),
+    ]
 
     begun = begun_of(state_behind(*events))
 
@@ -74,8 +77,8 @@ def test_another_goes_on_from_the_text_so_far() -> None:
 
 
 def test_what_is_more_than_text_or_at_its_end_says_so() -> None:
-    tool = Chunking().take(chunk(delta={"tool_calls": [{"index": 0}]}))
-    finished = Chunking().take(chunk(delta={"content": "a"}, finish_reason="stop"))
+    tool = Chunking().take([chunk(delta={"tool_calls": [{"index": 0}]})])
+    finished = Chunking().take([chunk(delta={"content": "a"}, finish_reason="stop")])
 
     assert begun_of(state_behind(*tool)).beyond_text
     assert begun_of(state_behind(*finished)).finished
@@ -88,7 +91,7 @@ def test_of_nothing_there_is_nothing_to_go_on_from() -> None:
 
 
 def test_a_restart_forgets_the_frame_of_the_generation_before() -> None:
-    events = Chunking(model="m").take(chunk(delta={"content": "a"}))
+    events = Chunking(model="m").take([chunk(delta={"content": "a"})])
     state = fold([CREATED, claimed("a", 1), *events, claimed("b", 2, ClaimReason.RESTARTED, 1)])
 
     assert (model_of(state), begun_of(state).chunks) == ("", 0)

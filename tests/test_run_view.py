@@ -9,9 +9,9 @@ from meshcore.run_record import Record
 from meshcore.run_view import (
     PlainAnswer,
     RunAsk,
-    events_behind,
     first_seq_wanted,
     frame,
+    news_in,
     position,
     sse,
     summary,
@@ -64,7 +64,15 @@ def test_the_rest_is_nobodys_business(event: AnyEvent) -> None:
 def test_a_record_may_begin_before_what_is_wanted() -> None:
     record = Record(1, "id", 4, (said(1), said(2), said(3)))
 
-    assert [seq for seq, _ in events_behind(record, 4)] == [5, 6]
+    assert news_in(record, 4) == (said(2), said(3))
+    assert (news_in(record, 0), news_in(record, 6)) == (record.events, ())
+
+
+def test_behind_the_first_end_nothing_counts() -> None:
+    end = End(status=RunStatus.COMPLETED, final_seq=5)
+    record = Record(1, "id", 4, (said(1), end, said(2), end))
+
+    assert news_in(record, 0) == (said(1), end)
 
 
 def restarted() -> RunState:
@@ -123,8 +131,8 @@ def plain(operation: Operation = Operation.CHAT) -> PlainAnswer:
 def test_a_plain_stream_has_the_frame_that_the_answer_began_with() -> None:
     answer = plain()
 
-    first = msgspec.json.decode(answer.chunk(said(1, content="a", head={"id": "c1", "model": "m"})))
-    second = msgspec.json.decode(answer.chunk(said(2, finish_reason="stop")))
+    chunks = [said(1, content="a", head={"id": "c1", "model": "m"}), said(2, finish_reason="stop")]
+    first, second = map(msgspec.json.decode, answer.chunks(chunks))
 
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": "a"}
     assert {second[name] for name in ("id", "model", "object")} == {"c1", "m", "chat.completion.chunk"}
@@ -154,7 +162,7 @@ def test_a_whole_answer_joins_texts_and_tool_calls() -> None:
 def test_a_text_completion_has_text() -> None:
     answer = plain(Operation.COMPLETION)
 
-    piece = msgspec.json.decode(answer.chunk(said(1, content="a")))
+    (piece,) = map(msgspec.json.decode, answer.chunks([said(1, content="a")]))
     whole = msgspec.json.decode(answer.whole([said(1, content="a"), said(2, content="b")], None))
 
     assert (piece["choices"][0]["text"], whole["choices"][0]["text"]) == ("a", "ab")

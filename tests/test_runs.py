@@ -1,5 +1,9 @@
 """What a run's log says, and what may stand in it."""
 
+import copy
+from collections.abc import Callable
+from contextlib import suppress
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -19,7 +23,6 @@ from meshcore.runs import (
     RunStatus,
     fold,
     name_of,
-    text_in,
 )
 
 CREATED = Created(capability="llm.chat", request=msgspec.Raw(b'{"messages":[]}'), log_id="abcdef", key="ci")
@@ -185,14 +188,42 @@ def _thinkable(last_seq: int, epoch: int, index: int) -> list[AnyEvent]:
     return [*claims, *ends, chunk(index), chunk(index + 1), CANCEL, RELEASED, CREATED, end(last_seq)]
 
 
-@pytest.mark.parametrize(
-    ("delta", "text"),
-    [
-        (b'{"content":"hi"}', "hi"),
-        (b'{"content":null}', ""),
-        (b'{"role":"assistant"}', ""),
-        (b'{"content":[{"text":"hi"}]}', ""),
-    ],
-)
-def test_only_content_is_text(delta: bytes, text: str) -> None:
-    assert text_in(msgspec.Raw(delta)) == text
+@given(data=st.data())
+def test_events_that_come_together_say_what_they_say_one_by_one(data: st.DataObject) -> None:
+    """Whatever stands in a record: also what may not stand there, and then all before it counts."""
+    before = fold([*STARTED, *data.draw(st.sampled_from([[], [chunk(1)], [CANCEL], [RELEASED]]))])
+    seq, index = before.last_seq, before.next_index
+    events = data.draw(
+        st.lists(
+            st.builds(chunk, st.integers(index, index + 3), st.just("x"), st.sampled_from(["", "stop"]))
+            | st.sampled_from([CANCEL, RELEASED, end(seq + 1), end(seq + 2), end(seq + 3)]),
+            min_size=1,
+            max_size=4,
+        )
+        | st.integers(1, 6).map(lambda n: [chunk(index + at) for at in range(n)] + [end(seq + n + 1)])
+    )
+    alone, together = copy.deepcopy(before), copy.deepcopy(before)
+
+    errors = [raised(lambda: fold(events, alone)), raised(lambda: together.apply_all(events))]
+
+    assert errors[0] == errors[1]
+    said = (
+        "last_seq",
+        "status",
+        "text",
+        "chunks",
+        "size_bytes",
+        "next_index",
+        "finish_reason",
+        "frame",
+        "end",
+    )
+    assert [getattr(alone, name) for name in said] == [getattr(together, name) for name in said]
+
+
+def raised(act: Callable[[], object]) -> str:
+    """Return what an illegal move was called, "" when it was none."""
+    with suppress(IllegalMove):
+        act()
+        return ""
+    return "illegal"

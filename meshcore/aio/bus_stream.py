@@ -9,16 +9,18 @@ NEW ──── start ────► COMMITTED ── broke: a strike ── n
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from itertools import filterfalse
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from meshcore.aio.chunk_stream import ChunkStream
 from meshcore.aio.dispatch import Dispatcher, Lease
 from meshcore.aio.exchange import Exchange
 from meshcore.clock import Clock
 from meshcore.errors import CallError, Code, is_retryable
 from meshcore.journey import Journey
-from meshcore.openai_wire import COMMITTING, Chunk, ChunkKind
+from meshcore.openai_wire import COMMITTING, IS_TEXT, Chunk, ChunkKind
 from meshcore.splice import Begun, Seam, is_used_up, length_reached, obstacle
 
 _FINISH: Final = ChunkKind.FINISH  # looked up once, which in Python 3.11 is slow
@@ -71,8 +73,6 @@ class BusStream:
         self._held: deque[Chunk] = deque()  # came before the first content, and that itself
         self._complete = False  # the end, or the finish reason, was seen
         self._is_at_end = False  # no chunk is left upstream
-        self._follows = False  # the next chunk came with the last one: there is no wait to be bounded
-        self._ahead: Exception | None = None  # what happened behind the chunks that are held
         self._begun = (begun or Begun()) if continues else None
         # Set as soon as others go on with what was begun, here or, as `begun` says, elsewhere.
         self._seam = Seam(begun) if begun is not None else None
@@ -113,72 +113,66 @@ class BusStream:
     async def __anext__(self) -> Chunk:
         if not self._started:
             await self.start()
-        while not self._held:
-            if self._committed is None:
-                raise StopAsyncIteration
-            await self._read(*self._committed)
+        if not (self._held or await self._have_more()):
+            raise StopAsyncIteration
         chunk = self._held.popleft()
         if self._begun is not None:
             self._begun.saw(chunk)
         return chunk
 
-    async def read(self) -> list[Chunk]:
-        """Return the next chunk and those that came with it, [] at the end; else like iterating."""
+    async def read(self) -> Sequence[Chunk]:
+        """Return the next chunk and those that came with it, none at the end; else like iterating."""
         if not self._started:
             await self.start()
-        while not self._held:
-            if self._committed is None:
-                return []
-            try:
-                await self._read(*self._committed)
-            except StopAsyncIteration:
-                return []
-        if self._follows and self._committed is not None:
-            await self._hold_what_follows(self._committed.chunks)
+        if not (self._held or await self._have_more()):
+            return ()
         chunks = list(self._held)
         self._held.clear()
         if self._begun is not None:
             self._begun.saw_all(chunks)
         return chunks
 
+    async def _have_more(self) -> bool:
+        """Hold what comes next, of whoever goes on with it; False at the end."""
+        while not self._held and self._committed is not None:
+            await self._read(*self._committed)
+        return bool(self._held)
+
     async def _read(self, lease: Lease, chunks: AsyncIterator[Chunk]) -> None:
-        """Hold the next chunk, or let somebody else go on; raises StopAsyncIteration at the end."""
-        in_time = None if self._follows else self._limits.within(self._journey.deadline - self._clock())
+        """Hold the next chunks, or let somebody else go on, or see the end."""
+        in_time = self._limits.within(self._journey.deadline - self._clock())
         try:
-            if self._ahead is not None:
-                ahead, self._ahead = self._ahead, None
-                raise ahead
-            if in_time is None:  # nothing is waited for, and a limit costs as much as a chunk
+            with in_time:
                 chunk = await anext(chunks)
-            else:
-                with in_time:
-                    chunk = await anext(chunks)
-            self._held.append(self._seen(chunk))
+            self._hold(chunk, chunks)
         except StopAsyncIteration:
             self._settle(lease, None)
-            raise
         except asyncio.CancelledError:
             await self.aclose()
             raise
         except Exception as exc:
             await _close(chunks)
-            if in_time is not None and in_time.expired:
+            if in_time.expired:
                 late = CallError(Code.TIMEOUT, "the call's deadline passed before the stream's end")
                 self._settle(lease, late)
                 raise self._journey.broken(late) from exc
             await self._recover(lease, exc)
 
-    async def _hold_what_follows(self, chunks: AsyncIterator[Chunk]) -> None:
-        """Hold the chunks that came with the last one; what happens behind them is for the next reading."""
-        try:
-            async for chunk in chunks:
-                self._held.append(self._seen(chunk))
-                if not self._follows:
-                    return
-            self._complete = self._is_at_end = True
-        except Exception as exc:
-            self._ahead = exc
-        self._follows = False
+    def _hold(self, chunk: Chunk, chunks: AsyncIterator[Chunk]) -> None:
+        """Hold a chunk and what came with it; what happens behind them is for the next reading."""
+        came: Sequence[Chunk] = (chunk,)
+        if isinstance(chunks, ChunkStream):
+            came = (chunk, *chunks.at_hand())
+            self._is_at_end = chunks.is_over
+        if self._seam is not None:
+            came = [joined for each in came if (joined := self._seam.join(each)) is not None]
+        for each in filterfalse(IS_TEXT, came):
+            if each.usage is not None:
+                self._journey.count_tokens(each.usage)
+            if each.kind is _FINISH:
+                self._complete = True
+        self._complete = self._complete or self._is_at_end
+        self._held.extend(came)
 
     async def __aenter__(self) -> Self:
         return self
@@ -200,7 +194,7 @@ class BusStream:
         chunks: AsyncIterator[Chunk] | None = None
         try:
             with self._limits.within(lease.timeout_seconds):
-                chunks = self._open(lease)
+                chunks = self._exchange.open(lease, self._journey)
                 await self._hold_until_content(chunks)
         except asyncio.CancelledError:
             await _close(chunks)
@@ -223,17 +217,10 @@ class BusStream:
 
     async def _hold_until_content(self, chunks: AsyncIterator[Chunk]) -> None:
         async for chunk in chunks:
-            self._held.append(self._seen(chunk))
-            if chunk.kind in COMMITTING or len(self._held) >= UNCOMMITTED_MAX:
+            self._hold(chunk, chunks)
+            if len(self._held) >= UNCOMMITTED_MAX or any(each.kind in COMMITTING for each in self._held):
                 return
         self._complete = True  # an answer without content is an answer, and was paid for
-
-    def _seen(self, chunk: Chunk) -> Chunk:
-        self._complete = self._complete or chunk.kind is _FINISH
-        self._follows = chunk.more and self._seam is None  # a seam may leave chunks out
-        if chunk.usage is not None:
-            self._journey.count_tokens(chunk.usage)
-        return chunk
 
     def _give_up(self) -> CallError:
         """End before any content; return the error to raise."""
@@ -261,10 +248,6 @@ class BusStream:
         if not await self._is_served():
             raise self._give_up() from exc
 
-    def _open(self, lease: Lease) -> AsyncIterator[Chunk]:
-        chunks = self._exchange.open(lease, self._journey)
-        return chunks if self._seam is None else _joined(chunks, self._seam)
-
     def _settle(self, lease: Lease, error: CallError | None) -> None:
         """End an attempt without blame: it went well, or the caller left or ran out of time."""
         if error is None:
@@ -280,16 +263,6 @@ class BusStream:
         self._finished(self._journey, error)
 
 
-async def _joined(chunks: AsyncIterator[Chunk], seam: Seam) -> AsyncGenerator[Chunk, None]:
-    """Yield the rest of an answer as if who began it had sent it."""
-    try:
-        async for chunk in chunks:
-            if (joined := seam.join(chunk)) is not None:
-                yield joined
-    finally:
-        await _close(chunks)
-
-
 async def _close(chunks: AsyncIterator[Chunk] | None) -> None:
-    if isinstance(chunks, AsyncGenerator):
+    if isinstance(chunks, AsyncGenerator | ChunkStream):
         await chunks.aclose()

@@ -2,10 +2,12 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from itertools import takewhile
+from typing import Any, NamedTuple
 
+from meshcore.aio.chunk_stream import Batch, ChunkStream
 from meshcore.aio.http_client import HttpClient
 from meshcore.aio.http_exchange import HttpAnswer
 from meshcore.aio.http_terms import HttpError, TooLarge
@@ -24,7 +26,8 @@ from meshcore.bus_wire import (
 from meshcore.capability import RouteRequest
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 from meshcore.errors import CallError, Code, ExchangeError, FrameError
-from meshcore.openai_wire import Chunk, parse_chunk
+from meshcore.openai_stream import parse_chunks
+from meshcore.openai_wire import Chunk
 from meshcore.registry import PeerRecord
 from meshcore.signing import TIME_HEADER, epoch_ms, sign
 from meshcore.sse import EventDecoder, SseEvent
@@ -37,6 +40,14 @@ TIME_MAX_DIGITS = 15  # of milliseconds: some 30 000 years
 ERROR_BODY_MAX_BYTES = 1 << 16
 
 _EXCHANGE_FAILURES = (HttpError, TimeoutError)
+
+
+class _Said(NamedTuple):
+    """What came together of a peer's stream; `failure` stands behind the chunks."""
+
+    chunks: Sequence[Chunk]
+    is_done: bool = False
+    failure: Exception | None = None
 
 
 class HttpTransport:
@@ -79,8 +90,11 @@ class HttpTransport:
                 raise ExchangeError(Code.PARTITION, f"{peer.node_id_full} answered HTTP {response.status}")
             return data
 
-    async def stream(self, peer: PeerRecord, request: RouteRequest) -> AsyncIterator[Chunk]:
-        """Yield the peer's chunks, exactly as its provider sent them."""
+    def stream(self, peer: PeerRecord, request: RouteRequest) -> ChunkStream:
+        """Return the peer's chunks, exactly as its provider sent them."""
+        return ChunkStream(self._batches(peer, request))
+
+    async def _batches(self, peer: PeerRecord, request: RouteRequest) -> AsyncGenerator[Batch, None]:
         body = self._encode(request)
         async with self._exchange(
             peer, "POST", CALL_PATH, body, answer_within_seconds=self._first_byte_seconds
@@ -89,11 +103,13 @@ class HttpTransport:
                 raise _refusal(peer, await _result(peer, response, ERROR_BODY_MAX_BYTES))
             decoder = EventDecoder()
             while data := await response.read_any():
-                events = decoder.feed(data)
-                for left, event in zip(range(len(events) - 1, -1, -1), events, strict=True):
-                    if event.name == DONE_EVENT:
-                        return
-                    yield _chunk(peer, event, more=left > 0)
+                said = _said(peer, decoder.feed(data))
+                if said.chunks:
+                    yield Batch(said.chunks, said.is_done)
+                if said.failure is not None:
+                    raise said.failure
+                if said.is_done:
+                    return
         raise ExchangeError(Code.PARTITION, f"the stream from {peer.node_id_full} was cut off")
 
     @asynccontextmanager
@@ -214,7 +230,16 @@ def _refusal(peer: PeerRecord, result: dict[str, Any]) -> CallError:
     )
 
 
-def _chunk(peer: PeerRecord, event: SseEvent, *, more: bool) -> Chunk:
-    if event.name == ERROR_EVENT:
-        raise _refusal(peer, decode_result(event.data))
-    return parse_chunk(event.data, more=more)
+def _said(peer: PeerRecord, events: Sequence[SseEvent]) -> _Said:
+    """Return what a peer said, up to the first event that isn't a chunk."""
+    plain = list(takewhile(lambda event: event.name not in (DONE_EVENT, ERROR_EVENT), events))
+    chunks, failure = parse_chunks([event.data for event in plain])
+    if failure is not None or len(plain) == len(events):
+        return _Said(chunks, failure=failure)
+    last = events[len(plain)]
+    if last.name == DONE_EVENT:
+        return _Said(chunks, is_done=True)
+    try:
+        return _Said(chunks, failure=_refusal(peer, decode_result(last.data)))
+    except FrameError as exc:
+        return _Said(chunks, failure=exc)

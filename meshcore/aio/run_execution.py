@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from meshcore.aio.owned_calls import Resumption
-from meshcore.aio.run_reading import Reading, alongside
+from meshcore.aio.run_reading import Reading, close
 from meshcore.aio.run_terms import Outcome, Tools
 from meshcore.aio.runlog import EngineGone
 from meshcore.aio.runlog.appending import append, catch_up
@@ -39,6 +39,7 @@ from meshcore.runs import (
     Released,
     RunState,
     RunStatus,
+    size_of,
 )
 from meshcore.splice import is_used_up
 
@@ -137,8 +138,11 @@ class Execution:
         reading = Reading(
             Chunking(self._state.next_index, model=resumption.model if resumption else ""), self._news
         )
-        async with alongside(asyncio.create_task(self._read(reading, request, resumption))):
+        task = asyncio.create_task(self._read(reading, request, resumption))
+        try:
             return await self._store(reading)
+        finally:
+            await close(task)
 
     async def _read(self, reading: Reading, request: RouteRequest, resumption: Resumption | None) -> None:
         if request.stream:
@@ -180,13 +184,13 @@ class Execution:
         """Return what is to be stored next, and be it the end with the last of it."""
         chunks = reading.take()
         bounds = self._tools.policy
-        size_bytes = self._state.size_bytes + sum(memoryview(chunk.delta).nbytes for chunk in chunks)
+        size_bytes = self._state.size_bytes + size_of(chunks)
         is_within = self._state.chunks + len(chunks) < bounds.max_chunks and size_bytes < bounds.max_bytes
         if self._tools.log.keeps_records or not (reading.is_over and is_within):
             return chunks
-        said = [chunk.finish_reason for chunk in chunks if chunk.finish_reason] or [self._state.finish_reason]
-        final_seq = self._state.last_seq + len(chunks) + 1
-        return [*chunks, self._completed(said[-1], reading).event(final_seq)]
+        said = (chunk.finish_reason for chunk in reversed(chunks) if chunk.finish_reason)
+        completed = self._completed(next(said, self._state.finish_reason), reading)
+        return [*chunks, completed.event(self._state.last_seq + len(chunks) + 1)]
 
     async def _wait(self, seconds: float) -> None:
         """Return when there is something to do, or when nothing came for so long."""

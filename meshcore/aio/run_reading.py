@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from meshcore.aio.bus_stream import BusStream
@@ -28,7 +27,7 @@ class Reading:
         self.done = False
         self.provider = ""
         self._news = news
-        self._events: deque[ChunkEvent] = deque()
+        self._events: list[ChunkEvent] = []
         self._room = asyncio.Event()
 
     @property
@@ -43,7 +42,7 @@ class Reading:
 
     def take(self) -> Sequence[ChunkEvent]:
         """Return the next events, at most `BATCH_MAX`."""
-        events = [self._events.popleft() for _ in range(min(len(self._events), BATCH_MAX))]
+        events, self._events = self._events[:BATCH_MAX], self._events[BATCH_MAX:]
         self._room.set()
         return events
 
@@ -54,8 +53,7 @@ class Reading:
                 await stream.start()
                 self.chunking.model, self.provider = stream.model, stream.provider
                 while chunks := await stream.read():
-                    for chunk in chunks:
-                        self._events.extend(self.chunking.take(chunk))
+                    self._events += self.chunking.take(chunks)
                     self._news.set()
                     await self._have_room()
         except CallError as exc:
@@ -69,7 +67,7 @@ class Reading:
         """Take an answer that came whole, or the error in its place."""
         self.error = error_of(result)
         if self.error is None:
-            self._events.extend(self.chunking.whole(result))
+            self._events += self.chunking.whole(result)
         self._end()
 
     def _end(self) -> None:
@@ -82,13 +80,9 @@ class Reading:
             await self._room.wait()
 
 
-@asynccontextmanager
-async def alongside(task: "asyncio.Task[None]") -> AsyncIterator[None]:
-    """Let a task go on while the context lasts; behind it all that the task held open is closed."""
-    try:
-        yield
-    finally:
-        if not task.done():
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
+async def close(task: "asyncio.Task[None]") -> None:
+    """End a task that reads; behind it all that the task held open is closed."""
+    if not task.done():
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task])

@@ -1,15 +1,23 @@
 """Watching a run by its log, on whatever node: what stands there, then what comes."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
+from typing import NamedTuple
 
 from meshcore.aio.runlog import RunLog
 from meshcore.aio.runlog.base import Tail
-from meshcore.run_record import Record, is_plain
-from meshcore.run_view import COMMENT, HELLO, events_behind, frame
+from meshcore.run_record import Record
+from meshcore.run_view import COMMENT, HELLO, frame, news_in
 from meshcore.runs import AnyEvent, End
 
 COMMENT_SECONDS = 15.0  # of silence; proxies take a connection that is silent for longer for dead
+
+
+class News(NamedTuple):
+    """Events that came together, the first with the number `first_seq`; none when there was silence."""
+
+    first_seq: int
+    events: Sequence[AnyEvent]
 
 
 async def frames(log: RunLog, run_id: str, after_seq: int) -> AsyncGenerator[bytes, None]:
@@ -30,31 +38,36 @@ async def batches(
     log: RunLog, run_id: str, after_seq: int
 ) -> AsyncGenerator[list[tuple[int, AnyEvent]], None]:
     """Yield (seq, event) as they come, until the run's end is among them; [] when there was silence."""
-    async with aclosing(log.tail(run_id, after_seq)) as tail, aclosing(batches_of(tail, after_seq)) as found:
-        async for events in found:
-            yield events
+    async with aclosing(log.tail(run_id, after_seq)) as tail:
+        watch = Watch(tail, after_seq)
+        while not watch.is_over:
+            first_seq, events = await watch.next()
+            yield list(enumerate(events, first_seq))
 
 
-async def batches_of(tail: Tail, after_seq: int) -> AsyncGenerator[list[tuple[int, AnyEvent]], None]:
-    """Yield the same, of a tail that somebody else closes."""
-    while True:
-        events: list[tuple[int, AnyEvent]] = []
-        for record in (records := await tail.next(COMMENT_SECONDS)):
-            events += _until_end(record, after_seq)
-            if events and isinstance(events[-1][1], End):
-                yield events
-                return
-        if events or not records:
-            yield events
+class Watch:
+    """What a tail, which is somebody else's to close, gives of a run; `is_over` when its end was given."""
 
+    def __init__(self, tail: Tail, after_seq: int) -> None:
+        self.is_over = False
+        self._tail = tail
+        self._after_seq = after_seq
 
-def _until_end(record: Record, after_seq: int) -> list[tuple[int, AnyEvent]]:
-    """Return what is new in a record; behind the first end nothing counts."""
-    if record.first_seq > after_seq and is_plain(record):
-        return list(enumerate(record.events, record.first_seq))
-    events: list[tuple[int, AnyEvent]] = []
-    for seq, event in events_behind(record, after_seq):
-        events.append((seq, event))
-        if isinstance(event, End):
-            break
-    return events
+    async def next(self) -> News:
+        """Return what comes together; the run's end is the last of all. Raises EngineGone."""
+        while True:
+            records = await self._tail.next(COMMENT_SECONDS)
+            news = self._news(records)
+            if news.events or not records:
+                return news
+
+    def _news(self, records: Iterable[Record]) -> News:
+        first_seq, events = 0, list[AnyEvent]()
+        for record in records:
+            if news := news_in(record, self._after_seq):
+                first_seq = first_seq or max(record.first_seq, self._after_seq + 1)
+                events += news
+                if isinstance(news[-1], End):
+                    self.is_over = True
+                    break
+        return News(first_seq, events)

@@ -28,7 +28,7 @@ from meshcore.clock import Clock, UtcNow
 from meshcore.run_orphans import OrphanPolicy
 from meshcore.run_record import Record, append_ids
 from meshcore.run_reports import RunReport
-from meshcore.runs import CancelRequested, End, Released, RunState
+from meshcore.runs import CancelRequested, End, Released, RunState, beside_chunks
 
 SWEEP_SECONDS = 0.5
 TRIM_SECONDS = 60.0
@@ -145,7 +145,7 @@ class Runner:
             return
         if self._hands.look(run_id, record.last_seq):
             return
-        for event in record.events:
+        for event in beside_chunks(record.events):
             if isinstance(event, End):
                 self._sweeper.forget(run_id)
             elif isinstance(event, CancelRequested | Released):

@@ -18,6 +18,8 @@ from meshcore.errors import AlreadyRunning, ConfigError, IdentityTaken
 FILE_MAX_BYTES = 1 << 20  # of a configuration or a secret; what is longer isn't one
 BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
 FAILED = 1
+GC_THRESHOLDS = gc.get_threshold()  # Python's own
+YOUNG_OBJECTS = 10_000  # more than dozens of calls hold at once: what dies with them is not looked at before
 
 
 def main(argv: Sequence[str]) -> int:
@@ -85,9 +87,11 @@ def _run(config: NodeConfig, alias_file: AliasFile, *, lifeline: bool) -> int:
         return FAILED
     finally:
         gc.unfreeze()
+        gc.set_threshold(*GC_THRESHOLDS)
     return 0
 
 
 def _announce(url: str) -> None:
     gc.freeze()  # what is there now stays: collections, which stop every call, needn't look at it again
+    gc.set_threshold(YOUNG_OBJECTS, *GC_THRESHOLDS[1:])
     print(f"ready {url}", flush=True)

@@ -1,13 +1,14 @@
 """Streams in one process: commit, failover before it, breaks after it, cancellation."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
 from meshcore.aio.bus import BusSettings, BusStream, CapabilityBus
 from meshcore.aio.bus_stream import UNCOMMITTED_MAX
+from meshcore.aio.chunk_stream import Batch, ChunkStream
 from meshcore.aio.testing import wait_until
 from meshcore.aio.transport import InMemoryTransport
 from meshcore.capability import CapabilityDescriptor, RouteRequest
@@ -210,12 +211,11 @@ async def test_what_came_in_time_is_given_out_even_when_it_is_read_late() -> Non
     bus = make_bus("node-a", clock=clock)
     script = Script()
 
-    async def chunks(request: RouteRequest) -> AsyncIterator[Chunk]:
-        yield parse_chunk(says("one"), more=True)
-        yield parse_chunk(says("two"))
+    async def batches() -> AsyncGenerator[Batch, None]:
+        yield Batch([parse_chunk(says("one")), parse_chunk(says("two"))])
         await forever()
 
-    bus.register_capability(script.descriptor, script.call, stream=chunks)
+    bus.register_capability(script.descriptor, script.call, stream=lambda request: ChunkStream(batches()))
     received = []
 
     with pytest.raises(CallError) as caught:

@@ -6,7 +6,7 @@ import pytest
 
 from meshcore.aio import run_reading
 from meshcore.aio.bus_stream import BusStream
-from meshcore.aio.run_reading import BATCH_MAX, Reading, alongside
+from meshcore.aio.run_reading import BATCH_MAX, Reading, close
 from meshcore.capability import RouteRequest
 from meshcore.run_chunks import Chunking
 from tests.aio.bus_mesh import BODY, CHAT, Script, fails, make_bus, says
@@ -50,26 +50,29 @@ async def test_who_reads_ahead_waits_for_who_stores(
     monkeypatch.setattr(run_reading, "AHEAD_MAX", 2)
     script = Script(*answer(*["x"] * 5))
 
-    async with alongside(asyncio.create_task(reading.read(stream_of(script)))):
-        async with asyncio.timeout(10):
-            while reading.waiting < 2:  # noqa: ASYNC110 - what is waited for is no event
-                await asyncio.sleep(0)
-        assert (reading.done, script.running) == (False, 1)
-        taken = 0
-        async with asyncio.timeout(10):
-            while not reading.done or reading.waiting:
-                taken += len(reading.take())
-                await asyncio.sleep(0)
+    task = asyncio.create_task(reading.read(stream_of(script)))
+    async with asyncio.timeout(10):
+        while reading.waiting < 2:  # noqa: ASYNC110 - what is waited for is no event
+            await asyncio.sleep(0)
+    assert (reading.done, script.running) == (False, 1)
+    taken = 0
+    async with asyncio.timeout(10):
+        while not reading.done or reading.waiting:
+            taken += len(reading.take())
+            await asyncio.sleep(0)
+    await close(task)
 
     assert taken == 6
 
 
-async def test_behind_the_context_nothing_is_open(reading: Reading) -> None:
+async def test_behind_its_closing_nothing_is_open(reading: Reading) -> None:
     script = Script(says("a"), asyncio.Event().wait)
 
-    async with alongside(asyncio.create_task(reading.read(stream_of(script)))), asyncio.timeout(10):
+    task = asyncio.create_task(reading.read(stream_of(script)))
+    async with asyncio.timeout(10):
         while not reading.waiting:  # noqa: ASYNC110 - what is waited for is no event
             await asyncio.sleep(0)
+    await close(task)
 
     assert (script.running, script.closed) == (0, 1)
 

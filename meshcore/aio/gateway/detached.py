@@ -3,7 +3,7 @@
 Whoever asked for it may leave: the run goes on, and can be watched by its id.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -15,7 +15,7 @@ from meshcore.aio.gateway.run_routes import RUN_ID, RunRoutes, run_headers, trac
 from meshcore.aio.gateway.streams import EventStream
 from meshcore.aio.run_desk import log_unreachable
 from meshcore.aio.run_service import RunService
-from meshcore.aio.run_viewing import batches_of
+from meshcore.aio.run_viewing import Watch
 from meshcore.aio.runlog import EngineGone
 from meshcore.clock import UtcNow
 from meshcore.errors import CallError, Code
@@ -24,8 +24,8 @@ from meshcore.openai_upstream import answer_of
 from meshcore.openai_wire import DONE, Operation, Request
 from meshcore.run_request import run_of
 from meshcore.run_view import PlainAnswer, RunAsk, first_seq_wanted
-from meshcore.runs import AnyEvent, ChunkEvent, Claimed, ClaimReason, End, RunStatus
-from meshcore.sse import encode, encode_all
+from meshcore.runs import AnyEvent, ChunkEvent, Claimed, ClaimReason, End, RunStatus, chunks_in
+from meshcore.sse import encode_all
 
 HEADER = "X-Mesh-Detach"
 _COMMENT = b": \n\n"
@@ -55,22 +55,23 @@ class DetachedCalls:
             tail = runner.log.tail(run_id, after_seq)
         headers = run_headers(run_id, trace_id)
         try:
-            async with aclosing(tail), aclosing(batches_of(tail, after_seq)) as found:
+            async with aclosing(tail):
+                watch = Watch(tail, after_seq)
                 if request.stream:
-                    return await self._stream(http, found, plain, request, headers)
-                return await self._whole(found, plain, request, headers)
+                    return await self._stream(http, watch, plain, request, headers)
+                return await self._whole(watch, plain, request, headers)
         except EngineGone as exc:
             if http.begun:
                 raise ConnectionResetError("the run log is gone") from exc
             raise log_unreachable(self._service.log_id) from exc
 
     async def _whole(
-        self, found: "_Batches", plain: PlainAnswer, request: Request, headers: dict[str, str]
+        self, watch: Watch, plain: PlainAnswer, request: Request, headers: dict[str, str]
     ) -> Answer:
         chunks: list[ChunkEvent] = []
         run_id = headers[RUN_ID]
-        async for events in found:
-            for _, event in events:
+        while not watch.is_over:
+            for event in (await watch.next()).events:
                 if isinstance(event, ChunkEvent):
                     chunks.append(event)
                 elif isinstance(event, Claimed) and event.reason is ClaimReason.RESTARTED:
@@ -92,7 +93,7 @@ class DetachedCalls:
     async def _stream(
         self,
         http: HttpRequest,
-        found: "_Batches",
+        watch: Watch,
         plain: PlainAnswer,
         request: Request,
         headers: dict[str, str],
@@ -100,44 +101,50 @@ class DetachedCalls:
         """Send the answer as it comes; until its first chunk a failure is a status."""
         run_id = headers[RUN_ID]
         stream: EventStream | None = None
-        async for events in found:
-            data, error = _piece(run_id, events, plain, request, begun=stream is not None)
+        while not watch.is_over:
+            events = (await watch.next()).events
+            datas, error = _pieces(run_id, events, plain, request, begun=stream is not None)
             if stream is None:
-                if error is not None and not data:
+                if error is not None and not datas:
                     return error_answer(error, headers)
-                if not data:
+                if not datas:
                     continue
                 stream = EventStream(http, headers)
             if error is not None:
-                data += encode(msgspec.json.encode(call_error_body(error)))
-            is_last = error is not None or (bool(events) and isinstance(events[-1][1], End))
-            await stream.send(data or _COMMENT, last=is_last)
+                datas.append(msgspec.json.encode(call_error_body(error)))
+            is_last = error is not None or (bool(events) and isinstance(events[-1], End))
+            await stream.send(encode_all(datas) if datas else _COMMENT, last=is_last)
             if is_last:
                 return None
         return None
 
 
-_Batches = AsyncGenerator[list[tuple[int, AnyEvent]], None]
-
-
-def _piece(
-    run_id: str, events: Sequence[tuple[int, AnyEvent]], plain: PlainAnswer, request: Request, *, begun: bool
-) -> tuple[bytes, CallError | None]:
+def _pieces(
+    run_id: str, events: Sequence[AnyEvent], plain: PlainAnswer, request: Request, *, begun: bool
+) -> tuple[list[bytes], CallError | None]:
     """Return what a client is sent for events, and the error that ends its stream."""
-    datas: list[bytes] = []
-    error: CallError | None = None
-    for _, event in events:
+    events, error = _until_restart(run_id, events, begun=begun)
+    datas = plain.chunks(chunks_in(events))
+    if events and isinstance(end := events[-1], End):
+        error = _error_of(run_id, end)
+        if error is None:
+            datas += _last(end, plain, request)
+    return datas, error
+
+
+def _until_restart(
+    run_id: str, events: Sequence[AnyEvent], *, begun: bool
+) -> tuple[Sequence[AnyEvent], CallError | None]:
+    """Return the events that go on with what a client has, and the error where others begin anew."""
+    if Claimed not in set(map(type, events)):
+        return events, None
+    for at, event in enumerate(events):
         if isinstance(event, ChunkEvent):
-            datas.append(plain.chunk(event))
-        elif isinstance(event, Claimed) and event.reason is ClaimReason.RESTARTED and (begun or datas):
+            begun = True
+        elif isinstance(event, Claimed) and event.reason is ClaimReason.RESTARTED and begun:
             message = f"the answer begins anew, which this stream can't say: watch /v1/runs/{run_id}/attach"
-            error = CallError(Code.PARTITION, message)
-            break
-        elif isinstance(event, End):
-            error = _error_of(run_id, event)
-            if error is None:
-                datas += _last(event, plain, request)
-    return encode_all(datas) if datas else b"", error
+            return events[:at], CallError(Code.PARTITION, message)
+    return events, None
 
 
 def _last(end: End, plain: PlainAnswer, request: Request) -> list[bytes]:

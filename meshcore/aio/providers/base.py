@@ -1,10 +1,10 @@
 """What the bus asks of a provider."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any, Protocol
 
+from meshcore.aio.chunk_stream import Chunks
 from meshcore.capability import CallInfo, CapabilityDescriptor
-from meshcore.openai_wire import Chunk
 
 
 class Provider(Protocol):
@@ -23,8 +23,8 @@ class Provider(Protocol):
     async def call(self, capability: str, body: dict[str, Any], call: CallInfo) -> dict[str, Any]:
         """Return the whole answer as a bus result. Cancelling it closes what was opened for it."""
 
-    def stream(self, capability: str, body: dict[str, Any], call: CallInfo) -> AsyncGenerator[Chunk, None]:
-        """Yield the answer as it comes. `aclose` closes what was opened for it, within 200 ms."""
+    def stream(self, capability: str, body: dict[str, Any], call: CallInfo) -> Chunks:
+        """Return the answer's chunks as they come; an async generator will do."""
 
     async def probe(self) -> bool:
         """Return whether it is alive; an error that is raised says more than False."""

@@ -1,13 +1,14 @@
 """The smallest service that offers chat: an echo when its model is named like one, else unavailable."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from meshcore.aio.chunk_stream import Chunks
 from meshcore.aio.providers.base import Provider
 from meshcore.aio.providers.echo import EchoProvider
 from meshcore.aio.providers.unavailable import UnavailableProvider
 from meshcore.capability import CallInfo, CapabilityDescriptor, RouteRequest
-from meshcore.openai_wire import Chunk, Operation
+from meshcore.openai_wire import Operation
 
 ECHO_PREFIXES = ("echo", "demo-")
 
@@ -21,8 +22,8 @@ class ChatHandler:
     async def __call__(self, request: RouteRequest, call: CallInfo) -> dict[str, Any]:
         return await self._provider.call(request.capability, request.body, call)
 
-    def stream(self, request: RouteRequest, call: CallInfo) -> AsyncGenerator[Chunk, None]:
-        """Yield the answer as it comes."""
+    def stream(self, request: RouteRequest, call: CallInfo) -> Chunks:
+        """Return the answer's chunks as they come."""
         return self._provider.stream(request.capability, request.body, call)
 
 

@@ -7,9 +7,10 @@ to its end is closed, at once, and never reused.
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
+from meshcore.aio.chunk_stream import Batch, ChunkStream
 from meshcore.aio.http_client import HttpClient
 from meshcore.aio.http_exchange import HttpAnswer
 from meshcore.aio.http_terms import Broken, HttpError, NotConnected, NotTrusted, TooLarge
@@ -19,8 +20,9 @@ from meshcore.clock import Clock, UtcNow
 from meshcore.config_sections import Continuation, ProviderSection
 from meshcore.errors import CallError, Code, FrameError
 from meshcore.openai_errors import upstream_error
+from meshcore.openai_stream import StreamReader
 from meshcore.openai_upstream import models_of, result_of, upstream_request
-from meshcore.openai_wire import COMMITTING, UPSTREAM_PATH, Chunk, Operation, StreamReader
+from meshcore.openai_wire import COMMITTING, UPSTREAM_PATH, Chunk, Operation
 from meshcore.splice import CONTINUATION
 
 ANSWER_MAX_BYTES = 32 << 20  # four times the biggest request
@@ -121,10 +123,13 @@ class OpenAiProvider:
             raise self._failure(exc) from exc
         return {**result, "model": model}
 
-    async def stream(
+    def stream(self, capability: str, body: dict[str, Any], call: CallInfo) -> ChunkStream:
+        """Return the upstream's chunks as they come; closing early closes the upstream request at once."""
+        return ChunkStream(self._batches(capability, body, call))
+
+    async def _batches(
         self, capability: str, body: dict[str, Any], call: CallInfo
-    ) -> AsyncGenerator[Chunk, None]:
-        """Yield the upstream's chunks as they come; closing early closes the upstream request at once."""
+    ) -> AsyncGenerator[Batch, None]:
         operation = _operation(capability)
         data = upstream_request(operation, body, self._model(call), stream=True)
         patience = _Patience(self._section, self._clock, deadline=call.deadline)
@@ -137,9 +142,11 @@ class OpenAiProvider:
                     if not (data := answer.read_now()):  # a timer only where something is waited for
                         with self._limits.within(patience.left()):
                             data = await answer.read_any()
-                    for chunk in reader.feed(data) if data else reader.close():
-                        yield chunk
-                        patience.saw(chunk)
+                    if chunks := reader.feed(data) if data else reader.close():
+                        yield Batch(chunks, reader.done)
+                        patience.saw(chunks)
+                    if reader.failure is not None:
+                        raise reader.failure
                     if not data:
                         break
             finally:
@@ -214,10 +221,10 @@ class _Patience:
         """Return for how many seconds it lasts."""
         return self._until - self._clock()
 
-    def saw(self, chunk: Chunk) -> None:
+    def saw(self, chunks: Sequence[Chunk]) -> None:
         """Start the wait for the next token; before the first one, neither role nor comment buys time."""
-        self._begun = self._begun or chunk.kind in COMMITTING
-        if self._begun and not chunk.more:
+        self._begun = self._begun or any(chunk.kind in COMMITTING for chunk in chunks)
+        if self._begun:
             self._until = min(self._clock() + self._between_seconds, self._deadline)
 
 

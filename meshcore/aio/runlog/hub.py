@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
 from meshcore.aio.runlog.base import READ_RECORDS, EngineGone, Stored
+from meshcore.aio.time_limits import TimeLimits
 from meshcore.run_record import Record
 
 QUEUED_MAX = 1024  # records that wait for one reader, at most 256 MB and mostly 200 kB; beyond it is behind
@@ -45,9 +46,14 @@ class _Reader:
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self.queue) or self.behind
+
     async def wait(self) -> None:
-        """Return when there is something, or when it is woken."""
-        if not (self.queue or self.behind):
+        """Return when there is something."""
+        if not self.has_news:
             self.waiter = asyncio.get_running_loop().create_future()
             try:
                 await self.waiter
@@ -61,6 +67,7 @@ class Hub:
     def __init__(self) -> None:
         self._by_run: dict[str, set[_Reader]] = {}
         self._of_all: set[_Reader] = set()
+        self.limits = TimeLimits()  # of all who wait
 
     def wants(self, run_id: str, is_plain: bool) -> bool:
         """Return whether anybody would hear of a record of `run_id`; callable from any thread."""
@@ -131,8 +138,6 @@ class Tail:
         self._has_read = is_new
         self._held: deque[Record] = deque()
         self._reader = hub.listen(run_id)
-        self._timer: asyncio.TimerHandle | None = None  # one for many waits, which seldom last as long
-        self._waits_since = 0.0
 
     def __aiter__(self) -> Self:
         return self
@@ -147,7 +152,6 @@ class Tail:
 
         Raises EngineGone as long as nothing was read; who watches already waits for the engine.
         """
-        reader = self._reader
         while True:
             if self._is_to_read:
                 try:
@@ -162,10 +166,7 @@ class Tail:
                 if records:
                     self._seen = records[-1].last_seq
                     return records
-            if within_seconds is not None and not reader.queue:
-                self._have_woken(within_seconds)
-            await reader.wait()
-            if not (reader.queue or reader.behind):
+            if not await self._has_heard(within_seconds):
                 self._is_to_read = True  # a record that got lost costs time, and no more
                 return []
             if records := self._take():
@@ -174,21 +175,18 @@ class Tail:
     async def aclose(self) -> None:
         """Listen no more."""
         self._hub.leave(self._reader, self._run_id)
-        if self._timer is not None:
-            self._timer.cancel()
 
-    def _have_woken(self, within_seconds: float) -> None:
-        """Have the wait that begins now end after so long."""
-        loop = asyncio.get_running_loop()
-        self._waits_since = loop.time()
-        if self._timer is None:
-            self._timer = loop.call_later(within_seconds, self._wake, within_seconds)
-
-    def _wake(self, within_seconds: float) -> None:
-        loop, due_at = asyncio.get_running_loop(), self._waits_since + within_seconds
-        self._timer = None if due_at <= loop.time() else loop.call_at(due_at, self._wake, within_seconds)
-        if self._timer is None:
-            self._reader.wake()
+    async def _has_heard(self, within_seconds: float | None) -> bool:
+        """Return whether there is news, or was in time."""
+        if within_seconds is None or self._reader.has_news:
+            await self._reader.wait()
+            return True
+        try:
+            with self._hub.limits.within(within_seconds):
+                await self._reader.wait()
+        except TimeoutError:
+            return self._reader.has_news
+        return True
 
     def _take(self) -> list[Record]:
         """Return what is new in the queue, up to a gap: what is missing there is to be read."""

@@ -22,7 +22,7 @@ from meshcore.config_sections import Sync
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
 from meshcore.run_record import Head, Record, decode, encode, end_alone
-from meshcore.runs import Claimed, End
+from meshcore.runs import Claimed, End, beside_chunks
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ class SqliteFile:
 
     def _note(self, append: Append, at: datetime) -> None:
         """Note who owns a run, and that it ended. The first end counts, as for whoever folds the log."""
-        for event in append.record.events:
+        for event in beside_chunks(append.record.events):
             if isinstance(event, Claimed):
                 owned = "UPDATE runs SET owner = ? WHERE run = ?"
                 self._writer.execute(owned, [event.instance, append.run_id])
