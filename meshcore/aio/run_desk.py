@@ -26,7 +26,7 @@ REFUSED_AT_ONCE = frozenset({Code.NOT_FOUND, Code.BAD_REQUEST})  # waiting would
 
 
 class Made(NamedTuple):
-    """A run that is there now; `tail` has all of one that was not there before, for who asked to watch it.
+    """A run that is there now; `tail` has what comes of one that was not there before, for who watches it.
 
     `trace_id` is that of the request: a run that was there before has another.
     """
@@ -86,9 +86,9 @@ class RunDesk:
             if why_not is not None and why_not.code in REFUSED_AT_ONCE:
                 raise why_not
             is_executed_here = work is not None and why_not is None and self._hands.may_own()
-            tail = (
-                self._log.tail(run_id, is_new=True) if watched else None
-            )  # before there is anything to miss
+            # It listens before there is anything to miss, and passes over what is written here at once.
+            written = 2 if is_executed_here else 1
+            tail = self._log.tail(run_id, written, is_new=True) if watched else None
             is_new = False
             try:
                 is_new = await self._make(run_id, created, request, work if is_executed_here else None)
