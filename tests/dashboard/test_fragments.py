@@ -326,7 +326,7 @@ def test_the_other_cells_of_a_node_are_shown_beside_a_broken_one(monkeypatch: py
     ("page", "queries"),
     [
         *(("fleet", 7), ("node:node-b", 10), ("node:node-a", 13), ("providers", 4), ("drains", 4)),
-        *(("runs", 6), (f"run:{RUN.format(7)}", 3), (f"run:{RUN.format(0)}", 1)),
+        *(("runs", 8), (f"run:{RUN.format(7)}", 3), (f"run:{RUN.format(0)}", 1)),
     ],
 )
 def test_rendering_everything_takes_a_fixed_number_of_queries(
