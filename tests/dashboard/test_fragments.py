@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import pytest
 import time_machine
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker
 
 from dashboard import fragments
 from dashboard.models import Drain, Node
@@ -55,10 +56,10 @@ MAY_NEST_TABLES = {
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def _mesh() -> Iterator[None]:
-    """One of each trouble, at a moment that stands still."""
-    with time_machine.travel(NOW, tick=False):
+@pytest.fixture(scope="module", autouse=True)
+def _mesh(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """One of each trouble; what a test does to it is taken back behind the test."""
+    with django_db_blocker.unblock(), transaction.atomic():
         example_mesh.make(now=NOW)
         factory.seen_node(
             "node-c", now=NOW, state=NodeState.DRAINED, drain=factory.local_drain(now=NOW), safe_to_stop=True
@@ -66,6 +67,14 @@ def _mesh() -> Iterator[None]:
         factory.order(Node.objects.get(name="node-d"), generation=3, drains=True, seconds_ago=30, now=NOW)
         example_mesh.drains(now=NOW)
         example_mesh.runs(now=NOW)
+        yield
+        transaction.set_rollback(True)
+
+
+@pytest.fixture(autouse=True)
+def _moment() -> Iterator[None]:
+    """The clock stands still."""
+    with time_machine.travel(NOW, tick=False):
         yield
 
 

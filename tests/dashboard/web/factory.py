@@ -188,20 +188,19 @@ def minutes(
         for back, calls in enumerate(reversed(per_minute))
         if calls
     )
-    add_up()
+    add_up(node)
 
 
-def add_up() -> None:
-    """Make the minutes of whole nodes what the roll-ups of their providers amount to, as ingest does."""
-    found: dict[tuple[int, datetime], NodeMinute] = {}
-    for row in MinuteRollup.objects.filter(histogram_version=histogram.VERSION):
-        key = row.node_id, row.minute
-        whole = found.setdefault(key, NodeMinute(node_id=row.node_id, minute=row.minute))
+def add_up(node: Node) -> None:
+    """Make the minutes of a whole node what the roll-ups of their providers amount to, as ingest does."""
+    found: dict[datetime, NodeMinute] = {}
+    for row in MinuteRollup.objects.filter(node=node, histogram_version=histogram.VERSION):
+        whole = found.setdefault(row.minute, NodeMinute(node=node, minute=row.minute))
         whole.calls += row.count
         whole.errors += row.count if row.outcome != "ok" else 0
         whole.failovers += row.failovers
         histogram.merge(whole.counts, row.counts)  # type: ignore[arg-type]
-    NodeMinute.objects.all().delete()
+    NodeMinute.objects.filter(node=node).delete()
     NodeMinute.objects.bulk_create(found.values())
 
 
