@@ -1,6 +1,7 @@
 """`simulate`: a crowd of nodes against a real dashboard, and what it refuses to do."""
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,10 +28,9 @@ STORM_MIB = 200  # more than the dashboard had before
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
+def served(migrated_state: Path, tmp_path: Path) -> Iterator[Served]:
     """A dashboard with a database of its own."""
-    assert manage("migrate", "--verbosity=0", env=environment(tmp_path)).returncode == 0
-    with serving(tmp_path) as running:
+    with serving(shutil.copytree(migrated_state, tmp_path / "var")) as running:
         yield running
 
 
