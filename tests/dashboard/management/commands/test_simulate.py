@@ -1,5 +1,6 @@
 """`simulate`: a crowd of nodes against a real dashboard, and what it refuses to do."""
 
+import logging
 import os
 import shutil
 import sqlite3
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
@@ -25,6 +27,18 @@ STORM_NODES = int(os.environ.get("MESH_STORM_NODES", "40"))
 STORM_CALLS = int(os.environ.get("MESH_STORM_CALLS", "100"))  # that each of them has to tell of
 STORM_SECONDS = os.environ.get("MESH_STORM_SECONDS", "120")
 STORM_MIB = 200  # more than the dashboard had before
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """The command sets up the logs of its process, which is ours here: put back how others are logged."""
+    loggers = {name: logging.getLogger(name) for name in ("", "websockets")}
+    levels, handlers = {name: logger.level for name, logger in loggers.items()}, list(loggers[""].handlers)
+    yield
+    for name, logger in loggers.items():
+        logger.setLevel(levels[name])
+    loggers[""].handlers = handlers
+    structlog.reset_defaults()
 
 
 @pytest.fixture
