@@ -254,7 +254,7 @@ def _drains(sheet: Sheet, now: datetime, *, node: str = "") -> None:
 
 
 def _runs(sheet: Sheet, now: datetime) -> None:
-    sheet.cell("tally", {"tally": runs.tally()}, template=RUN)
+    sheet.cell("tally", {"tally": runs.tally(now=now)}, template=RUN)
     _run_rows(sheet, runs.shown(now=now))
 
 

@@ -43,7 +43,7 @@ REWIND = {
     "properties": {"type": {"type": "string", "enum": ["rewind"]}, "hwm": NUMBER},
 }
 REFUSES = {
-    "400": "The body can't be read; `detail` names what is wrong.",
+    "400": "The body can't be read, or there is a parameter: none is known. `detail` names what is wrong.",
     "401": "There is no token of a node, or it doesn't count (any more).",
     "403": "The token is not a node's: it lacks the scope `nodes:push`.",
     "409": "The spool belongs to the node's link; `code` is `spool_in_use`.",

@@ -8,9 +8,11 @@ there is a gap.
 import logging
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 from django.db import Error as DatabaseError
+from django.utils.encoding import escape_uri_path
 
 from dashboard import runtime
 from dashboard.edge.address import values
@@ -32,6 +34,7 @@ logger = logging.getLogger(__name__)
 JSON = b"application/json"
 BODY_MAX_BYTES = 1 << 20
 RETRY_SECONDS = 5
+SHOWN_CHARACTERS = 80  # of what a client sent, in an answer
 IN_USE = "spool_in_use"
 TARGET = "POST ingest"
 
@@ -41,7 +44,7 @@ Scope = dict[str, Any]
 class Refused(Exception):
     """The request is answered with an error, and nothing was stored."""
 
-    def __init__(self, status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes], **more: str) -> None:
+    def __init__(self, status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes], **more: Any) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
@@ -51,16 +54,18 @@ class Refused(Exception):
 
 async def ingest(scope: Scope, receive: Any, send: Any) -> None:
     """Store a frame, or say why not."""
+    instance = escape_uri_path(scope["path"])
     try:
         answer = await _answer(runtime.current(), scope, receive)
     except Refused as exc:
-        await problem(send, exc.status, exc.detail, *exc.headers, **exc.more)
+        await problem(send, exc.status, exc.detail, *exc.headers, instance=instance, **exc.more)
     except (DatabaseError, LaneFull, TelemetryStopped, TokensUnavailable):
         logger.exception("telemetry by HTTP is not stored")
-        await problem(send, HTTPStatus.SERVICE_UNAVAILABLE, "the dashboard can't store now", _retry())
+        said = "the dashboard can't store now"
+        await problem(send, HTTPStatus.SERVICE_UNAVAILABLE, said, _retry(), instance=instance)
     except Exception:
         logger.exception("telemetry by HTTP is not stored")
-        await problem(send, HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
+        await problem(send, HTTPStatus.INTERNAL_SERVER_ERROR, "internal error", instance=instance)
     else:
         await respond(send, HTTPStatus.OK, msgspec.json.encode(answer), JSON)
 
@@ -69,6 +74,7 @@ async def _answer(running: Runtime, scope: Scope, receive: Any) -> TelemetryAck 
     if scope["method"] != "POST":
         raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "only POST", (b"allow", b"POST"))
     node = await running.in_control(_node_of, scope)
+    _check_query(scope)
     _check_headers(scope)
     if running.writer.is_crowded:
         raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many frames wait to be stored", _retry())
@@ -105,14 +111,22 @@ def _note(who: Any, status: HTTPStatus, reason: str) -> None:
     audit_refusals.note(actor=who, action=Action.ACCESS, target=TARGET, status=status.value, reason=reason)
 
 
+def _check_query(scope: Scope) -> None:
+    """Refuse a parameter as all of the API does: one that is ignored could have meant "only try"."""
+    for name in parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True):
+        shown = name[:SHOWN_CHARACTERS]
+        detail = f"Unknown parameter {shown!r}; allowed are none."
+        raise Refused(HTTPStatus.BAD_REQUEST, detail, errors=[{"field": shown, "detail": detail}])
+
+
 def _check_headers(scope: Scope) -> None:
     kind = ",".join(values(scope, b"content-type")).partition(";")[0].strip().lower()
     if kind != JSON.decode():
-        detail = f"content-type={kind[:80]!r}: expected {JSON.decode()}"
+        detail = f"content-type={kind[:SHOWN_CHARACTERS]!r}: expected {JSON.decode()}"
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
     encoding = ",".join(values(scope, b"content-encoding")).strip().lower()
     if encoding not in ("", "identity"):
-        detail = f"content-encoding={encoding[:80]!r}: expected none"
+        detail = f"content-encoding={encoding[:SHOWN_CHARACTERS]!r}: expected none"
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, (b"accept-encoding", b"identity"))
 
 

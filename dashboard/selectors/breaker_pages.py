@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from dashboard.models import DesiredState, Node, ProviderHealth
 from dashboard.selectors import keyset, testimony
-from dashboard.selectors.matrix import provider_of
+from dashboard.selectors.matrix_rows import provider_of
 from dashboard.selectors.nodes import presence_of
 from dashboard.selectors.presence import health_seconds
 from dashboard.selectors.providers import PEER

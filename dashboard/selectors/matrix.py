@@ -5,12 +5,13 @@ column each row says how many there are, and how they see it.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dashboard.models import Node, ProviderHealth, Transition
 from dashboard.selectors import providers, strips, testimony
+from dashboard.selectors.matrix_rows import Cell, Row, Table, Wanted, provider_of
 from dashboard.selectors.nodes import ABSENT, presence_of
 from dashboard.selectors.presence import health_seconds
 from dashboard.selectors.shortlist import Column, Shortlist, shortlist, tellers
@@ -37,85 +38,6 @@ Told = Mapping[tuple[int, str], ProviderHealth]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Which rows are asked for; empty means any. `provider` stands for each of its models, too."""
-
-    state: str = ""
-    provider: str = ""
-
-    def fits(self, key: str, states: Collection[str]) -> bool:
-        """Return whether a row is asked for: by its provider, and by a state that any node sees it in."""
-        named = not self.provider or provider_of(key) == self.provider
-        return named and (not self.state or self.state in states)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """What one node says of one thing; `odd`: against the others."""
-
-    column: Column
-    key: str
-    breaker: ProviderHealth | None
-    odd: bool
-
-    @property
-    def itself(self) -> bool:
-        """Whether a node would see itself here."""
-        return self.key == f"{providers.PEER}{self.column.name}"
-
-    @property
-    def troubled(self) -> bool:
-        """Whether something is wrong here now."""
-        return self.column.fresh and self.breaker is not None and self.breaker.state != BreakerState.CLOSED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One thing as all nodes see it; `rest` counts nodes without a column, `says` has the error to tell."""
-
-    key: str
-    cells: tuple[Cell, ...]
-    finding: Finding
-    rest: str
-    says: Cell | None
-    strip: strips.Strip | None = None
-
-    @property
-    def name(self) -> str:
-        """What people call it: a peer by its node's name."""
-        return self.key.removeprefix(providers.PEER)
-
-    @property
-    def provider(self) -> str:
-        """The provider's name without the model's."""
-        return provider_of(self.key)
-
-    @property
-    def strikes(self) -> list[int]:
-        """How many strikes open it; several numbers where nodes differ."""
-        return sorted({cell.breaker.threshold for cell in self.cells if cell.breaker})
-
-    @property
-    def backoffs(self) -> list[float]:
-        """How many seconds it stays open; several numbers where nodes differ."""
-        return sorted({cell.breaker.backoff_seconds for cell in self.cells if cell.breaker})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """Rows by need for attention, and how many nodes and rows are left out."""
-
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    more_columns: int
-    more_rows: int
-
-    def cells(self, node: str = "") -> list[Cell]:
-        """Return all cells, or those of one node."""
-        return [cell for row in self.rows for cell in row.cells if not node or cell.column.name == node]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
     """All of it at one moment; `findings`, `states` and `unheard` are of all providers, asked for or not."""
 
@@ -133,11 +55,6 @@ class Matrix:
     def names(self) -> list[str]:
         """All providers, without their models."""
         return sorted({provider_of(key) for key in self.findings})
-
-
-def provider_of(key: str) -> str:
-    """Return the provider of a breaker's key, which may be of one of its models."""
-    return key.partition("/")[0]
 
 
 def read(*, now: datetime, wanted: Wanted | None = None) -> Matrix:

@@ -1,7 +1,8 @@
 """Runs as a list and one by one: how each stands by the last word of whoever owns it."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db.models import Count, Q, Sum
@@ -75,15 +76,20 @@ class RunPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """How many runs live, by status; `untold` are beyond what their nodes have room to tell of."""
+    """How many runs live, by status, as their rows say it.
+
+    `unheard` are those whose owner is not heard now, by the last status that was told; `untold` are beyond
+    what their nodes have room to tell of.
+    """
 
     statuses: dict[str, int]
+    unheard: dict[str, int] = field(default_factory=dict)
     untold: int = 0
 
     @property
     def live(self) -> int:
         """All of them that are told of."""
-        return sum(self.statuses.values())
+        return sum(self.statuses.values()) + sum(self.unheard.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +127,16 @@ def named(*, run_id: str, now: datetime) -> RunRow | None:
     return next(iter(rows_of(Run.objects.filter(run_id=run_id), now=now)), None)
 
 
-def tally() -> Tally:
-    """Return how many runs live; two queries."""
-    counted = Run.objects.filter(ended_at=None).order_by().values_list("status").annotate(Count("pk"))
+def tally(*, now: datetime) -> Tally:
+    """Return how many runs live; at most four queries."""
+    living = Run.objects.filter(ended_at=None).order_by("status", "owner")
+    counted = list(living.values_list("status", "owner").annotate(Count("pk")))
+    heard = _heard({owner for status, owner, _ in counted if status in OWNED}, now=now)
+    statuses, unheard = Counter[str](), Counter[str]()
+    for status, owner, count in counted:
+        (unheard if status in OWNED and owner not in heard else statuses)[status] += count
     untold = Node.objects.aggregate(untold=Sum("runs_more"))["untold"] or 0
-    return Tally(statuses=dict(counted), untold=untold)
+    return Tally(statuses=dict(statuses), unheard=dict(unheard), untold=untold)
 
 
 def traces_of(*, run_id: str) -> list[Trace]:

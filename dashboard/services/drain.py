@@ -3,7 +3,8 @@ entry in one transaction (drain-and-control §2).
 
     request -> active -> cancelled | expired | ended_by_restart
 
-A drain is `drained` only when the node says so; what the node reports of it is written by `drain_steps`.
+A drain is `drained` only when the node says so; what the node reports of it is written by `drain_steps`,
+and what its hello changes by `drain_hello`.
 """
 
 import logging
@@ -18,8 +19,6 @@ from msgspec import UNSET
 from dashboard.models import (
     Action,
     ActorKind,
-    ControlHead,
-    DesiredState,
     Drain,
     DrainStatus,
     Node,
@@ -27,12 +26,12 @@ from dashboard.models import (
 )
 from dashboard.selectors import guards
 from dashboard.services import audit, desired, drain_record
-from dashboard.services.actor import SYSTEM, Actor
+from dashboard.services.actor import Actor
 from dashboard.services.desired import GenerationMismatch
 from dashboard.services.drain_steps import record_node_step, record_sent
 from dashboard.services.drain_wish import InvalidWish, Seconds, Wish, facts
 from meshcore.clock import utcnow
-from meshcore.frames import Desired, DesiredDrain
+from meshcore.frames import DesiredDrain
 from meshcore.guards import Blocker
 
 __all__ = [
@@ -44,7 +43,6 @@ __all__ = [
     "InvalidWish",
     "cancel",
     "expire",
-    "node_said_hello",
     "record_node_step",
     "record_sent",
     "request",
@@ -206,27 +204,6 @@ def expire(*, now: datetime) -> int:
     return sum(_expire_one(node, now=now) for node in Node.objects.filter(drains__in=due))
 
 
-def node_said_hello(
-    *, node: Node, boot_epoch: str, desired_generation: int, now: datetime | None = None
-) -> Desired:
-    """Return the desired state that answers a node's hello, after what its hello itself changes.
-
-    A drain that isn't sticky ends with another boot epoch ("" is never another). A node that holds a
-    generation above ours knew another life of this dashboard: ours goes above its. Takes the control head's
-    lock: call it before locking any row of the node.
-    """
-    now = now or utcnow()
-    with transaction.atomic():
-        head = audit.locked_head()
-        state = desired.locked(node=node, now=now)
-        if desired_generation > state.generation:
-            _restore(head, state, node, desired_generation, now=now)
-        drain = drain_record.active(head, state, node, now=now)
-        if drain is not None and boot_epoch and drain.boot_epoch != boot_epoch:
-            _rebooted(head, state, drain, boot_epoch, now=now)
-    return desired.frame(state)
-
-
 def _pass_guards(drain: Drain, *, overridden: bool, now: datetime) -> None:
     """Note in a new drain what it overrides; raises GuardsRefused."""
     found = guards.judge(node=drain.node, now=now)
@@ -267,37 +244,3 @@ def _expire_one(node: Node, *, now: datetime) -> bool:
         generation = state.generation
         drain_record.active(head, state, node, now=now)
     return state.generation > generation
-
-
-def _rebooted(
-    head: ControlHead, state: DesiredState, drain: Drain, boot_epoch: str, *, now: datetime
-) -> None:
-    if drain.boot_epoch and not drain.sticky:
-        reason = "the node was started anew"
-        drain_record.end(
-            head, state, drain, DrainStatus.ENDED_BY_RESTART, actor=SYSTEM, reason=reason, now=now
-        )
-        drain_record.publish(drain.node, now=now)
-        return
-    drain.boot_epoch = (
-        boot_epoch  # it lives on in this one: made sticky or not later, the next reboot counts from here
-    )
-    drain.save(update_fields=["boot_epoch"])
-
-
-def _restore(head: ControlHead, state: DesiredState, node: Node, generation: int, *, now: datetime) -> None:
-    before = {"generation": state.generation}
-    raised = desired.overtake(state, generation=generation, now=now)
-    Drain.objects.filter(node=node, status=DrainStatus.ACTIVE.value).update(generation=raised)
-    audit.record(
-        head=head,
-        actor=SYSTEM,
-        action=Action.DESIRED_RESTORE,
-        target=audit.node_target(node.name),
-        before=before,
-        after={"generation": raised, "generation_of_the_node": generation},
-        reason="restored",
-        generation=raised,
-        now=now,
-    )
-    drain_record.publish(node, now=now)

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from dashboard.models import DesiredState, Node, NodeLink, SpoolMark
 from dashboard.selectors.presence import LOST_SHOWN, health_seconds
-from dashboard.services import audit, changes, columns, desired, drain, marks
+from dashboard.services import audit, changes, columns, desired, drain_hello, marks
 from meshcore.frames import CONTRACT_VERSION, FRAME_MAX_BYTES, WINDOW, DescriptorBody, Desired, Hello, Limits
 from meshcore.link import CloseCode
 
@@ -45,7 +45,7 @@ def open_connection(*, node: Node, hello: Hello, now: datetime) -> tuple[int, De
         _refuse_duplicate(node, link, hello, now=now)
         _take_over(link, hello, now=now)
         mark = _mark(node, link, hello, now=now)
-        wanted = drain.node_said_hello(
+        wanted = drain_hello.node_said_hello(
             node=node, boot_epoch=hello.boot_epoch, desired_generation=hello.desired_generation, now=now
         )
         _note_lost(node, hello.spool_acknowledged - mark.hwm, now=now)

@@ -99,9 +99,12 @@ def breaker_pill(
 
 
 @register.simple_tag
-def was_pill(state: str) -> SafeString:
-    """Return the pill of a breaker that nobody has heard of lately: never the colour of its last state."""
-    return _pill(Look("none", "history"), f"was {words(state)}")
+def was_pill(state: str, said: object = "") -> SafeString:
+    """Return the pill of what nobody has heard of lately: never the colour of its last state.
+
+    `said` stands before the words, as a count does.
+    """
+    return _pill(Look("none", "history"), f"{said} was {words(state)}".strip())
 
 
 @register.simple_tag

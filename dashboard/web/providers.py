@@ -11,7 +11,7 @@ from django_htmx.http import trigger_client_event
 
 from dashboard import fragments
 from dashboard.selectors import matrix, override_list, testimony
-from dashboard.selectors.matrix import Wanted
+from dashboard.selectors.matrix_rows import Wanted
 from dashboard.services import overrides
 from dashboard.services.actor import Actor
 from dashboard.services.overrides import InvalidOverride

@@ -31,7 +31,7 @@ def runs_list(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     context = {
         **frame(visitor, section="runs", now=now, live_page=asked.tail(query, "runs")),
         "paused": PAUSE in query,
-        "tally": runs.tally(),
+        "tally": runs.tally(now=now),
         "choices": {"nodes": names, "statuses": STATUSES},
         "command": commands.runs(),
         "example": commands.example_run("http://NODE"),

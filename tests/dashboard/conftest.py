@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -17,6 +18,7 @@ from dashboard.services.actor import SYSTEM
 from dashboard.services.audit_gatherer import Gatherer
 from dashboard.services.rights import GroupName
 from meshcore.clock import utcnow
+from tests.dashboard.served import environment, manage
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -35,6 +37,16 @@ def _audit_triggers_let_the_flush_pass() -> Iterator[None]:
 
     with patch.object(TransactionTestCase, "_fixture_teardown", without_triggers):
         yield
+
+
+@pytest.fixture(scope="session")
+def migrated_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a dashboard whose migrations are applied, for servers of their own: to be copied."""
+    folder = tmp_path_factory.mktemp("migrated") / "var"
+    folder.mkdir()
+    done = manage("migrate", "--verbosity=0", env=environment(folder))
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.fixture(autouse=True)

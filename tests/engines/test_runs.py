@@ -87,6 +87,7 @@ class TestJetStream(RunScenarios):
         ]
         for run_id in run_ids:
             text_comes(other, run_id)
+        until(lambda: all(viewer.text for viewer in viewers), "all of them watch")
 
         cables[0].hold()
         cables[1].hold(answers_only=True)
@@ -115,6 +116,7 @@ class TestJetStream(RunScenarios):
         run_id = make(owner, "slow:40x60")
         viewers = [Viewer(node, run_id) for node in (owner, other)]
         text_comes(other, run_id)
+        until(lambda: all(viewer.text for viewer in viewers), "both of them watch")
 
         cable.forget()
         for viewer in viewers:

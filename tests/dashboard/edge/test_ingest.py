@@ -10,6 +10,7 @@ from channels.testing import HttpCommunicator
 from django.db import OperationalError
 
 from dashboard import runtime
+from dashboard.api.openapi import document
 from dashboard.asgi import application
 from dashboard.edge import ingest as edge
 from dashboard.models import AuditEntry, Node, Scope, SpoolMark, Trace
@@ -34,14 +35,20 @@ class Pusher:
         self._secret = secret
 
     async def __call__(
-        self, body: bytes | dict[str, Any], *, method: str = "POST", secret: str | None = None, **headers: str
+        self,
+        body: bytes | dict[str, Any],
+        *,
+        method: str = "POST",
+        secret: str | None = None,
+        query: str = "",
+        **headers: str,
     ) -> Answer:
         secret = self._secret if secret is None else secret
         said = {**JSON, **{name.replace("_", "-"): text for name, text in headers.items()}}
         said |= {"authorization": f"Bearer {secret}"} if secret else {}
         pairs = [(name.encode(), text.encode()) for name, text in said.items() if text]
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        wire = HttpCommunicator(application, method, "/api/v1/ingest", body=raw, headers=pairs)
+        wire = HttpCommunicator(application, method, f"/api/v1/ingest{query}", body=raw, headers=pairs)
         wire.scope["client"] = ["203.0.113.9", 4711]
         response = await wire.get_response(timeout=SECONDS)
         return response["status"], dict(response["headers"]), json.loads(response["body"])
@@ -150,7 +157,28 @@ async def test_what_cannot_be_read_is_refused_and_named(
     assert found == answer["status"] == status
     assert said[b"content-type"] == b"application/problem+json"
     assert named in answer["detail"]
+    assert set(document()["components"]["schemas"]["Problem"]["required"]) <= set(answer)
     assert not await in_db(SpoolMark.objects.exists)
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [("?dry_run=1", "dry_run"), ("?dry_run", "dry_run"), ("?%20=", " "), (f"?{'x' * 99}=1", "x" * 80)],
+)
+async def test_a_parameter_is_refused_and_named_because_none_is_known(
+    push: Pusher, query: str, name: str
+) -> None:
+    status, said, answer = await push(frame(0, 1), query=query)
+
+    assert (status, said[b"content-type"]) == (400, b"application/problem+json")
+    assert answer["detail"] == f"Unknown parameter {name!r}; allowed are none."
+    assert answer["errors"] == [{"field": name, "detail": answer["detail"]}]
+    assert answer["instance"] == "/api/v1/ingest"
+    assert not await in_db(SpoolMark.objects.exists)
+
+
+async def test_a_stranger_is_told_nothing_of_parameters(push: Pusher) -> None:
+    assert (await push(frame(0, 1), query="?dry_run=1", secret=""))[0] == 401
 
 
 async def test_a_body_may_come_in_pieces(push: Pusher) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from playwright.sync_api import (
 )
 
 from tests.dashboard.hands import Hands, hands_on
-from tests.dashboard.served import environment, manage, serving
+from tests.dashboard.served import serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -127,12 +128,9 @@ Session.objects.all().delete()
 
 
 @pytest.fixture(scope="module")
-def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def var(migrated_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a migrated database."""
-    folder = tmp_path_factory.mktemp("var")
-    done = manage("migrate", "--verbosity=0", env=environment(folder))
-    assert done.returncode == 0, done.stderr
-    return folder
+    return shutil.copytree(migrated_state, tmp_path_factory.mktemp("live") / "var")
 
 
 @pytest.fixture(scope="module")

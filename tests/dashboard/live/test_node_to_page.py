@@ -1,6 +1,7 @@
 """From a node's word to an open page: over real sockets, through a real server."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.dashboard.hands import Hands, hands_on
-from tests.dashboard.served import Served, environment, manage, serving
+from tests.dashboard.served import Served, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -38,12 +39,9 @@ _, said = nodes.add(name="node-a", actor=SYSTEM)
 
 
 @pytest.fixture(scope="module")
-def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def var(migrated_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a migrated database."""
-    folder = tmp_path_factory.mktemp("var")
-    done = manage("migrate", "--verbosity=0", env=environment(folder))
-    assert done.returncode == 0, done.stderr
-    return folder
+    return shutil.copytree(migrated_state, tmp_path_factory.mktemp("live") / "var")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from tests.dashboard.hands import hands_on
-from tests.dashboard.served import Served, environment, manage, serving
+from tests.dashboard.served import Served, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -69,11 +70,8 @@ with transaction.atomic():
 
 
 @pytest.fixture(scope="module")
-def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("var")
-    done = manage("migrate", "--verbosity=0", env=environment(folder))
-    assert done.returncode == 0, done.stderr
-    return folder
+def var(migrated_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(migrated_state, tmp_path_factory.mktemp("live") / "var")
 
 
 @contextmanager

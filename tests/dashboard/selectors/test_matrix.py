@@ -7,7 +7,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from dashboard.models import Node, ProviderHealth
 from dashboard.selectors import matrix, providers, strips
-from dashboard.selectors.matrix import Matrix, Row, Wanted
+from dashboard.selectors.matrix import Matrix
+from dashboard.selectors.matrix_rows import Row, Wanted
 from meshcore.breaker import BreakerState
 from tests.dashboard.web import example_mesh, factory
 

@@ -1,5 +1,6 @@
 """Runs as a list and one by one."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -109,10 +110,31 @@ def test_live_runs_are_counted_by_status_and_with_what_nodes_could_not_tell(some
     Node.objects.filter(name="node-a").update(runs_more=7)
     factory.run("run_4", at=NOW, status="waiting")
 
-    tally = runs.tally()
+    tally = runs.tally(now=NOW)
 
-    assert tally == Tally(statuses={"running": 2, "waiting": 1}, untold=7)
+    assert tally == Tally(statuses={"running": 1, "waiting": 1}, unheard={"running": 1}, untold=7)
     assert tally.live == 3
+
+
+def test_the_tally_says_of_the_runs_what_their_rows_say(some: None) -> None:
+    factory.run("run_4", at=NOW, epochs=[factory.epoch(1, "node-x", 2)], status="cancelling")
+    factory.run("run_5", at=NOW, epochs=[factory.epoch(1, "node-b", 2)], status="waiting")
+    rows = runs.page(wanted=RunFilter(live=True), cursor=Cursor(), now=NOW).rows
+
+    tally = runs.tally(now=NOW)
+
+    assert Counter(row.run.status for row in rows if not row.unheard) == tally.statuses
+    assert Counter(row.run.status for row in rows if row.unheard) == tally.unheard
+
+
+def test_the_tally_costs_the_same_whoever_owns_runs(
+    some: None, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for n in range(20):
+        factory.run(f"run_more_{n}", at=NOW, epochs=[factory.epoch(1, f"node-{n}", 2)])
+
+    with django_assert_num_queries(4):
+        runs.tally(now=NOW)
 
 
 def test_the_calls_of_a_run_are_found(some: None) -> None:

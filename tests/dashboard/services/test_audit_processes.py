@@ -59,10 +59,9 @@ audit_rotate.rotate(path=Path(sys.argv[1]), actor=SYSTEM)
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(migrated_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state of a dashboard with four entries in its trail."""
-    folder = tmp_path_factory.mktemp("template")
-    command(folder, "migrate", "--verbosity", "0")
+    folder = shutil.copytree(migrated_state, tmp_path_factory.mktemp("template") / "var")
     for name in ("node-a", "node-b"):
         command(folder, "add_node", name)
     return folder

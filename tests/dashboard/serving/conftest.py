@@ -21,12 +21,9 @@ print(settings.SESSION_COOKIE_NAME + "=" + client.cookies[settings.SESSION_COOKI
 
 
 @pytest.fixture(scope="session")
-def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pattern(migrated_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to copy, with a database whose migrations are applied."""
-    var = tmp_path_factory.mktemp("var")
-    done = manage("migrate", "--verbosity=0", env=environment(var))
-    assert done.returncode == 0, done.stderr
-    return var
+    return shutil.copytree(migrated_state, tmp_path_factory.mktemp("pattern") / "var")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -173,33 +174,37 @@ def minutes(
 ) -> None:
     """Write roll-ups for the last whole minutes, oldest first, with durations around `milliseconds`."""
     last = now.replace(second=0, microsecond=0) - timedelta(minutes=1)
-    for back, calls in enumerate(reversed(per_minute)):
-        if calls:
-            MinuteRollup.objects.create(
-                node=node,
-                minute=last - timedelta(minutes=back),
-                provider=provider,
-                capability="llm.chat",
-                outcome=outcome,
-                count=calls,
-                failovers=min(failovers, calls),
-                counts=_spread(calls, milliseconds),
-            )
-    add_up()
+    MinuteRollup.objects.bulk_create(
+        MinuteRollup(
+            node=node,
+            minute=last - timedelta(minutes=back),
+            provider=provider,
+            capability="llm.chat",
+            outcome=outcome,
+            count=calls,
+            failovers=min(failovers, calls),
+            counts=dict(_spread(calls, milliseconds)),
+        )
+        for back, calls in enumerate(reversed(per_minute))
+        if calls
+    )
+    add_up(node)
 
 
-def add_up() -> None:
-    """Make the minutes of whole nodes what the roll-ups of their providers amount to, as ingest does."""
-    NodeMinute.objects.all().delete()
-    for row in MinuteRollup.objects.filter(histogram_version=histogram.VERSION):
-        found, _ = NodeMinute.objects.get_or_create(node=row.node, minute=row.minute)
-        found.calls += row.count
-        found.errors += row.count if row.outcome != "ok" else 0
-        found.failovers += row.failovers
-        histogram.merge(found.counts, row.counts)  # type: ignore[arg-type]
-        found.save()
+def add_up(node: Node) -> None:
+    """Make the minutes of a whole node what the roll-ups of their providers amount to, as ingest does."""
+    found: dict[datetime, NodeMinute] = {}
+    for row in MinuteRollup.objects.filter(node=node, histogram_version=histogram.VERSION):
+        whole = found.setdefault(row.minute, NodeMinute(node=node, minute=row.minute))
+        whole.calls += row.count
+        whole.errors += row.count if row.outcome != "ok" else 0
+        whole.failovers += row.failovers
+        histogram.merge(whole.counts, row.counts)  # type: ignore[arg-type]
+    NodeMinute.objects.filter(node=node).delete()
+    NodeMinute.objects.bulk_create(found.values())
 
 
+@cache
 def _spread(calls: int, milliseconds: float) -> dict[str, int]:
     counts: histogram.Counts = {}
     for i in range(calls):

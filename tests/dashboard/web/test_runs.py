@@ -37,6 +37,15 @@ def test_a_row_says_who_owns_a_run_and_how_far_it_is(viewer: Client, run: Run) -
     assert "1 running" in page and ">node-a</span>" in page and ">41 s</time>" in page
 
 
+def test_the_tally_does_not_call_running_what_its_row_says_was_running(viewer: Client, run: Run) -> None:
+    factory.silent_for(Node.objects.get(name="node-a"), 600, now=NOW)
+
+    page = read(viewer, "/runs/")
+
+    assert ">was running</span>" in page
+    assert "1 was running" in page and "1 running" not in page
+
+
 def test_runs_beyond_what_nodes_could_tell_are_said(viewer: Client, run: Run) -> None:
     Node.objects.update(runs_more=3)
 
@@ -51,7 +60,7 @@ def test_a_page_of_the_list_has_a_fixed_number_of_queries(
     example_mesh.make(now=NOW)
     example_mesh.runs(now=NOW)
 
-    with django_assert_max_num_queries(11):  # 3 for who asks, 1 cursor, 1 names of nodes, 2 tally, 4 rows
+    with django_assert_max_num_queries(13):  # 3 for who asks, 1 cursor, 1 names of nodes, 4 tally, 4 rows
         assert viewer.get(f"/runs/{query}").status_code == 200
 
 

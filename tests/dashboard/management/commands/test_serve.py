@@ -17,12 +17,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated(migrated_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a database whose migrations are applied."""
-    var = tmp_path_factory.mktemp("var")
-    done = manage("migrate", "--verbosity=0", env=environment(var))
-    assert done.returncode == 0, done.stderr
-    return var
+    return shutil.copytree(migrated_state, tmp_path_factory.mktemp("migrated") / "var")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """`simulate`: a crowd of nodes against a real dashboard, and what it refuses to do."""
 
+import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
@@ -26,11 +29,22 @@ STORM_SECONDS = os.environ.get("MESH_STORM_SECONDS", "120")
 STORM_MIB = 200  # more than the dashboard had before
 
 
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """The command sets up the logs of its process, which is ours here: put back how others are logged."""
+    loggers = {name: logging.getLogger(name) for name in ("", "websockets")}
+    levels, handlers = {name: logger.level for name, logger in loggers.items()}, list(loggers[""].handlers)
+    yield
+    for name, logger in loggers.items():
+        logger.setLevel(levels[name])
+    loggers[""].handlers = handlers
+    structlog.reset_defaults()
+
+
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
+def served(migrated_state: Path, tmp_path: Path) -> Iterator[Served]:
     """A dashboard with a database of its own."""
-    assert manage("migrate", "--verbosity=0", env=environment(tmp_path)).returncode == 0
-    with serving(tmp_path) as running:
+    with serving(shutil.copytree(migrated_state, tmp_path / "var")) as running:
         yield running
 
 
