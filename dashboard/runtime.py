@@ -23,6 +23,7 @@ from dashboard import hints
 from dashboard.ingest_writer import IngestWriter
 from dashboard.lanes import Lane
 from dashboard.lanes import LaneFull as LaneFull  # who calls a lane knows the runtime alone
+from dashboard.listeners import Listeners, OnChange
 from dashboard.selectors import changes, peers
 from dashboard.selectors.presence import health_seconds
 from dashboard.services import ballast
@@ -43,9 +44,6 @@ PEERS_SECONDS = 0.5  # between two looks at who there is: of 1 000 nodes 40 ms, 
 PEERS_POLL_SECONDS = 10.0  # looked at so often even when nothing was heard: a look may have failed
 CANCEL_AGAIN_SECONDS = 0.1  # after a cancellation that had no effect
 READ_ROWS = 500  # changes read at once; under 2 ms on SQLite
-
-OnChange = Callable[[Sequence[int], Sequence[str]], None]
-"""Called on the loop with the ids and the keys of changes, in order; an id of 0: only time has passed."""
 
 
 class Runtime:
@@ -78,7 +76,7 @@ class Runtime:
         self.directory = peers.Directory()  # who may know whom
         self._was_stopped = False  # whether telemetry was, a second ago
         self.cursor = 0  # id of the last change that was announced
-        self._listeners: list[tuple[str, OnChange]] = []
+        self._listeners = Listeners()
         self._looks: dict[str, changes.Look] = {}
         self._look_now = asyncio.Event()
         self._tell = asyncio.Event()
@@ -145,25 +143,15 @@ class Runtime:
         return health_seconds(len(self._looks))
 
     def on_change(self, pattern: str, callback: OnChange) -> Callable[[], None]:
-        """Call `callback` for changes of the key `pattern`; "node:" is all that begin with it, "" all keys.
+        """Call `callback` for changes of the key `pattern`; "node:" is all keys of that kind, "" all keys.
 
         Returns what ends it.
         """
-        listener = (pattern, callback)
-        self._listeners.append(listener)
-
-        def unsubscribe() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
-        return unsubscribe
+        return self._listeners.add(pattern, callback)
 
     def announce(self, ids: Sequence[int], keys: Sequence[str]) -> None:
         """Tell all who listen in this process."""
-        for pattern, callback in tuple(self._listeners):
-            mine = [at for at, key in enumerate(keys) if _concerns(pattern, key)]
-            if mine:
-                _tell(callback, [ids[at] for at in mine], [keys[at] for at in mine])
+        self._listeners.tell(ids, keys)
 
     def _on_hint(self) -> None:
         self._look_now.set()
@@ -233,19 +221,6 @@ def _crossings(before: Mapping[str, changes.Look], looks: Mapping[str, changes.L
     moved = any(looks[name].state is not before[name].state for name in crossed)
     keys = [f"{kind}:{name}" for name in crossed for kind in ("node", "providers")]
     return keys + ["nodes"] * moved
-
-
-def _concerns(pattern: str, key: str) -> bool:
-    under = pattern == "" or pattern.endswith(":")
-    return key == pattern or (under and key.startswith(pattern))
-
-
-def _tell(callback: OnChange, ids: Sequence[int], keys: Sequence[str]) -> None:
-    """Call one listener; its fault must not keep the news from the others."""
-    try:
-        callback(ids, keys)
-    except Exception:
-        logger.exception("a listener to changes failed")
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -4,7 +4,7 @@
     health     -> runtime.writer   the newest; an older one that had to wait is merged into it
     telemetry  -> runtime.writer   -> acknowledged after the commit, at most a window waits
     going_idle -> services.link.go_idle   -> acknowledged after the commit
-    a change of the desired state         -> sent at once, whole
+    an order to this node                 -> the desired state, at once and whole; what waits in the outbox
     other nodes come, go, drain           -> sent as a delta, from the runtime's directory
     stream     -> the broker's feeds: a run that somebody watches
 
@@ -143,7 +143,7 @@ class LinkSession:
         await self._write()
         self._runtime.links[self._node.name] = self._wake
         self._unsubscribe = [
-            self._runtime.on_change(f"node:{self._node.name}", lambda ids, keys: self._wake()),
+            self._runtime.on_change(f"orders:{self._node.name}", lambda ids, keys: self._wake()),
             self._runtime.on_change(PEERS, lambda ids, keys: self._met.set()),
             self._runtime.on_change(ROOM, lambda ids, keys: self._intake.go_on()),
         ]

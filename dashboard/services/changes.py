@@ -17,7 +17,8 @@ def publish(*keys: str, now: datetime) -> None:
 
     Keys: "node:<name>", "providers:<name>", "nodes" and "providers" (membership or order), "traces", "audit",
     "drains", "overrides", "tokens", "people" (who is signed in, and what they may), "runs" (some began, ended
-    or changed hands), "run:<id>" (it is one of them), "runs:<node>" (those that the node owns).
+    or changed hands), "run:<id>" (it is one of them), "runs:<node>" (those that the node owns),
+    "orders:<node>" (something was ordered of the node: this alone wakes its link).
     """
     if connection.vendor == "postgresql":  # SQLite has one writer at a time anyway
         with connection.cursor() as cursor:

@@ -16,7 +16,7 @@ from dashboard.models import Drain, DrainStep, Node, NodeLink, OutboxRow, SpoolM
 from dashboard.runtime import LaneFull, Runtime
 from dashboard.selectors import peers
 from dashboard.selectors.peers import Directory, Member
-from dashboard.services import drain, ingest, link, nodes, outbox
+from dashboard.services import aliases, drain, ingest, link, nodes, outbox
 from dashboard.services.actor import SYSTEM
 from meshcore import framing
 from meshcore.capability import Manifest, Offer
@@ -250,6 +250,49 @@ async def test_a_change_that_is_none_for_the_node_sends_nothing(
     await connection.wire.hear(TelemetryAck)
 
     assert not any(isinstance(frame, Desired) for frame in connection.wire.told)
+
+
+async def test_only_orders_to_the_node_wake_its_link(
+    connect: Connect, rt: Runtime, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, desired_of = asyncio.Queue[None](), link.desired_of
+    loop = asyncio.get_running_loop()
+
+    def counted(**call: Any) -> Any:
+        loop.call_soon_threadsafe(asked.put_nowait, None)
+        return desired_of(**call)
+
+    monkeypatch.setattr(link, "desired_of", counted)
+    connection = connect()
+    await connection.say(hello(), HEALTH)
+    async with asyncio.timeout(10):
+        await asked.get()  # after the handshake
+        await until_in_db(rt, Node.objects.filter(state="running").exists)
+
+        rt.announce([1, 2, 3], ["node:node-a", "orders:node-b", "orders:node-aa"])
+        rt.announce([4], ["orders:node-a"])
+        await asked.get()
+
+    await connection.session.end()
+    assert asked.empty()
+
+
+async def test_an_order_to_many_nodes_at_once_reaches_each_of_them(connect: Connect, rt: Runtime) -> None:
+    named = [f"node-{letter}" for letter in "bcdef"]
+    made = [await rt.in_control(nodes.add, name=name, actor=SYSTEM, now=NOW) for name in named]
+    connections = [Connection(each, rt) for each, _ in made]
+    for connection in connections:
+        await connection.say(hello())
+
+    table = {"mesh/fast": ["groq/llama"]}
+    await rt.in_control(
+        aliases.put, nodes=[each for each, _ in made], table=table, reason="", actor=SYSTEM, now=NOW
+    )
+    told = [(await connection.wire.hear(Desired)).aliases for connection in connections]
+    for connection in connections:
+        await connection.session.end()
+
+    assert told == [table] * len(named)
 
 
 async def test_drain_steps_of_the_node_become_steps_of_the_drain(
