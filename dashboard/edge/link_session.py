@@ -19,6 +19,7 @@ from django.db import Error as DatabaseError
 
 from dashboard.edge import brokerage
 from dashboard.edge.link_intake import Intake
+from dashboard.edge.refusal_log import RefusalLog
 from dashboard.models import Node
 from dashboard.runtime import PEERS, ROOM, LaneFull, Runtime
 from dashboard.services import drain, link, outbox
@@ -32,6 +33,7 @@ from meshcore.peers import PeerTeller
 from meshcore.stream_frames import Stream, StreamEnd, WatchRun
 
 logger = logging.getLogger(__name__)
+crowded = RefusalLog(logger)
 
 SUPERSEDED = Closing(CloseCode.SUPERSEDED, "another connection of this node counts now")
 LATER = Closing(CloseCode.TRY_AGAIN_LATER, "the dashboard can't store now")
@@ -132,7 +134,8 @@ class LinkSession:
         await self._write()
 
     async def _greet(self, hello: Hello) -> None:
-        self._connection_no, descriptor = await self._runtime.in_control(
+        self._listen()
+        self._connection_no, descriptor = await self._runtime.in_handshake(
             link.open_connection, node=self._node, hello=hello, now=self._now()
         )
         logger.info("%s is connected, connection %d", self._node.name, self._connection_no)
@@ -142,19 +145,21 @@ class LinkSession:
         self._side.send_descriptor(self._intake.with_turn(hello, descriptor))
         await self._write()
         self._runtime.links[self._node.name] = self._wake
-        self._unsubscribe = [
-            self._runtime.on_change(f"orders:{self._node.name}", lambda ids, keys: self._wake()),
-            self._runtime.on_change(PEERS, lambda ids, keys: self._met.set()),
-            self._runtime.on_change(ROOM, lambda ids, keys: self._intake.go_on()),
-        ]
         self._told = descriptor.desired.generation if descriptor.desired else 0
         self.log_id = hello.log_id
         if self.log_id:
             brokerage.of(self._runtime).join(self._node.name, self)
         work = (self._store_health_on(), self._store_telemetry_on(), self._steer(), self._acquaint())
         self._tasks += map(asyncio.create_task, work)
-        self._wake()  # what changed since the descriptor was made
         self._met.set()
+
+    def _listen(self) -> None:
+        """Hear of changes from now on: before the descriptor is made, so that none falls between."""
+        self._unsubscribe = [
+            self._runtime.on_change(f"orders:{self._node.name}", lambda ids, keys: self._wake()),
+            self._runtime.on_change(PEERS, lambda ids, keys: self._met.set()),
+            self._runtime.on_change(ROOM, lambda ids, keys: self._intake.go_on()),
+        ]
 
     def _wake(self) -> None:
         self._changed.set()
@@ -209,6 +214,7 @@ class LinkSession:
         """Send what the node wasn't told: a newer desired state, and what waits in the outbox."""
         if self._told:
             await self._guarded(self._note_sent())
+        await self._guarded(self._send_orders())
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -281,7 +287,10 @@ class LinkSession:
             await self._stop(Closing(exc.code, exc.reason))
         except Unfit as exc:
             await self._stop(Closing(CloseCode.PROTOCOL_ERROR, str(exc)))
-        except (DatabaseError, LaneFull):
+        except LaneFull as exc:
+            crowded.warn("%s: the connection is closed: %s", self._node.name, exc)
+            await self._stop(LATER)
+        except DatabaseError:
             logger.exception("%s: the connection is closed", self._node.name)
             await self._stop(LATER)
         except Exception:

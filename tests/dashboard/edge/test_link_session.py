@@ -1,6 +1,7 @@
 """What becomes of what a node says, with real services, threads and database; only the socket is missing."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -219,12 +220,35 @@ async def test_a_change_during_the_handshake_is_not_missed(
         return answer
 
     monkeypatch.setattr(link, "open_connection", open_and_drain)
-    monkeypatch.setattr(rt, "on_change", lambda pattern, callback: lambda: None)
     connection = connect()
 
     await connection.say(hello())
 
     assert (await connection.wire.hear(Desired)).generation == 1
+
+
+async def test_orders_pass_by_a_thousand_handshakes(
+    connect: Connect, rt: Runtime, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_work, go = threading.Event(), threading.Event()
+
+    def slow(**_: Any) -> Any:
+        in_work.set()
+        go.wait(10)
+        raise link.HandshakeRefused(CloseCode.TRY_AGAIN_LATER, "of the test")
+
+    monkeypatch.setattr(link, "open_connection", slow)
+    coming = [asyncio.create_task(connect().say(hello())) for _ in range(50)]
+    await asyncio.to_thread(in_work.wait, 10)
+
+    order = asyncio.create_task(rt.in_control(drain.request, node=node, actor=SYSTEM, reason="kernel"))
+    await asyncio.sleep(0)
+    before_it = rt.lanes[2].waiting - 1
+    go.set()
+    await order
+    await asyncio.gather(*coming)
+
+    assert before_it == runtime.HANDSHAKES_AT_ONCE
 
 
 async def test_a_drain_that_waits_for_the_node_is_sent_with_the_descriptor(
@@ -266,7 +290,6 @@ async def test_only_orders_to_the_node_wake_its_link(
     connection = connect()
     await connection.say(hello(), HEALTH)
     async with asyncio.timeout(10):
-        await asked.get()  # after the handshake
         await until_in_db(rt, Node.objects.filter(state="running").exists)
 
         rt.announce([1, 2, 3], ["node:node-a", "orders:node-b", "orders:node-aa"])
