@@ -51,6 +51,7 @@ PARTS: dict[str, set[str]] = {
         PURE,
         "dashboard.lanes",
         "dashboard.listeners",
+        "dashboard.groups",
         "dashboard.ingest_writer",
         "dashboard.services",
         "dashboard.selectors",

@@ -80,7 +80,7 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
         address = (self.scope.get("client") or [""])[0]
         secret = tokens.secret_in(values(self.scope, b"authorization"))
         try:
-            token = await runtime.current().in_handshake(tokens.authenticate, secret, address=address)
+            token = await runtime.current().in_turn(tokens.authenticate, secret, address=address)
         except TokenRejected as exc:
             refusals.warn("a link from %s is refused: %s", address, exc)
             audit_refusals.note_link(address=address, token=exc.token, reason=str(exc))

@@ -1,6 +1,6 @@
 """What becomes of what a node says: stored by services, in threads of the runtime; and what it is told, when.
 
-    hello      -> services.link.open_connection   -> descriptor
+    hello      -> services.link, with others that come at once -> descriptor
     health     -> runtime.writer   the newest; an older one that had to wait is merged into it
     telemetry  -> runtime.writer   -> acknowledged after the commit, at most a window waits
     going_idle -> services.link.go_idle   -> acknowledged after the commit
@@ -25,7 +25,7 @@ from dashboard.runtime import PEERS, ROOM, LaneFull, Runtime
 from dashboard.services import drain, link, outbox
 from dashboard.services.columns import Unfit
 from dashboard.services.ingest import Answer, ConnectionLost
-from dashboard.services.link import HandshakeRefused
+from dashboard.services.link import Greeting, HandshakeRefused
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 from meshcore.frames import FromNode, GoingIdle, Health, Hello, InboundAck, Rewind, Telemetry
 from meshcore.link import CloseCode, Closing, DashboardSide, LinkPolicy
@@ -135,8 +135,8 @@ class LinkSession:
 
     async def _greet(self, hello: Hello) -> None:
         self._listen()
-        self._connection_no, descriptor = await self._runtime.in_handshake(
-            link.open_connection, node=self._node, hello=hello, now=self._now()
+        self._connection_no, descriptor = await self._runtime.greet(
+            Greeting(node=self._node, hello=hello, now=self._now())
         )
         logger.info("%s is connected, connection %d", self._node.name, self._connection_no)
         if hello.node_id != self._node.name:

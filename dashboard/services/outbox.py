@@ -90,8 +90,10 @@ def cancel_run(*, run_id: str, reason: str, actor: Actor, now: datetime | None =
 
 def take(*, node: Node, connection_no: int, now: datetime) -> list[Inbound]:
     """Return what must be said to a node on this connection, and note it as sent there."""
+    rows = outbox.waiting_for(node, connection_no=connection_no, now=now)
+    if not rows:  # as nearly always: no transaction
+        return []
     with transaction.atomic():
-        rows = outbox.waiting_for(node, connection_no=connection_no, now=now)
         return [_inbound(row) for row in rows if _sent(row, node, connection_no, now=now)]
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from dashboard.models import (
     Action,
@@ -77,7 +77,8 @@ def test_what_pages_show_is_announced(node: Node, now: datetime) -> None:
 
     drain.request(node=node, actor=ALICE, now=now)
 
-    assert set(Change.objects.values_list("key", flat=True)) == {"node:node-a", "nodes", "drains", "audit"}
+    said = {"orders:node-a", "node:node-a", "nodes", "drains", "audit"}
+    assert set(Change.objects.values_list("key", flat=True)) == said
 
 
 def test_a_drain_by_a_token_is_not_sticky_unless_it_says_so(node: Node, now: datetime) -> None:
@@ -210,7 +211,14 @@ def test_a_wish_after_the_end_of_an_expired_drain_begins_a_new_one(node: Node, n
 
 def hello(node: Node, epoch: str, now: datetime, generation: int = 0) -> Any:
     """Let the node say hello."""
-    return drain.node_said_hello(node=node, boot_epoch=epoch, desired_generation=generation, now=now)
+    with transaction.atomic():
+        return drain.node_said_hello(
+            node=node,
+            boot_epoch=epoch,
+            desired_generation=generation,
+            head=audit.locked_head(),
+            now=now,
+        )
 
 
 def test_a_drain_that_is_not_sticky_ends_with_another_boot_epoch(node: Node, now: datetime) -> None:

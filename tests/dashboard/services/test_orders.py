@@ -4,9 +4,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import transaction
 
 from dashboard.models import Change, Node
-from dashboard.services import aliases, drain, nodes, outbox, overrides
+from dashboard.services import aliases, audit, drain, nodes, outbox, overrides
 from dashboard.services.actor import SYSTEM
 from meshcore.override import Action
 from tests.dashboard.services.test_outbox import there
@@ -31,7 +32,11 @@ def drained(node: Node, now: datetime, **more: object) -> object:
 
 
 def hello(node: Node, now: datetime, generation: int) -> object:
-    return drain.node_said_hello(node=node, boot_epoch="b2", desired_generation=generation, now=now)
+    with transaction.atomic():
+        head = audit.locked_head()
+        return drain.node_said_hello(
+            node=node, boot_epoch="b2", desired_generation=generation, head=head, now=now
+        )
 
 
 ORDERS: dict[str, tuple[Act, Act]] = {
