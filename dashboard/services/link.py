@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from django.db import InterfaceError, OperationalError, transaction
 
 from dashboard.models import ControlHead, DesiredState, Node, NodeLink, SpoolMark
-from dashboard.selectors.presence import LOST_SHOWN, health_seconds
+from dashboard.selectors.presence import LOST_SHOWN, health_seconds, telemetry_seconds
 from dashboard.services import audit, changes, columns, desired, drain, marks
 from meshcore.frames import CONTRACT_VERSION, FRAME_MAX_BYTES, WINDOW, DescriptorBody, Desired, Hello, Limits
 from meshcore.link import CloseCode
@@ -68,23 +68,32 @@ def open_connections(greetings: Sequence[Greeting]) -> list[Opened | Exception]:
     opened: dict[int, Opened | Exception] = {}
     with transaction.atomic(), changes.together(now=greetings[-1].now):
         head = audit.locked_head()
-        seconds = health_seconds(Node.objects.count())
+        limits = _limits(Node.objects.count())
         for at in in_order:
-            opened[at] = _opened(greetings[at], head, seconds)
+            opened[at] = _opened(greetings[at], head, limits)
     return [opened[at] for at in range(len(greetings))]
 
 
-def _opened(greeting: Greeting, head: ControlHead, seconds: float) -> Opened | Exception:
+def _limits(nodes: int) -> Limits:
+    return Limits(
+        window=WINDOW,
+        max_frame_bytes=FRAME_MAX_BYTES,
+        health_seconds=health_seconds(nodes),
+        telemetry_seconds=telemetry_seconds(nodes),
+    )
+
+
+def _opened(greeting: Greeting, head: ControlHead, limits: Limits) -> Opened | Exception:
     try:
         with transaction.atomic():  # one that is refused takes nothing with it
-            return _open(greeting, head, seconds)
+            return _open(greeting, head, limits)
     except AWAY:
         raise
     except Exception as exc:  # of this hello alone, whatever it is: raised where it came from
         return exc
 
 
-def _open(greeting: Greeting, head: ControlHead, seconds: float) -> Opened:
+def _open(greeting: Greeting, head: ControlHead, limits: Limits) -> Opened:
     hello, now = _checked(greeting.hello), greeting.now
     node = _locked(greeting.node)
     link, _ = NodeLink.objects.select_for_update().get_or_create(node=node)
@@ -106,7 +115,7 @@ def _open(greeting: Greeting, head: ControlHead, seconds: float) -> Opened:
         resume_from=mark.hwm,
         spool_reset=hello.spool_last_seq < mark.hwm,
         desired=wanted,
-        limits=Limits(window=WINDOW, max_frame_bytes=FRAME_MAX_BYTES, health_seconds=seconds),
+        limits=limits,
     )
 
 
