@@ -2,9 +2,9 @@
 browsers have the fleet's page open and load it again, each every few seconds.
 
 Counted are seconds, so "CPU us each" is the dashboard's own processor time a second: a million is one core.
-The latencies are those of the page. An error is an item more that waits in the nodes' spools than when the turn
-began, beyond what they may have under way: a queue that grows. The notes say how long the queues were, and
-whether the nodes, which share the machine, did what they were to do: else the dashboard had less to do, too.
+The latencies are those of the page. An error is an item more that waits in the nodes' spools than when the
+turn began, beyond what they may have under way: a queue that grows. The notes say how long the queues were,
+and whether the nodes, which share the machine, did what they were to do: else the dashboard had less to do.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """What nodes say, on its way into the database: groups of frames of all nodes of a process.
 
-    telemetry -> room (who waits outside isn't acknowledged) -> decode lane -> group: long frames at once, short
-                 ones with what comes within a twentieth of a second -> ingest lane
+    telemetry -> room (who waits outside isn't acknowledged) -> decode lane -> group: long frames at once,
+                 short ones with what comes within a twentieth of a second -> ingest lane
     health    -> group: news at once, the rest with what comes within a tenth of a second -> ingest lane
 
 While PostgreSQL stores a group the next one is decoded; what waits is bounded in frames and bytes.
