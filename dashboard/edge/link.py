@@ -59,11 +59,14 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
         """Let a node in whose token counts, or say by a code why not."""
         self._recheck = Recheck(runtime.current(), self._counts)
         await self.send({"type": "websocket.accept"})
-        node = await self._authenticated()
-        if isinstance(node, Closing):
-            await self._close(node)
+        admitted = await self._authenticated(noted=False)  # that is done with the handshake: many wait here
+        if isinstance(admitted, Closing):
+            await self._close(admitted)
             raise StopConsumer
-        self._session = LinkSession(node, runtime.current(), send=self._send, close=self._close)
+        node, token_id = admitted
+        self._session = LinkSession(
+            node, runtime.current(), send=self._send, close=self._close, token_id=token_id
+        )
         self._rechecking = asyncio.create_task(self._keep_checking(self._recheck))
 
     async def websocket_receive(self, message: dict[str, Any]) -> None:
@@ -75,12 +78,12 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
         """End with the socket."""
         raise StopConsumer
 
-    async def _authenticated(self) -> Node | Closing:
-        """Return the node that the token is of, or how to close: 1013 when tokens can't be checked now."""
+    async def _authenticated(self, *, noted: bool = True) -> tuple[Node, int] | Closing:
+        """Return the token's node and its own id, or how to close: 1013 when tokens can't be checked now."""
         address = (self.scope.get("client") or [""])[0]
         secret = tokens.secret_in(values(self.scope, b"authorization"))
         try:
-            token = await runtime.current().in_turn(tokens.authenticate, secret, address=address)
+            token = await runtime.current().in_turn(tokens.authenticate, secret, address=address, noted=noted)
         except TokenRejected as exc:
             refusals.warn("a link from %s is refused: %s", address, exc)
             audit_refusals.note_link(address=address, token=exc.token, reason=str(exc))
@@ -92,7 +95,7 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
             refusals.warn("a link from %s is refused: token %s is not a node's", address, token.prefix)
             audit_refusals.note_link(address=address, token=token, reason="the token is not a node's")
             return Closing(CloseCode.UNAUTHORIZED, "the token is not a node's")
-        return token.node
+        return token.node, token.pk
 
     async def _keep_checking(self, recheck: Recheck) -> None:
         """End the connection when its token doesn't count any more."""
@@ -101,9 +104,9 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
 
     async def _counts(self) -> bool | None:
         """Return whether the token counts, None while that can't be checked."""
-        node = await self._authenticated()
-        if isinstance(node, Closing):
-            return False if node.code is CloseCode.UNAUTHORIZED else None
+        admitted = await self._authenticated()
+        if isinstance(admitted, Closing):
+            return False if admitted.code is CloseCode.UNAUTHORIZED else None
         return True
 
     async def _send(self, line: bytes) -> None:

@@ -52,11 +52,13 @@ class LinkSession:
         *,
         send: Callable[[bytes], Awaitable[None]],
         close: Callable[[Closing], Awaitable[None]],
+        token_id: int | None = None,
         policy: LinkPolicy | None = None,
         clock: Clock = monotonic,
         now: UtcNow = utcnow,
     ) -> None:
         self._node = node
+        self._token_id = token_id
         self._runtime = runtime
         self._send = send
         self._close = close
@@ -136,7 +138,7 @@ class LinkSession:
     async def _greet(self, hello: Hello) -> None:
         self._listen()
         self._connection_no, descriptor = await self._runtime.greet(
-            Greeting(node=self._node, hello=hello, now=self._now())
+            Greeting(node=self._node, hello=hello, now=self._now(), token_id=self._token_id)
         )
         logger.info("%s is connected, connection %d", self._node.name, self._connection_no)
         if hello.node_id != self._node.name:

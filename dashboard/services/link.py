@@ -15,7 +15,7 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from dashboard.models import ControlHead, DesiredState, Node, NodeLink, SpoolMark
 from dashboard.selectors.presence import LOST_SHOWN, health_seconds, telemetry_seconds
-from dashboard.services import audit, changes, columns, desired, drain, marks
+from dashboard.services import audit, changes, columns, desired, drain, marks, tokens
 from meshcore.frames import CONTRACT_VERSION, FRAME_MAX_BYTES, WINDOW, DescriptorBody, Desired, Hello, Limits
 from meshcore.link import CloseCode
 
@@ -37,11 +37,12 @@ class HandshakeRefused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Greeting:
-    """A hello of `node`, and when that came."""
+    """A hello of `node`, when that came, and the id of the token that let it in, whose use is noted."""
 
     node: Node
     hello: Hello
     now: datetime
+    token_id: int | None = None
 
 
 Opened = tuple[int, DescriptorBody]
@@ -68,6 +69,8 @@ def open_connections(greetings: Sequence[Greeting]) -> list[Opened | Exception]:
     opened: dict[int, Opened | Exception] = {}
     with transaction.atomic(), changes.together(now=greetings[-1].now):
         head = audit.locked_head()
+        used = [each.token_id for each in greetings if each.token_id is not None]
+        tokens.note_uses(used, now=greetings[-1].now)
         limits = _limits(Node.objects.count())
         for at in in_order:
             opened[at] = _opened(greetings[at], head, limits)
