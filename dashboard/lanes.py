@@ -59,12 +59,16 @@ class Lane:
 class Gate:
     """Lets few calls of a kind into a lane at a time; the rest waits before it, in order of coming.
 
-    So a thousand of them, which come at once, are passed by whatever else goes there.
+    So a thousand of them, which come at once, are passed by whatever else goes there. Who has waited for
+    `max_seconds` is refused: nobody may be left behind whom it concerns, and those who came later still are.
     """
 
-    def __init__(self, name: str, *, at_once: int, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self, name: str, *, at_once: int, max_seconds: float, max_waiting: int = MAX_WAITING
+    ) -> None:
         self._name = name
         self._places = asyncio.Semaphore(at_once)
+        self._max_seconds = max_seconds
         self._max_waiting = max_waiting
         self.waiting = 0
 
@@ -74,7 +78,10 @@ class Gate:
             raise LaneFull(f"{self.waiting} {self._name} wait: no more than {self._max_waiting} may")
         self.waiting += 1
         try:
-            await self._places.acquire()
+            async with asyncio.timeout(self._max_seconds):
+                await self._places.acquire()
+        except TimeoutError as exc:
+            raise LaneFull(f"{self._name}: no turn within {self._max_seconds:g} s") from exc
         finally:
             self.waiting -= 1
         try:

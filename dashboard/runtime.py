@@ -45,6 +45,7 @@ PEERS_SECONDS = 0.5  # between two looks at who there is: of 1 000 nodes 40 ms, 
 PEERS_POLL_SECONDS = 10.0  # looked at so often even when nothing was heard: a look may have failed
 CANCEL_AGAIN_SECONDS = 0.1  # after a cancellation that had no effect
 CHECKS_AT_ONCE = 2  # of tokens of links, in the control lane: one at work, one at hand; orders pass the rest
+CHECK_SECONDS = 10.0  # to wait for that: a node gives up after 30 s, and would be served in vain
 HANDSHAKES_AT_ONCE = 8  # one transaction of 20 ms, for which an order may have to wait
 READ_ROWS = 500  # changes read at once; under 2 ms on SQLite
 
@@ -70,7 +71,7 @@ class Runtime:
         self._ingest = Lane("ingest", threads=1)
         self._control = Lane("control", threads=1)
         self._render = Lane("render", threads=2)
-        self._checks = Gate("checks of tokens", at_once=CHECKS_AT_ONCE)
+        self._checks = Gate("checks of tokens", at_once=CHECKS_AT_ONCE, max_seconds=CHECK_SECONDS)
         self._handshakes: Groups[link.Greeting, link.Opened] = Groups(
             self._control,
             lambda greetings: ballast.with_room(link.open_connections, greetings),

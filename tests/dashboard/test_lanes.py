@@ -63,7 +63,7 @@ async def test_a_busy_thread_is_left_behind_and_named(
 
 
 async def test_few_pass_a_gate_at_a_time_and_in_order_of_coming() -> None:
-    gate, inside, passed = Gate("visits", at_once=2, max_waiting=10), 0, list[int]()
+    gate, inside, passed = Gate("visits", at_once=2, max_seconds=10, max_waiting=10), 0, list[int]()
     go = asyncio.Event()
 
     async def visit(number: int) -> int:
@@ -86,7 +86,7 @@ async def test_few_pass_a_gate_at_a_time_and_in_order_of_coming() -> None:
 
 
 async def test_a_gate_refuses_more_than_its_bound() -> None:
-    gate, go = Gate("visits", at_once=1, max_waiting=1), asyncio.Event()
+    gate, go = Gate("visits", at_once=1, max_seconds=10, max_waiting=1), asyncio.Event()
     visits = [asyncio.create_task(gate.run(go.wait)) for _ in range(2)]
     await asyncio.sleep(0)
 
@@ -98,7 +98,7 @@ async def test_a_gate_refuses_more_than_its_bound() -> None:
 
 
 async def test_who_fails_at_a_gate_or_gives_up_before_it_leaves_its_place_to_the_next() -> None:
-    gate, go = Gate("visits", at_once=1, max_waiting=10), asyncio.Event()
+    gate, go = Gate("visits", at_once=1, max_seconds=10, max_waiting=10), asyncio.Event()
     first, gives_up, last = (asyncio.create_task(gate.run(go.wait)) for _ in range(3))
     await asyncio.sleep(0)
 
@@ -111,3 +111,18 @@ async def test_who_fails_at_a_gate_or_gives_up_before_it_leaves_its_place_to_the
     assert gate.waiting == 0
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+async def test_who_has_waited_too_long_is_refused_and_does_not_take_the_place_of_who_comes_later() -> None:
+    gate, go = Gate("visits", at_once=1, max_seconds=0.01), asyncio.Event()
+    inside = asyncio.create_task(gate.run(go.wait))
+    await asyncio.sleep(0)
+
+    with pytest.raises(LaneFull, match=r"visits: no turn within 0\.01 s"):
+        await gate.run(go.wait)
+
+    go.set()
+    async with asyncio.timeout(10):
+        assert await inside
+        assert await gate.run(go.wait)
+    assert gate.waiting == 0
