@@ -6,33 +6,26 @@ from benchmarks import fleet
 from benchmarks.fleet import Fleet, Seen, Standing
 
 
-def test_the_calls_are_those_between_two_words_of_the_nodes_around_the_turn(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(fleet, "NODES", 10)
+def test_the_calls_are_those_between_two_words_of_the_nodes_around_the_turn() -> None:
     said = [Standing(5, 10, 20, 0), Standing(10, 10, 70, 0), Standing(15, 10, 119, 0)]
 
-    assert fleet._work(said, since=2) == "10 of 10 calls a second"
+    assert fleet._made(said, since=2) == 9.8
 
 
-def test_of_a_turn_in_which_the_nodes_said_nothing_the_words_before_it_tell(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(fleet, "NODES", 10)
-    said = [Standing(5, 10, 20, 0), Standing(10, 10, 70, 0)]
-
-    assert fleet._work(said, since=2) == "10 of 10 calls a second"
+def test_of_a_turn_in_which_the_nodes_said_nothing_the_words_before_it_tell() -> None:
+    assert fleet._made([Standing(5, 10, 20, 0), Standing(10, 10, 70, 0)], since=2) == 10
 
 
 def test_before_the_nodes_said_something_twice_nothing_is_claimed() -> None:
-    assert fleet._work([Standing(5, 10, 20, 0)], since=1) == "calls not counted yet"
+    assert fleet._made([Standing(5, 10, 20, 0)], since=1) is None
+    assert fleet._work(None) == "calls not counted yet"
 
 
 def test_nodes_that_make_too_few_calls_are_named_as_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet, "NODES", 10)
-    said = [Standing(5, 10, 20, 0), Standing(10, 10, 67, 0)]
 
-    assert fleet._work(said, since=1) == "THE NODES WERE THE LIMIT: 9 of 10 calls a second"
+    assert fleet._work(9.6) == "10 of 10 calls a second"
+    assert fleet._work(9.4) == "THE NODES WERE THE LIMIT: 9 of 10 calls a second"
 
 
 def test_the_queues_are_told_at_their_longest() -> None:
