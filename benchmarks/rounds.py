@@ -24,6 +24,7 @@ class Sample:
     errors: int = 0
     p50_ms: float | None = None
     p99_ms: float | None = None
+    note: str = ""  # what else must be known of this turn, for people
 
     @property
     def rate(self) -> float:
@@ -48,7 +49,7 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The medians of a contestant's turns; `errors` are of all turns."""
+    """The medians of a contestant's turns; `errors` and `notes` are of all turns."""
 
     name: str
     role: Role
@@ -58,6 +59,7 @@ class Result:
     p50_ms: float | None = None
     p99_ms: float | None = None
     failure: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def run(contestants: Sequence[Contestant], *, seconds: float, rounds: int) -> list[Result]:
@@ -84,6 +86,7 @@ def _result(contestant: Contestant, samples: Mapping[str, Sequence[Sample]]) -> 
         errors=sum(turn.errors for turn in turns),
         p50_ms=_median(turn.p50_ms for turn in turns),
         p99_ms=_median(turn.p99_ms for turn in turns),
+        notes=tuple(turn.note for turn in turns if turn.note),
     )
 
 

@@ -24,7 +24,8 @@ class Goal:
 def render(name: str, unit: str, results: Sequence[Result], goals: Sequence[Goal]) -> str:
     """Return the whole text; the first result is ours, and there may be more of ours."""
     heads = f"{'':34} {unit + '/s':>12} {'CPU us each':>12} {'p50 ms':>8} {'p99 ms':>8}"
-    lines = [name, heads, *map(_row, results), "", *(_verdict(goal, results) for goal in goals)]
+    rows = [line for result in results for line in (_row(result), *(f"  {note}" for note in result.notes))]
+    lines = [name, heads, *rows, "", *(_verdict(goal, results) for goal in goals)]
     return "\n".join(lines)
 
 

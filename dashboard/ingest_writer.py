@@ -1,6 +1,7 @@
 """What nodes say, on its way into the database: groups of frames of all nodes of a process.
 
-    telemetry -> room (who waits outside isn't acknowledged) -> decode lane -> group -> ingest lane
+    telemetry -> room (who waits outside isn't acknowledged) -> decode lane -> group: long frames at once,
+                 short ones with what comes within a twentieth of a second -> ingest lane
     health    -> group: news at once, the rest with what comes within a tenth of a second -> ingest lane
 
 While PostgreSQL stores a group the next one is decoded; what waits is bounded in frames and bytes.
@@ -25,6 +26,8 @@ ROOM_BYTES = 16 << 20  # of the same, as they came; decoded they are about four 
 OUTSIDE_MAX = 16  # frames by HTTP that wait hold up to 1 MiB each; those of links are bounded by the window
 GROUP_FRAMES = 64
 GROUP_BYTES = 2 << 20  # 2 000 calls: 0.1 s of SQLite's write lock, for which orders have to wait
+GATHER_SECONDS = 0.05  # a thousand nodes are then 20 transactions a second, not hundreds
+WHOLE_ITEMS = 50  # a frame of so many waits for no others: it is of a replay, or of a very busy node
 HEALTH_FRAMES = 500
 HEALTH_GATHER_SECONDS = 0.1  # 1 000 nodes are then 20 frames a transaction, and nobody sees the difference
 
@@ -40,6 +43,7 @@ class IngestWriter:
             lambda batches: ballast.without_ballast(ingest.store, batches, now=now()),
             max_works=GROUP_FRAMES,
             max_size=GROUP_BYTES,
+            gather_seconds=GATHER_SECONDS,
         )
         self._health: Groups[Said, bool] = Groups(
             lane,
@@ -72,7 +76,8 @@ class IngestWriter:
                 now=now,
                 spool_id=spool_id,
             )
-            return await self._telemetry.put(batch, size=size)
+            urgent = len(telemetry.items) >= WHOLE_ITEMS
+            return await self._telemetry.put(batch, size=size, urgent=urgent)
 
     async def note_health(self, said: Said, *, urgent: bool) -> bool:
         """Store what a node says of itself; False: the connection doesn't count any more.

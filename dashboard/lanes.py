@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -54,6 +54,40 @@ class Lane:
         if busy:
             logger.error("%s is still busy after %s s and is left behind", self.name, CLOSE_SECONDS)
         self._executor.shutdown(wait=not busy)
+
+
+class Gate:
+    """Lets few calls of a kind into a lane at a time; the rest waits before it, in order of coming.
+
+    So a thousand of them, which come at once, are passed by whatever else goes there. Who has waited for
+    `max_seconds` is refused: nobody may be left behind whom it concerns, and those who came later still are.
+    """
+
+    def __init__(
+        self, name: str, *, at_once: int, max_seconds: float, max_waiting: int = MAX_WAITING
+    ) -> None:
+        self._name = name
+        self._places = asyncio.Semaphore(at_once)
+        self._max_seconds = max_seconds
+        self._max_waiting = max_waiting
+        self.waiting = 0
+
+    async def run(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Return what `step()` returns, taken when its turn comes; raises LaneFull, and what it raises."""
+        if self.waiting >= self._max_waiting:
+            raise LaneFull(f"{self.waiting} {self._name} wait: no more than {self._max_waiting} may")
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(self._max_seconds):
+                await self._places.acquire()
+        except TimeoutError as exc:
+            raise LaneFull(f"{self._name}: no turn within {self._max_seconds:g} s") from exc
+        finally:
+            self.waiting -= 1
+        try:
+            return await step()
+        finally:
+            self._places.release()
 
 
 def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -20,12 +20,14 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from dashboard import hints
+from dashboard.groups import Groups
 from dashboard.ingest_writer import IngestWriter
-from dashboard.lanes import Lane
+from dashboard.lanes import Gate, Lane
 from dashboard.lanes import LaneFull as LaneFull  # who calls a lane knows the runtime alone
+from dashboard.listeners import Listeners, OnChange
 from dashboard.selectors import changes, peers
 from dashboard.selectors.presence import health_seconds
-from dashboard.services import ballast
+from dashboard.services import ballast, link
 from dashboard.services.housekeeping import JOBS, Job
 from meshcore.clock import UtcNow, utcnow
 
@@ -42,10 +44,10 @@ ROOM = "room"  # the key under which it is announced that telemetry goes on; as 
 PEERS_SECONDS = 0.5  # between two looks at who there is: of 1 000 nodes 40 ms, and many come at once
 PEERS_POLL_SECONDS = 10.0  # looked at so often even when nothing was heard: a look may have failed
 CANCEL_AGAIN_SECONDS = 0.1  # after a cancellation that had no effect
+CHECKS_AT_ONCE = 2  # of tokens of links, in the control lane: one at work, one at hand; orders pass the rest
+CHECK_SECONDS = 10.0  # to wait for that: a node gives up after 30 s, and would be served in vain
+HANDSHAKES_AT_ONCE = 8  # one transaction of 20 ms, for which an order may have to wait
 READ_ROWS = 500  # changes read at once; under 2 ms on SQLite
-
-OnChange = Callable[[Sequence[int], Sequence[str]], None]
-"""Called on the loop with the ids and the keys of changes, in order; an id of 0: only time has passed."""
 
 
 class Runtime:
@@ -69,16 +71,25 @@ class Runtime:
         self._ingest = Lane("ingest", threads=1)
         self._control = Lane("control", threads=1)
         self._render = Lane("render", threads=2)
+        self._checks = Gate("checks of tokens", at_once=CHECKS_AT_ONCE, max_seconds=CHECK_SECONDS)
+        self._handshakes: Groups[link.Greeting, link.Opened] = Groups(
+            self._control,
+            lambda greetings: ballast.with_room(link.open_connections, greetings),
+            max_works=HANDSHAKES_AT_ONCE,
+            max_size=HANDSHAKES_AT_ONCE,
+        )
         self.in_render = self._render.run
         self.links: dict[str, Callable[[], None]] = {}  # node name -> wakes the link to that node
         # SQLite works in our process: a second thread would take the interpreter from it row by row
         beside = self._ingest if connection.vendor == "sqlite" else self._decode
         self.writer = IngestWriter(decode=beside, lane=self._ingest, now=now)
         self.gauges = self.writer.gauges()  # what /metrics shows of others, by name
+        self.gauges["link_checks_waiting"] = lambda: self._checks.waiting
+        self.gauges["link_handshakes_waiting"] = lambda: self._handshakes.waiting
         self.directory = peers.Directory()  # who may know whom
         self._was_stopped = False  # whether telemetry was, a second ago
         self.cursor = 0  # id of the last change that was announced
-        self._listeners: list[tuple[str, OnChange]] = []
+        self._listeners = Listeners()
         self._looks: dict[str, changes.Look] = {}
         self._look_now = asyncio.Event()
         self._tell = asyncio.Event()
@@ -89,6 +100,14 @@ class Runtime:
     async def in_control(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return `function(...)`, an order; on a full disk it has the ballast's room. Raises as Lane.run."""
         return await self._control.run(partial(ballast.with_room, function, *args, **kwargs))
+
+    async def in_turn(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return `function(...)`, of which a thousand may come at once, and orders pass by; as in_control."""
+        return await self._checks.run(partial(self.in_control, function, *args, **kwargs))
+
+    async def greet(self, greeting: link.Greeting) -> link.Opened:
+        """Let a connection count, together with others that come at once; raises as link.open_connection."""
+        return await self._handshakes.put(greeting)
 
     async def in_ingest(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return `function(...)`, about what a node is now; it may have the ballast's room, too."""
@@ -131,7 +150,7 @@ class Runtime:
         for job in self._jobs:
             if job.last is not None:
                 await _survive(job.name, self.in_control(partial(job.last, now=self._now())))
-        await self.writer.close()
+        await asyncio.gather(self.writer.close(), self._handshakes.close())
         await asyncio.gather(*(lane.close() for lane in self.lanes))
 
     @property
@@ -145,25 +164,15 @@ class Runtime:
         return health_seconds(len(self._looks))
 
     def on_change(self, pattern: str, callback: OnChange) -> Callable[[], None]:
-        """Call `callback` for changes of the key `pattern`; "node:" is all that begin with it, "" all keys.
+        """Call `callback` for changes of the key `pattern`; "node:" is all keys of that kind, "" all keys.
 
         Returns what ends it.
         """
-        listener = (pattern, callback)
-        self._listeners.append(listener)
-
-        def unsubscribe() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
-        return unsubscribe
+        return self._listeners.add(pattern, callback)
 
     def announce(self, ids: Sequence[int], keys: Sequence[str]) -> None:
         """Tell all who listen in this process."""
-        for pattern, callback in tuple(self._listeners):
-            mine = [at for at, key in enumerate(keys) if _concerns(pattern, key)]
-            if mine:
-                _tell(callback, [ids[at] for at in mine], [keys[at] for at in mine])
+        self._listeners.tell(ids, keys)
 
     def _on_hint(self) -> None:
         self._look_now.set()
@@ -233,19 +242,6 @@ def _crossings(before: Mapping[str, changes.Look], looks: Mapping[str, changes.L
     moved = any(looks[name].state is not before[name].state for name in crossed)
     keys = [f"{kind}:{name}" for name in crossed for kind in ("node", "providers")]
     return keys + ["nodes"] * moved
-
-
-def _concerns(pattern: str, key: str) -> bool:
-    under = pattern == "" or pattern.endswith(":")
-    return key == pattern or (under and key.startswith(pattern))
-
-
-def _tell(callback: OnChange, ids: Sequence[int], keys: Sequence[str]) -> None:
-    """Call one listener; its fault must not keep the news from the others."""
-    try:
-        callback(ids, keys)
-    except Exception:
-        logger.exception("a listener to changes failed")
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -75,6 +75,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     window: Annotated[int, msgspec.Meta(ge=1, le=64)] = WINDOW
     max_frame_bytes: Annotated[int, msgspec.Meta(ge=4096)] = FRAME_MAX_BYTES
     health_seconds: Annotated[float, msgspec.Meta(ge=0.01, le=60.0)] = 1.0
+    telemetry_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=60.0)] = (
+        0.0  # rest behind a frame with all there is
+    )
 
 
 class DescriptorBody(msgspec.Struct, frozen=True, kw_only=True):

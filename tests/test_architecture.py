@@ -36,6 +36,7 @@ PARTS: dict[str, set[str]] = {
     "dashboard.sheet": {"dashboard.selectors"},
     "dashboard.fragments": {"dashboard.selectors", "dashboard.sheet"},
     "dashboard.lanes": set(),
+    "dashboard.listeners": set(),
     "dashboard.groups": {PURE, "dashboard.lanes"},
     "dashboard.replays": set(),
     "dashboard.ingest_writer": {
@@ -49,6 +50,8 @@ PARTS: dict[str, set[str]] = {
     "dashboard.runtime": {
         PURE,
         "dashboard.lanes",
+        "dashboard.listeners",
+        "dashboard.groups",
         "dashboard.ingest_writer",
         "dashboard.services",
         "dashboard.selectors",

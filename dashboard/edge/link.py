@@ -15,7 +15,7 @@ from dashboard import runtime
 from dashboard.edge.address import values
 from dashboard.edge.link_session import LinkSession
 from dashboard.edge.refusal_log import RefusalLog
-from dashboard.edge.standing import until_refused
+from dashboard.edge.standing import Recheck
 from dashboard.models import Node
 from dashboard.runtime import LaneFull
 from dashboard.services import audit_refusals, rights, tokens
@@ -34,7 +34,8 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
     channel_layer_alias = "none"  # it hears of changes from the runtime, which needs no channel for each node
 
     _session: LinkSession | None = None
-    _recheck: asyncio.Task[None] | None = None
+    _recheck: Recheck | None = None
+    _rechecking: asyncio.Task[None] | None = None
     _closed = False
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -43,8 +44,10 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
             await super().__call__(scope, receive, send)
         finally:
             if self._recheck is not None:
-                self._recheck.cancel()
-                await asyncio.gather(self._recheck, return_exceptions=True)
+                self._recheck.end()
+            if self._rechecking is not None:
+                self._rechecking.cancel()
+                await asyncio.gather(self._rechecking, return_exceptions=True)
             if self._session is not None:
                 await self._session.end()
 
@@ -54,13 +57,17 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
 
     async def websocket_connect(self, message: dict[str, Any]) -> None:
         """Let a node in whose token counts, or say by a code why not."""
+        self._recheck = Recheck(runtime.current(), self._counts)
         await self.send({"type": "websocket.accept"})
-        node = await self._authenticated()
-        if isinstance(node, Closing):
-            await self._close(node)
+        admitted = await self._authenticated(noted=False)  # that is done with the handshake: many wait here
+        if isinstance(admitted, Closing):
+            await self._close(admitted)
             raise StopConsumer
-        self._session = LinkSession(node, runtime.current(), send=self._send, close=self._close)
-        self._recheck = asyncio.create_task(self._keep_checking())
+        node, token_id = admitted
+        self._session = LinkSession(
+            node, runtime.current(), send=self._send, close=self._close, token_id=token_id
+        )
+        self._rechecking = asyncio.create_task(self._keep_checking(self._recheck))
 
     async def websocket_receive(self, message: dict[str, Any]) -> None:
         """Pass on what the node says."""
@@ -71,12 +78,12 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
         """End with the socket."""
         raise StopConsumer
 
-    async def _authenticated(self) -> Node | Closing:
-        """Return the node that the token is of, or how to close: 1013 when tokens can't be checked now."""
+    async def _authenticated(self, *, noted: bool = True) -> tuple[Node, int] | Closing:
+        """Return the token's node and its own id, or how to close: 1013 when tokens can't be checked now."""
         address = (self.scope.get("client") or [""])[0]
         secret = tokens.secret_in(values(self.scope, b"authorization"))
         try:
-            token = await runtime.current().in_control(tokens.authenticate, secret, address=address)
+            token = await runtime.current().in_turn(tokens.authenticate, secret, address=address, noted=noted)
         except TokenRejected as exc:
             refusals.warn("a link from %s is refused: %s", address, exc)
             audit_refusals.note_link(address=address, token=exc.token, reason=str(exc))
@@ -88,18 +95,18 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
             refusals.warn("a link from %s is refused: token %s is not a node's", address, token.prefix)
             audit_refusals.note_link(address=address, token=token, reason="the token is not a node's")
             return Closing(CloseCode.UNAUTHORIZED, "the token is not a node's")
-        return token.node
+        return token.node, token.pk
 
-    async def _keep_checking(self) -> None:
+    async def _keep_checking(self, recheck: Recheck) -> None:
         """End the connection when its token doesn't count any more."""
-        await until_refused(runtime.current(), self._counts)
+        await recheck.until_refused(looked=True)
         await self._close(Closing(CloseCode.UNAUTHORIZED, "unknown or revoked token"))
 
     async def _counts(self) -> bool | None:
         """Return whether the token counts, None while that can't be checked."""
-        node = await self._authenticated()
-        if isinstance(node, Closing):
-            return False if node.code is CloseCode.UNAUTHORIZED else None
+        admitted = await self._authenticated()
+        if isinstance(admitted, Closing):
+            return False if admitted.code is CloseCode.UNAUTHORIZED else None
         return True
 
     async def _send(self, line: bytes) -> None:

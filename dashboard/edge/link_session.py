@@ -1,10 +1,10 @@
 """What becomes of what a node says: stored by services, in threads of the runtime; and what it is told, when.
 
-    hello      -> services.link.open_connection   -> descriptor
+    hello      -> services.link, with others that come at once -> descriptor
     health     -> runtime.writer   the newest; an older one that had to wait is merged into it
     telemetry  -> runtime.writer   -> acknowledged after the commit, at most a window waits
     going_idle -> services.link.go_idle   -> acknowledged after the commit
-    a change of the desired state         -> sent at once, whole
+    an order to this node                 -> the desired state, at once and whole; what waits in the outbox
     other nodes come, go, drain           -> sent as a delta, from the runtime's directory
     stream     -> the broker's feeds: a run that somebody watches
 
@@ -19,12 +19,13 @@ from django.db import Error as DatabaseError
 
 from dashboard.edge import brokerage
 from dashboard.edge.link_intake import Intake
+from dashboard.edge.refusal_log import RefusalLog
 from dashboard.models import Node
 from dashboard.runtime import PEERS, ROOM, LaneFull, Runtime
 from dashboard.services import drain, link, outbox
 from dashboard.services.columns import Unfit
 from dashboard.services.ingest import Answer, ConnectionLost
-from dashboard.services.link import HandshakeRefused
+from dashboard.services.link import Greeting, HandshakeRefused
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 from meshcore.frames import FromNode, GoingIdle, Health, Hello, InboundAck, Rewind, Telemetry
 from meshcore.link import CloseCode, Closing, DashboardSide, LinkPolicy
@@ -32,6 +33,7 @@ from meshcore.peers import PeerTeller
 from meshcore.stream_frames import Stream, StreamEnd, WatchRun
 
 logger = logging.getLogger(__name__)
+crowded = RefusalLog(logger)
 
 SUPERSEDED = Closing(CloseCode.SUPERSEDED, "another connection of this node counts now")
 LATER = Closing(CloseCode.TRY_AGAIN_LATER, "the dashboard can't store now")
@@ -50,11 +52,13 @@ class LinkSession:
         *,
         send: Callable[[bytes], Awaitable[None]],
         close: Callable[[Closing], Awaitable[None]],
+        token_id: int | None = None,
         policy: LinkPolicy | None = None,
         clock: Clock = monotonic,
         now: UtcNow = utcnow,
     ) -> None:
         self._node = node
+        self._token_id = token_id
         self._runtime = runtime
         self._send = send
         self._close = close
@@ -132,8 +136,9 @@ class LinkSession:
         await self._write()
 
     async def _greet(self, hello: Hello) -> None:
-        self._connection_no, descriptor = await self._runtime.in_control(
-            link.open_connection, node=self._node, hello=hello, now=self._now()
+        self._listen()
+        self._connection_no, descriptor = await self._runtime.greet(
+            Greeting(node=self._node, hello=hello, now=self._now(), token_id=self._token_id)
         )
         logger.info("%s is connected, connection %d", self._node.name, self._connection_no)
         if hello.node_id != self._node.name:
@@ -142,19 +147,21 @@ class LinkSession:
         self._side.send_descriptor(self._intake.with_turn(hello, descriptor))
         await self._write()
         self._runtime.links[self._node.name] = self._wake
-        self._unsubscribe = [
-            self._runtime.on_change(f"node:{self._node.name}", lambda ids, keys: self._wake()),
-            self._runtime.on_change(PEERS, lambda ids, keys: self._met.set()),
-            self._runtime.on_change(ROOM, lambda ids, keys: self._intake.go_on()),
-        ]
         self._told = descriptor.desired.generation if descriptor.desired else 0
         self.log_id = hello.log_id
         if self.log_id:
             brokerage.of(self._runtime).join(self._node.name, self)
         work = (self._store_health_on(), self._store_telemetry_on(), self._steer(), self._acquaint())
         self._tasks += map(asyncio.create_task, work)
-        self._wake()  # what changed since the descriptor was made
         self._met.set()
+
+    def _listen(self) -> None:
+        """Hear of changes from now on: before the descriptor is made, so that none falls between."""
+        self._unsubscribe = [
+            self._runtime.on_change(f"orders:{self._node.name}", lambda ids, keys: self._wake()),
+            self._runtime.on_change(PEERS, lambda ids, keys: self._met.set()),
+            self._runtime.on_change(ROOM, lambda ids, keys: self._intake.go_on()),
+        ]
 
     def _wake(self) -> None:
         self._changed.set()
@@ -209,6 +216,7 @@ class LinkSession:
         """Send what the node wasn't told: a newer desired state, and what waits in the outbox."""
         if self._told:
             await self._guarded(self._note_sent())
+        await self._guarded(self._send_orders())
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -281,7 +289,10 @@ class LinkSession:
             await self._stop(Closing(exc.code, exc.reason))
         except Unfit as exc:
             await self._stop(Closing(CloseCode.PROTOCOL_ERROR, str(exc)))
-        except (DatabaseError, LaneFull):
+        except LaneFull as exc:
+            crowded.warn("%s: the connection is closed: %s", self._node.name, exc)
+            await self._stop(LATER)
+        except DatabaseError:
             logger.exception("%s: the connection is closed", self._node.name)
             await self._stop(LATER)
         except Exception:

@@ -47,7 +47,8 @@ def put(
         with transaction.atomic():
             head = audit.locked_head()
             done = [_put(head, node, checked, reason, actor, if_generation, now=now) for node in nodes]
-            changes.publish(*(f"node:{node.name}" for node in nodes), "audit", now=now)
+            keys = (f"{kind}:{node.name}" for kind in ("orders", "node") for node in nodes)
+            changes.publish(*keys, "audit", now=now)
     except GenerationMismatch as exc:
         target = audit.node_target(nodes[0].name)
         audit.refuse(actor=actor, action=Action.ALIASES_PUT, target=target, reason=str(exc), now=now)

@@ -39,6 +39,15 @@ class Table:
             with connection.cursor() as cursor:
                 cursor.executemany(_insert(self._model, columns, len(self.columns)), rows)
 
+    def put(self, rows: Sequence[Row], *, unique: Sequence[str], replacing: Sequence[str]) -> None:
+        """Insert rows; one that is there already, by the fields `unique`, gets the values of `replacing`."""
+        if not rows:
+            return
+        columns = ", ".join(map(_quoted, self.columns))
+        insert = _insert(self._model, columns, len(self.columns))
+        with connection.cursor() as cursor:
+            cursor.executemany(insert + _instead(self._model, unique, replacing), rows)
+
 
 def insert(
     rows: Sequence[models.Model],
@@ -86,10 +95,14 @@ def _statement(
     insert = _insert(model, ", ".join(_column(model, field.name) for field in fields), len(fields))
     if not unique:
         return insert
+    condition = f" WHERE {where}" if where else ""
+    return insert + _instead(model, unique, replacing) + condition
+
+
+def _instead(model: type[models.Model], unique: Sequence[str], replacing: Sequence[str]) -> str:
     target = ", ".join(_column(model, name) for name in unique)
     changes = ", ".join(f"{_column(model, name)} = excluded.{_column(model, name)}" for name in replacing)
-    condition = f" WHERE {where}" if where else ""
-    return f"{insert} ON CONFLICT ({target}) DO UPDATE SET {changes}{condition}"
+    return f" ON CONFLICT ({target}) DO UPDATE SET {changes}"
 
 
 def _insert(model: type[models.Model], columns: str, count: int) -> str:

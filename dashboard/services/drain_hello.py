@@ -2,33 +2,27 @@
 
 from datetime import datetime
 
-from django.db import transaction
-
 from dashboard.models import Action, ControlHead, DesiredState, Drain, DrainStatus, Node
 from dashboard.services import audit, desired, drain_record
 from dashboard.services.actor import SYSTEM
-from meshcore.clock import utcnow
 from meshcore.frames import Desired
 
 
 def node_said_hello(
-    *, node: Node, boot_epoch: str, desired_generation: int, now: datetime | None = None
+    *, node: Node, boot_epoch: str, desired_generation: int, head: ControlHead, now: datetime
 ) -> Desired:
     """Return the desired state that answers a node's hello, after what its hello itself changes.
 
     A drain that isn't sticky ends with another boot epoch ("" is never another). A node that holds a
-    generation above ours knew another life of this dashboard: ours goes above its. Takes the control head's
-    lock: call it before locking any row of the node.
+    generation above ours knew another life of this dashboard: ours goes above its. In the transaction of the
+    handshake, which locked the control `head` before any row of the node.
     """
-    now = now or utcnow()
-    with transaction.atomic():
-        head = audit.locked_head()
-        state = desired.locked(node=node, now=now)
-        if desired_generation > state.generation:
-            _restore(head, state, node, desired_generation, now=now)
-        drain = drain_record.active(head, state, node, now=now)
-        if drain is not None and boot_epoch and drain.boot_epoch != boot_epoch:
-            _rebooted(head, state, drain, boot_epoch, now=now)
+    state = desired.locked(node=node, now=now)
+    if desired_generation > state.generation:
+        _restore(head, state, node, desired_generation, now=now)
+    drain = drain_record.active(head, state, node, now=now)
+    if drain is not None and boot_epoch and drain.boot_epoch != boot_epoch:
+        _rebooted(head, state, drain, boot_epoch, now=now)
     return desired.frame(state)
 
 

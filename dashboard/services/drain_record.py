@@ -94,5 +94,5 @@ def step(drain: Drain, step: Step, *, detail: str, now: datetime) -> None:
 
 
 def publish(node: Node, *, now: datetime) -> None:
-    """Say that a node's drain changed; last in the transaction."""
-    changes.publish(f"node:{node.name}", "nodes", "drains", "audit", now=now)
+    """Say that a node's drain changed, which is an order to it; last in the transaction."""
+    changes.publish(f"orders:{node.name}", f"node:{node.name}", "nodes", "drains", "audit", now=now)

@@ -7,18 +7,21 @@ still has the number. All that is decided from the database, so it holds over an
 """
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
-from dashboard.models import DesiredState, Node, NodeLink, SpoolMark
-from dashboard.selectors.presence import LOST_SHOWN, health_seconds
-from dashboard.services import audit, changes, columns, desired, drain_hello, marks
+from dashboard.models import ControlHead, DesiredState, Node, NodeLink, SpoolMark
+from dashboard.selectors.presence import LOST_SHOWN, health_seconds, telemetry_seconds
+from dashboard.services import audit, changes, columns, desired, drain_hello, marks, tokens
 from meshcore.frames import CONTRACT_VERSION, FRAME_MAX_BYTES, WINDOW, DescriptorBody, Desired, Hello, Limits
 from meshcore.link import CloseCode
 
 logger = logging.getLogger(__name__)
 
+AWAY = (OperationalError, InterfaceError)  # the database, for all of a group
 ALIVE = timedelta(seconds=10)  # an open socket that was heard this lately isn't taken over by another process
 TEXT_MAX = {"instance_id": 64, "boot_epoch": 128, "log_id": 64, "url": 255, "version": 64}
 
@@ -32,37 +35,91 @@ class HandshakeRefused(Exception):
         self.reason = reason
 
 
-def open_connection(*, node: Node, hello: Hello, now: datetime) -> tuple[int, DescriptorBody]:
-    """Let this connection of `node` count, and return its number and the answer to its hello.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greeting:
+    """A hello of `node`, when that came, and the id of the token that let it in, whose use is noted."""
 
-    Raises HandshakeRefused. A drain that ends with the node's restart has ended when this returns.
+    node: Node
+    hello: Hello
+    now: datetime
+    token_id: int | None = None
+
+
+Opened = tuple[int, DescriptorBody]
+"""The number of a connection that counts, and the answer to its hello."""
+
+
+def open_connection(*, node: Node, hello: Hello, now: datetime) -> Opened:
+    """Let this connection of `node` count. A drain that ends with the node's restart has ended then.
+
+    Raises HandshakeRefused.
     """
-    hello = _checked(hello)
-    with transaction.atomic():
-        audit.locked_head()
-        node = _locked(node)
-        link, _ = NodeLink.objects.select_for_update().get_or_create(node=node)
-        _refuse_duplicate(node, link, hello, now=now)
-        _take_over(link, hello, now=now)
-        mark = _mark(node, link, hello, now=now)
-        wanted = drain_hello.node_said_hello(
-            node=node, boot_epoch=hello.boot_epoch, desired_generation=hello.desired_generation, now=now
-        )
-        _note_lost(node, hello.spool_acknowledged - mark.hwm, now=now)
-        _introduce(node, hello, now=now)
-        changes.publish(f"node:{node.name}", f"providers:{node.name}", "nodes", now=now)
-    descriptor = DescriptorBody(
+    (opened,) = open_connections([Greeting(node=node, hello=hello, now=now)])
+    if isinstance(opened, Exception):
+        raise opened
+    return opened
+
+
+def open_connections(greetings: Sequence[Greeting]) -> list[Opened | Exception]:
+    """Let many connections count, in one transaction; an exception stands for one that must not.
+
+    Nodes are locked in order of their ids, as whoever else locks several does.
+    """
+    in_order = sorted(range(len(greetings)), key=lambda at: greetings[at].node.pk)
+    opened: dict[int, Opened | Exception] = {}
+    with transaction.atomic(), changes.together(now=greetings[-1].now):
+        head = audit.locked_head()
+        used = [each.token_id for each in greetings if each.token_id is not None]
+        tokens.note_uses(used, now=greetings[-1].now)
+        limits = _limits(Node.objects.count())
+        for at in in_order:
+            opened[at] = _opened(greetings[at], head, limits)
+    return [opened[at] for at in range(len(greetings))]
+
+
+def _limits(nodes: int) -> Limits:
+    return Limits(
+        window=WINDOW,
+        max_frame_bytes=FRAME_MAX_BYTES,
+        health_seconds=health_seconds(nodes),
+        telemetry_seconds=telemetry_seconds(nodes),
+    )
+
+
+def _opened(greeting: Greeting, head: ControlHead, limits: Limits) -> Opened | Exception:
+    try:
+        with transaction.atomic():  # one that is refused takes nothing with it
+            return _open(greeting, head, limits)
+    except AWAY:
+        raise
+    except Exception as exc:  # of this hello alone, whatever it is: raised where it came from
+        return exc
+
+
+def _open(greeting: Greeting, head: ControlHead, limits: Limits) -> Opened:
+    hello, now = _checked(greeting.hello), greeting.now
+    node = _locked(greeting.node)
+    link, _ = NodeLink.objects.select_for_update().get_or_create(node=node)
+    _refuse_duplicate(node, link, hello, now=now)
+    _take_over(link, hello, now=now)
+    mark = _mark(node, link, hello, now=now)
+    wanted = drain_hello.node_said_hello(
+        node=node,
+        boot_epoch=hello.boot_epoch,
+        desired_generation=hello.desired_generation,
+        head=head,
+        now=now,
+    )
+    _note_lost(node, hello.spool_acknowledged - mark.hwm, now=now)
+    _introduce(node, hello, now=now)
+    changes.publish(f"node:{node.name}", f"providers:{node.name}", "nodes", now=now)
+    return link.connection_no, DescriptorBody(
         contract_version=min(hello.contract_version, CONTRACT_VERSION),
         resume_from=mark.hwm,
         spool_reset=hello.spool_last_seq < mark.hwm,
         desired=wanted,
-        limits=Limits(
-            window=WINDOW,
-            max_frame_bytes=FRAME_MAX_BYTES,
-            health_seconds=health_seconds(Node.objects.count()),
-        ),
+        limits=limits,
     )
-    return link.connection_no, descriptor
 
 
 def desired_of(*, node: Node) -> Desired | None:

@@ -1,11 +1,12 @@
 """Traffic of whole nodes by the minute, added up beside the roll-ups and in their transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from dashboard.models import NodeMinute
-from dashboard.services import bulk_insert
+from dashboard.services import bulk_insert, columns
 from dashboard.services.rollups import Sums
 from meshcore import histogram
 
@@ -13,6 +14,7 @@ KEPT = timedelta(hours=1)  # pages look back for 15 min; what is told of later t
 TRIM_ROWS = 5000  # at most so many at a time; 1 000 nodes make so many in 5 min
 UNIQUE = ("node", "minute")
 REPLACED = ("calls", "errors", "failovers", "counts")
+MINUTES = bulk_insert.Table(NodeMinute, ["node_id", "minute", *REPLACED])
 
 
 @dataclass(slots=True)
@@ -29,11 +31,11 @@ class _Minute:
         self.failovers += sums.failovers
         histogram.merge(self.counts, sums.counts)
 
-    def add_row(self, row: NodeMinute) -> None:
-        self.calls += row.calls
-        self.errors += row.errors
-        self.failovers += row.failovers
-        histogram.merge(self.counts, {int(bucket): n for bucket, n in row.counts.items()})
+    def add_row(self, calls: int, errors: int, failovers: int, counts: Mapping[str, int]) -> None:
+        self.calls += calls
+        self.errors += errors
+        self.failovers += failovers
+        histogram.merge(self.counts, {int(bucket): n for bucket, n in counts.items()})
 
 
 def add(sums: Sequence[Sums], *, now: datetime) -> None:
@@ -46,11 +48,13 @@ def add(sums: Sequence[Sums], *, now: datetime) -> None:
     if not minutes:
         return
     nodes, times = {key[0] for key in minutes}, {key[1] for key in minutes}
-    for row in NodeMinute.objects.filter(node_id__in=nodes, minute__in=times):
-        if (known := minutes.get((row.node_id, row.minute))) is not None:
-            known.add_row(row)
-    rows = [_row(key, minute) for key, minute in sorted(minutes.items(), key=lambda item: item[0])]
-    bulk_insert.insert(rows, unique=UNIQUE, replacing=REPLACED)
+    stored = NodeMinute.objects.filter(node_id__in=nodes, minute__in=times)
+    for node_id, at, *row in stored.values_list("node_id", "minute", *REPLACED):
+        if (known := minutes.get((node_id, at))) is not None:
+            known.add_row(*row)
+    stamp = columns.stamp_adapter()
+    rows = [_row(key[0], stamp(key[1]), minutes[key]) for key in sorted(minutes)]
+    MINUTES.put(rows, unique=UNIQUE, replacing=REPLACED)
 
 
 def trim(*, now: datetime) -> int:
@@ -60,12 +64,7 @@ def trim(*, now: datetime) -> int:
     return deleted
 
 
-def _row(key: tuple[int, datetime], minute: _Minute) -> NodeMinute:
-    return NodeMinute(
-        node_id=key[0],
-        minute=key[1],
-        calls=minute.calls,
-        errors=minute.errors,
-        failovers=minute.failovers,
-        counts={str(bucket): n for bucket, n in sorted(minute.counts.items())},
-    )
+def _row(node_id: int, at: Any, minute: _Minute) -> bulk_insert.Row:
+    """Return the values of a minute in the order of `MINUTES`."""
+    counts = columns.json_text(dict(sorted(minute.counts.items())))
+    return (node_id, at, minute.calls, minute.errors, minute.failovers, counts)

@@ -84,14 +84,16 @@ def cancel_run(*, run_id: str, reason: str, actor: Actor, now: datetime | None =
             reason=reason,
             now=now,
         )
-        changes.publish(*(f"node:{node.name}" for node in there[:1]), "audit", now=now)
+        changes.publish(*(f"orders:{node.name}" for node in there[:1]), "audit", now=now)
     return CancelOrder(buffer_id=row.buffer_id, observed=observed)
 
 
 def take(*, node: Node, connection_no: int, now: datetime) -> list[Inbound]:
     """Return what must be said to a node on this connection, and note it as sent there."""
+    rows = outbox.waiting_for(node, connection_no=connection_no, now=now)
+    if not rows:  # as nearly always: no transaction
+        return []
     with transaction.atomic():
-        rows = outbox.waiting_for(node, connection_no=connection_no, now=now)
         return [_inbound(row) for row in rows if _sent(row, node, connection_no, now=now)]
 
 
@@ -193,7 +195,7 @@ def _wake(rows: list[OutboxRow], *, now: datetime) -> None:
     left = {row.log_prefix for row in rows if row.node not in there[row.log_prefix]}
     names = {node.name for prefix in left for node in there[prefix][:1]}
     if names:
-        changes.publish(*(f"node:{name}" for name in sorted(names)), now=now)
+        changes.publish(*(f"orders:{name}" for name in sorted(names)), now=now)
 
 
 def _target(row: OutboxRow) -> str:

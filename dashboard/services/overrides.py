@@ -276,5 +276,5 @@ def _everywhere(key: str) -> str:
 
 
 def _publish(nodes: Sequence[Node], *, now: datetime) -> None:
-    keys = [f"{kind}:{node.name}" for node in nodes for kind in ("node", "providers")]
+    keys = [f"{kind}:{node.name}" for kind in ("orders", "node", "providers") for node in nodes]
     changes.publish(*keys, "overrides", "audit", now=now)

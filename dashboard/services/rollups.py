@@ -7,14 +7,18 @@ keeps others away from its rows.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from dashboard.models import MinuteRollup
-from dashboard.services import bulk_insert, hours
+from dashboard.services import bulk_insert, columns, hours
 from dashboard.services.columns import Unfit
 from meshcore import histogram
 from meshcore.frames import HistogramItem
 
 UNIQUE = ("node", "minute", "provider", "capability", "outcome")
+REPLACED = ("count", "failovers", "counts")
+KEY = ("node_id", *UNIQUE[1:])
+MINUTES = bulk_insert.Table(MinuteRollup, [*KEY, *REPLACED, "histogram_version"])
 
 Key = tuple[int, datetime, str, str, str]
 """(node, minute, provider, capability, outcome), as `UNIQUE`; rows are written in this order."""
@@ -62,25 +66,19 @@ def add(sums: Sequence[Sums]) -> None:
     for each in sums:
         minutes.setdefault(each.key, _Minute()).add(each.counts, each.failovers)
     nodes, times = {key[0] for key in minutes}, {key[1] for key in minutes}
-    for row in MinuteRollup.objects.filter(node_id__in=nodes, minute__in=times):
-        key = (row.node_id, row.minute, row.provider, row.capability, row.outcome)
-        if key in minutes:
-            minutes[key].add({int(bucket): n for bucket, n in row.counts.items()}, row.failovers)
-    rows = [_row(key, minute) for key, minute in sorted(minutes.items(), key=lambda item: item[0])]
-    bulk_insert.insert(rows, unique=UNIQUE, replacing=("count", "failovers", "counts"))
+    found = MinuteRollup.objects.filter(node_id__in=nodes, minute__in=times)
+    for *key, counts, failovers in found.values_list(*KEY, "counts", "failovers"):
+        known = minutes.get(tuple(key))
+        if known is not None:
+            known.add({int(bucket): n for bucket, n in counts.items()}, failovers)
+    stamp = columns.stamp_adapter()
+    rows = [_row(key, minutes[key], stamp(key[1])) for key in sorted(minutes)]
+    MINUTES.put(rows, unique=UNIQUE, replacing=REPLACED)
     hours.mark_dirty([(key[0], key[1]) for key in minutes])
 
 
-def _row(key: Key, minute: _Minute) -> MinuteRollup:
-    node_id, at, provider, capability, outcome = key
-    return MinuteRollup(
-        node_id=node_id,
-        minute=at,
-        provider=provider,
-        capability=capability,
-        outcome=outcome,
-        count=histogram.total(minute.counts),
-        failovers=minute.failovers,
-        counts={str(bucket): n for bucket, n in sorted(minute.counts.items())},
-        histogram_version=histogram.VERSION,
-    )
+def _row(key: Key, minute: _Minute, at: Any) -> bulk_insert.Row:
+    """Return the values of a minute in the order of `MINUTES`."""
+    counts = columns.json_text(dict(sorted(minute.counts.items())))
+    total = histogram.total(minute.counts)
+    return (key[0], at, *key[2:], total, minute.failovers, counts, histogram.VERSION)

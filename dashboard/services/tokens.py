@@ -15,7 +15,7 @@ import logging
 import re
 import secrets
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from django.db import Error as DatabaseError
@@ -152,8 +152,11 @@ def secret_in(headers: Sequence[str]) -> str:
     return secret.strip() if scheme.lower() == SCHEME else ""
 
 
-def authenticate(secret: str, *, address: str, now: datetime | None = None) -> Token:
-    """Return the token that `secret` is, used from `address`. Raises TokenRejected or TokensUnavailable."""
+def authenticate(secret: str, *, address: str, now: datetime | None = None, noted: bool = True) -> Token:
+    """Return the token that `secret` is, used from `address`. Raises TokenRejected or TokensUnavailable.
+
+    Not `noted`, nothing is written: the caller calls `note_uses` when it writes anyway.
+    """
     now = now or utcnow()
     form = FORM.fullmatch(secret)
     if form is None:
@@ -167,7 +170,8 @@ def authenticate(secret: str, *, address: str, now: datetime | None = None) -> T
     refusal = refusal_of(token, address=address, now=now)
     if refusal is not None:
         raise TokenRejected(refusal, token)
-    _note_use(token, now=now)
+    if noted:
+        _note_use(token, now=now)
     return token
 
 
@@ -247,12 +251,17 @@ def _is_within(address: str, networks: list[str]) -> bool:
     return any(found in ipaddress.ip_network(network) for network in networks)
 
 
+def note_uses(tokens: Collection[int], *, now: datetime) -> None:
+    """Note that the tokens with these ids are used, unless that was noted lately; one statement."""
+    stale = Q(last_used_at=None) | Q(last_used_at__lte=now - USE_NOTED_EVERY)
+    Token.objects.filter(stale, pk__in=tokens).update(last_used_at=now)
+
+
 def _note_use(token: Token, *, now: datetime) -> None:
     if token.last_used_at is not None and now - token.last_used_at < USE_NOTED_EVERY:
         return
-    stale = Q(last_used_at=None) | Q(last_used_at__lte=now - USE_NOTED_EVERY)
     try:
-        Token.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+        note_uses([token.pk], now=now)
     except DatabaseError:  # a full disk must not lock out whoever comes to put it right
         logger.warning("the last use of token %s was not noted", token.prefix, exc_info=True)
 

@@ -233,6 +233,8 @@ class LinkClient:
                 after, max_bytes=body.limits.max_frame_bytes - ENVELOPE_BYTES
             )
             after = await self._settle(await session.push(batch))
+            if after >= self._spool.last_seq:  # what comes meanwhile goes together
+                await asyncio.sleep(body.limits.telemetry_seconds)
 
     async def _settle(self, answer: TelemetryAck | Rewind) -> int:
         """Return where to go on behind."""

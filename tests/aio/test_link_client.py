@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -28,8 +29,10 @@ from meshcore.frames import (
     Limits,
     Peers,
     Refused,
+    Telemetry,
 )
 from meshcore.link import CloseCode
+from meshcore.spool_entry import ENVELOPE_BYTES
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 HEALTH = Health(no=0, at=AT, node=Readout(state=NodeState.RUNNING, accepting=True))
@@ -208,6 +211,35 @@ async def test_a_spool_is_sent_as_late_as_the_dashboard_asks_but_not_later_than_
         await wait_until(lambda: numbers(dashboard) == [1])
 
     assert monotonic() - began_at >= 0.2
+
+
+async def test_what_comes_while_the_dashboard_asks_for_rest_goes_together_but_a_backlog_does_not_rest(
+    dashboard: FakeDashboard, spool: SpoolFile, obeyed: Obeyed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dashboard.limits = Limits(telemetry_seconds=30.0, max_frame_bytes=ENVELOPE_BYTES + 2000)
+    rested, go_on = asyncio.Queue[float](), asyncio.Event()
+
+    async def rest(seconds: float) -> None:
+        if seconds == 30.0:
+            rested.put_nowait(seconds)
+            await go_on.wait()
+
+    monkeypatch.setattr(link_client, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": rest}))
+    for _ in range(50):
+        spool.append("drain_step", STEP)
+
+    async with running(dashboard.url, spool, obeyed), asyncio.timeout(10):
+        await rested.get()
+        backlog = len(dashboard.all_of(Telemetry))
+        for _ in range(3):
+            spool.append("drain_step", STEP)
+        await asyncio.sleep(0)
+        assert numbers(dashboard) == [*range(1, 51)]
+        go_on.set()
+        await wait_until(lambda: len(numbers(dashboard)) == 53)
+
+    assert backlog > 1, "more than one frame, without a rest between them"
+    assert len(dashboard.all_of(Telemetry)) == backlog + 1
 
 
 async def test_desired_state_comes_with_the_descriptor_and_on_every_change(

@@ -94,6 +94,16 @@ async def test_a_node_is_let_in_by_its_token_and_is_who_the_token_says(rt: Runti
     assert (node.name, node.instance_id) == ("node-a", "i1")
 
 
+async def test_that_the_token_is_used_is_noted_with_the_handshake(rt: Runtime, secret: str) -> None:
+    async with connected(bearer(secret)) as wire:
+        assert (await rt.in_render(Token.objects.get)).last_used_at is None
+
+        await wire.say(framing.encode(HELLO))
+        await wire.hear()
+
+        assert (await rt.in_render(Token.objects.get)).last_used_at is not None
+
+
 async def test_binary_messages_are_read_too(rt: Runtime, secret: str) -> None:
     async with connected(bearer(secret)) as wire:
         await wire.say(framing.encode(HELLO))
@@ -210,9 +220,9 @@ async def test_a_token_is_checked_again_now_and_then_and_stays(
     checks: list[str] = []
     real = tokens.authenticate
 
-    def count(given: str, *, address: str) -> Token:
-        checks.append(address)
-        return real(given, address=address)
+    def count(given: str, **how: Any) -> Token:
+        checks.append(how["address"])
+        return real(given, **how)
 
     monkeypatch.setattr(standing, "RECHECK_SECONDS", 0.01)
     monkeypatch.setattr(tokens, "authenticate", count)

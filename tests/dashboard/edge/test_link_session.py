@@ -1,6 +1,7 @@
 """What becomes of what a node says, with real services, threads and database; only the socket is missing."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from dashboard.models import Drain, DrainStep, Node, NodeLink, OutboxRow, SpoolM
 from dashboard.runtime import LaneFull, Runtime
 from dashboard.selectors import peers
 from dashboard.selectors.peers import Directory, Member
-from dashboard.services import drain, ingest, link, nodes, outbox
+from dashboard.services import aliases, drain, ingest, link, nodes, outbox
 from dashboard.services.actor import SYSTEM
 from meshcore import framing
 from meshcore.capability import Manifest, Offer
@@ -211,20 +212,43 @@ async def test_the_desired_state_is_sent_as_soon_as_it_changes_and_that_is_noted
 async def test_a_change_during_the_handshake_is_not_missed(
     connect: Connect, rt: Runtime, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = link.open_connection
+    opened = link.open_connections
 
-    def open_and_drain(**call: Any) -> Any:
-        answer = opened(**call)
+    def open_and_drain(greetings: Any) -> Any:
+        answers = opened(greetings)
         drain.request(node=node, actor=SYSTEM)
-        return answer
+        return answers
 
-    monkeypatch.setattr(link, "open_connection", open_and_drain)
-    monkeypatch.setattr(rt, "on_change", lambda pattern, callback: lambda: None)
+    monkeypatch.setattr(link, "open_connections", open_and_drain)
     connection = connect()
 
     await connection.say(hello())
 
     assert (await connection.wire.hear(Desired)).generation == 1
+
+
+async def test_orders_pass_by_a_thousand_handshakes(
+    connect: Connect, rt: Runtime, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_work, go = threading.Event(), threading.Event()
+
+    def slow(greetings: Any) -> Any:
+        in_work.set()
+        go.wait(10)
+        return [link.HandshakeRefused(CloseCode.TRY_AGAIN_LATER, "of the test")] * len(greetings)
+
+    monkeypatch.setattr(link, "open_connections", slow)
+    coming = [asyncio.create_task(connect().say(hello())) for _ in range(50)]
+    await asyncio.to_thread(in_work.wait, 10)
+
+    order = asyncio.create_task(rt.in_control(drain.request, node=node, actor=SYSTEM, reason="kernel"))
+    await asyncio.sleep(0)
+    before_it = rt.lanes[2].waiting - 1
+    go.set()
+    await order
+    await asyncio.gather(*coming)
+
+    assert before_it == 1  # a group of them
 
 
 async def test_a_drain_that_waits_for_the_node_is_sent_with_the_descriptor(
@@ -250,6 +274,48 @@ async def test_a_change_that_is_none_for_the_node_sends_nothing(
     await connection.wire.hear(TelemetryAck)
 
     assert not any(isinstance(frame, Desired) for frame in connection.wire.told)
+
+
+async def test_only_orders_to_the_node_wake_its_link(
+    connect: Connect, rt: Runtime, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, desired_of = asyncio.Queue[None](), link.desired_of
+    loop = asyncio.get_running_loop()
+
+    def counted(**call: Any) -> Any:
+        loop.call_soon_threadsafe(asked.put_nowait, None)
+        return desired_of(**call)
+
+    monkeypatch.setattr(link, "desired_of", counted)
+    connection = connect()
+    await connection.say(hello(), HEALTH)
+    async with asyncio.timeout(10):
+        await until_in_db(rt, Node.objects.filter(state="running").exists)
+
+        rt.announce([1, 2, 3], ["node:node-a", "orders:node-b", "orders:node-aa"])
+        rt.announce([4], ["orders:node-a"])
+        await asked.get()
+
+    await connection.session.end()
+    assert asked.empty()
+
+
+async def test_an_order_to_many_nodes_at_once_reaches_each_of_them(connect: Connect, rt: Runtime) -> None:
+    named = [f"node-{letter}" for letter in "bcdef"]
+    made = [await rt.in_control(nodes.add, name=name, actor=SYSTEM, now=NOW) for name in named]
+    connections = [Connection(each, rt) for each, _ in made]
+    for connection in connections:
+        await connection.say(hello())
+
+    table = {"mesh/fast": ["groq/llama"]}
+    await rt.in_control(
+        aliases.put, nodes=[each for each, _ in made], table=table, reason="", actor=SYSTEM, now=NOW
+    )
+    told = [(await connection.wire.hear(Desired)).aliases for connection in connections]
+    for connection in connections:
+        await connection.session.end()
+
+    assert told == [table] * len(named)
 
 
 async def test_drain_steps_of_the_node_become_steps_of_the_drain(

@@ -7,7 +7,7 @@ import pytest
 
 from dashboard import runtime
 from dashboard.edge import standing
-from dashboard.edge.standing import until_refused
+from dashboard.edge.standing import Recheck, until_refused
 from dashboard.runtime import Runtime
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,3 +64,21 @@ async def test_whoever_is_cancelled_listens_no_more(rt: Runtime) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
     assert len(rt._listeners) == before
+
+
+async def test_who_was_looked_at_is_asked_for_again_only_when_tokens_change_even_if_that_was_before(
+    rt: Runtime,
+) -> None:
+    verdicts = Verdicts(False)
+    recheck = Recheck(rt, verdicts)
+    waiting = asyncio.create_task(recheck.until_refused(looked=True))
+    await asyncio.sleep(0)
+    assert not verdicts.asked.is_set()
+    waiting.cancel()
+
+    rt.announce([1], ["tokens"])
+
+    async with asyncio.timeout(SECONDS):
+        await recheck.until_refused(looked=True)
+    recheck.end()
+    assert verdicts.asked.is_set()

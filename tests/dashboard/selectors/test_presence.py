@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dashboard.selectors.presence import Composite, Presence, health_seconds, presence
+from dashboard.selectors.presence import Composite, Presence, health_seconds, presence, telemetry_seconds
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -76,3 +76,8 @@ def test_a_node_that_never_spoke_says_so() -> None:
 def test_a_node_before_its_first_health_is_joining_and_a_clock_ahead_is_no_negative_age() -> None:
     assert seen(1, reported="").state is Composite.JOINING
     assert seen(-3).age_seconds == 0.0
+
+
+@pytest.mark.parametrize(("nodes", "seconds"), [(0, 0.0), (100, 0.0), (101, 0.202), (500, 1.0), (5000, 2.0)])
+def test_many_nodes_gather_telemetry_and_few_send_it_at_once(nodes: int, seconds: float) -> None:
+    assert telemetry_seconds(nodes) == pytest.approx(seconds)

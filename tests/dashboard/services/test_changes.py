@@ -39,3 +39,25 @@ def test_trimming_takes_a_bounded_bite(now: datetime, monkeypatch: pytest.Monkey
     changes.publish("a", "b", "c", now=now - timedelta(days=1))
 
     assert [changes.trim(now=now) for _ in range(3)] == [2, 1, 0]
+
+
+@pytest.mark.django_db
+def test_what_is_published_together_is_published_once_and_at_the_end(now: datetime) -> None:
+    with transaction.atomic(), changes.together(now=now):
+        changes.publish("nodes", "node:a", now=now)
+        changes.publish("node:b", "nodes", now=now)
+        assert not Change.objects.exists()
+
+    assert list(Change.objects.order_by("id").values_list("key", flat=True)) == ["nodes", "node:a", "node:b"]
+    changes.publish("audit", now=now)
+    assert Change.objects.count() == 4
+
+
+@pytest.mark.django_db
+def test_what_failed_together_publishes_nothing(now: datetime) -> None:
+    with pytest.raises(ZeroDivisionError), transaction.atomic(), changes.together(now=now):
+        changes.publish("nodes", now=now)
+        raise ZeroDivisionError
+
+    changes.publish("audit", now=now)
+    assert [change.key for change in Change.objects.all()] == ["audit"]

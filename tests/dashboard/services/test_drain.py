@@ -76,7 +76,8 @@ def test_what_pages_show_is_announced(node: Node, now: datetime) -> None:
 
     drain.request(node=node, actor=ALICE, now=now)
 
-    assert set(Change.objects.values_list("key", flat=True)) == {"node:node-a", "nodes", "drains", "audit"}
+    said = {"orders:node-a", "node:node-a", "nodes", "drains", "audit"}
+    assert set(Change.objects.values_list("key", flat=True)) == said
 
 
 def test_a_drain_by_a_token_is_not_sticky_unless_it_says_so(node: Node, now: datetime) -> None:

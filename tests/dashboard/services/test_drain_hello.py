@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from dashboard.models import Action, AuditEntry, DesiredState, Drain, DrainStatus, Node
-from dashboard.services import aliases, drain, drain_hello, overrides
+from dashboard.services import aliases, audit, drain, drain_hello, overrides
 from meshcore.override import Action as Override
 from tests.dashboard.services.test_drain import ALICE, CI, entries, later
 
@@ -15,7 +16,14 @@ pytestmark = pytest.mark.django_db
 
 def hello(node: Node, epoch: str, now: datetime, generation: int = 0) -> Any:
     """Let the node say hello."""
-    return drain_hello.node_said_hello(node=node, boot_epoch=epoch, desired_generation=generation, now=now)
+    with transaction.atomic():
+        return drain_hello.node_said_hello(
+            node=node,
+            boot_epoch=epoch,
+            desired_generation=generation,
+            head=audit.locked_head(),
+            now=now,
+        )
 
 
 def test_a_drain_that_is_not_sticky_ends_with_another_boot_epoch(node: Node, now: datetime) -> None:

@@ -1,15 +1,18 @@
 """Which connection of a node counts, and what it is told first."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
+from django.db import DataError, OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from dashboard.models import Change, DesiredState, Drain, DrainStatus, Node, NodeLink, SpoolMark
-from dashboard.services import drain, link
+from dashboard.services import drain, link, nodes
 from dashboard.services import marks as marks_of
 from dashboard.services.actor import SYSTEM
-from dashboard.services.link import HandshakeRefused
+from dashboard.services.link import Greeting, HandshakeRefused
 from meshcore.capability import Manifest, Offer
 from meshcore.frames import WINDOW, DesiredDrain, Hello
 from meshcore.link import CloseCode
@@ -268,3 +271,76 @@ def test_nul_characters_in_a_hello_are_replaced(node: Node, hello: Hello, now: d
 
     node.refresh_from_db()
     assert node.boot_epoch == "b\ufffd"
+
+
+def greeting(node: Node, hello: Hello, now: datetime) -> Greeting:
+    return Greeting(node=node, hello=hello, now=now)
+
+
+def test_many_open_at_once_and_each_is_answered_for_itself(node: Node, hello: Hello, now: datetime) -> None:
+    others = [nodes.add(name=f"node-{letter}", actor=SYSTEM, now=now)[0] for letter in "cb"]
+    Node.objects.filter(pk=others[0].pk).update(forgotten_at=now)
+    Change.objects.all().delete()
+
+    answers = link.open_connections([greeting(each, hello, now) for each in (*others, node)])
+
+    assert isinstance(answers[0], HandshakeRefused)
+    assert [answer[0] for answer in answers[1:] if not isinstance(answer, Exception)] == [1, 1]
+    assert list(Change.objects.order_by("id").values_list("key", flat=True)) == [
+        *("node:node-a", "providers:node-a", "nodes", "node:node-b", "providers:node-b")
+    ]
+
+
+def test_a_hello_that_can_not_be_stored_takes_nothing_from_the_others(
+    node: Node, hello: Hello, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = nodes.add(name="node-b", actor=SYSTEM, now=now)[0]
+    introduce = link._introduce
+
+    def fails(node: Node, *args: Any, **kwargs: Any) -> None:
+        if node == other:
+            raise DataError("of the test")
+        introduce(node, *args, **kwargs)
+
+    monkeypatch.setattr(link, "_introduce", fails)
+
+    answers = link.open_connections([greeting(each, hello, now) for each in (other, node)])
+
+    assert isinstance(answers[0], DataError)
+    assert NodeLink.objects.get(node=node).connection_no == 1
+    assert NodeLink.objects.get(node=other).connection_no == 0
+
+
+def test_a_database_that_is_away_is_told_to_all(
+    node: Node, hello: Hello, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("of the test")
+
+    monkeypatch.setattr(link, "_introduce", away)
+
+    with pytest.raises(OperationalError, match="of the test"):
+        link.open_connections([greeting(node, hello, now)])
+
+
+def test_of_two_connections_of_a_node_that_come_at_once_the_later_counts(
+    node: Node, hello: Hello, now: datetime
+) -> None:
+    answers = link.open_connections([greeting(node, hello, now), greeting(node, hello, now)])
+
+    assert [answer[0] for answer in answers if not isinstance(answer, Exception)] == [1, 2]
+    assert NodeLink.objects.get(node=node).connection_no == 2
+
+
+def test_a_group_of_hellos_costs_few_queries_each(node: Node, hello: Hello, now: datetime) -> None:
+    made = [nodes.add(name=f"node-{n}", actor=SYSTEM, now=now)[0] for n in range(8)]
+    greetings = [greeting(each, hello, now) for each in made]
+    link.open_connections(greetings)
+
+    with CaptureQueriesContext(connection) as few:
+        link.open_connections(greetings[:1])
+    with CaptureQueriesContext(connection) as many:
+        link.open_connections(greetings)
+
+    each = (len(many) - len(few)) / (len(greetings) - 1)
+    assert each <= 10  # node, link, mark, desired state, drain; three of them written; a savepoint

@@ -40,7 +40,7 @@ def entries(action: Action) -> list[AuditEntry]:
 
 
 def woken() -> set[str]:
-    return set(Change.objects.filter(key__startswith="node:").values_list("key", flat=True))
+    return set(Change.objects.filter(key__startswith="orders:").values_list("key", flat=True))
 
 
 def test_a_cancelled_run_is_said_to_a_node_of_its_log_and_audited(db: None, now: datetime) -> None:
@@ -51,7 +51,7 @@ def test_a_cancelled_run_is_said_to_a_node_of_its_log_and_audited(db: None, now:
     order = cancel(now, reason="runs away")
 
     assert order.observed is CancelObserved.PENDING
-    assert woken() == {"node:node-a"}
+    assert woken() == {"orders:node-a"}
     event = {"type": "cancel_run", "run_id": RUN, "by": "alice", "reason": "runs away"}
     said = outbox.take(node=node, connection_no=1, now=now)
     assert said == [Inbound(event=event, bufferId=order.buffer_id)]
@@ -149,7 +149,7 @@ def test_what_a_node_left_behind_wakes_another_and_nothing_else_does(db: None, n
 
     gone(node, later(now, -10))
     outbox.settle(now=now)
-    assert woken() == {"node:node-a"}
+    assert woken() == {"orders:node-a"}
 
 
 def test_an_order_that_nobody_took_fails_on_record_and_may_be_given_again(db: None, now: datetime) -> None:

@@ -64,7 +64,7 @@ def test_an_override_is_ordered_with_its_words_and_audited(node: Node, now: date
     assert (entry.target, entry.actor_name, entry.address) == ("node:node-a", "alice", "192.0.2.1")
     assert (entry.generation, entry.reason, entry.before) == (1, "it lies", None)
     assert entry.after == state.overrides[0]
-    published = {"node:node-a", "providers:node-a", "overrides", "audit"}
+    published = {"orders:node-a", "node:node-a", "providers:node-a", "overrides", "audit"}
     assert set(Change.objects.values_list("key", flat=True)) == published
 
 
