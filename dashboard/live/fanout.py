@@ -12,13 +12,13 @@ until they can, and they are tried again.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from dashboard import fragments
-from dashboard.live.viewer import ALL, Batch, Viewer
+from dashboard.live.viewer import ALL, Owed, Viewer
 from dashboard.runtime import Runtime
 from meshcore.clock import utcnow
 
@@ -54,13 +54,14 @@ class Cells(Protocol):
         """Return all cells of `page`."""
 
 
-@dataclass(eq=False, slots=True)
-class Seat:
-    """One open page: what it is owed, and what wakes whoever sends it."""
+class Seat(Protocol):
+    """One open page and what it is owed."""
 
     page: str
     viewer: Viewer
-    wake: Callable[[], None]
+
+    def wake(self) -> None:
+        """Hear that it is owed more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,20 +153,22 @@ class Fanout:
                 watched.round.cancel()
             del self._pages[seat.page]
 
-    async def message(self, page: str, batch: Batch) -> str:
-        """Return the text of a message: its number and the time, then the cells."""
-        watched = self._pages[page]
+    async def message(self, page: str, no: int, owed: Owed) -> str:
+        """Return the text of message `no`: its number and the time, then the cells; "" when nobody watches."""
+        watched = self._pages.get(page)
+        if watched is None:
+            return ""
         cursor = self.runtime.cursor  # before rendering: what comes meanwhile is told by the next message
-        cells = "".join(await self._rendered(page, watched, batch.keys))
-        list_changes = batch.list_changes
+        cells = "".join(await self._rendered(page, watched, owed.keys))
+        list_changes = owed.list_changes
         if len(cells) > MAX_MESSAGE_CHARS:
             logger.warning("%d characters of cells for %s: it fetches its rows instead", len(cells), page)
             cells, list_changes = "", max(list_changes, 1)
-        return self._head(batch, cursor, list_changes, failed=bool(watched.failed)) + cells
+        return self._head(no, cursor, list_changes, failed=bool(watched.failed)) + cells
 
-    def _head(self, batch: Batch, cursor: int, list_changes: int, *, failed: bool) -> str:
+    def _head(self, no: int, cursor: int, list_changes: int, *, failed: bool) -> str:
         return (
-            f'<div id="live-no" data-no="{batch.no}" data-at="{utcnow().isoformat()}" data-cursor="{cursor}"'
+            f'<div id="live-no" data-no="{no}" data-at="{utcnow().isoformat()}" data-cursor="{cursor}"'
             f' data-changed="{list_changes}" data-health-seconds="{self.runtime.health_seconds:g}"'
             f'{" data-failed" * failed} hidden hx-swap-oob="true"></div>'
         )
