@@ -5,8 +5,8 @@
         owed the same now -> one message -> rendered, and sent to each in turn
         acknowledges nothing -> closed
 
-What a page says is heard by its own consumer. Nothing here waits for a page: `send` of the server takes what it
-is given, and a page has no more than one message that it didn't acknowledge.
+What a page says is heard by its own consumer. Nothing here waits for a page: `send` of the server takes what
+it is given, and a page has no more than one message that it didn't acknowledge.
 """
 
 import asyncio

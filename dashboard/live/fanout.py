@@ -154,7 +154,7 @@ class Fanout:
             del self._pages[seat.page]
 
     async def message(self, page: str, no: int, owed: Owed) -> str:
-        """Return the text of message `no`: its number and the time, then the cells; "" when nobody watches."""
+        """Return the text of message `no`: its number and the time, then the cells; "" if nobody watches."""
         watched = self._pages.get(page)
         if watched is None:
             return ""

@@ -1,4 +1,4 @@
-"""Whether those who watch still may: asked of all together, now and then, and when somebody's rights change."""
+"""Whether those who watch still may: asked of all together, now and then, and when rights change."""
 
 import asyncio
 import logging
@@ -47,8 +47,9 @@ class Recheck:
         for begin in range(0, len(wishes), WISHES):
             some = wishes[begin : begin + WISHES]
             for wish, refusal in zip(some, await self._refusals(some), strict=True):
-                for visitor in asking[wish] if refusal is not None else ():
-                    await self._delivery.close(visitor, refusal)
+                if refusal is not None:
+                    for visitor in asking[wish]:
+                        await self._delivery.close(visitor, refusal)
 
     async def _refusals(self, wishes: Sequence[Wish]) -> Sequence[Close | None]:
         try:
