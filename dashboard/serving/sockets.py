@@ -75,10 +75,11 @@ class BoundedSocket(WebSocketProtocol):
 
     def serverSend(self, content: str | bytes, binary: bool = False) -> None:
         """Send a message; a text that went to another socket just before isn't framed again."""
-        if binary or self.state != self.STATE_OPEN or len(content) > self.maxMessagePayloadSize:
+        prepared = None if binary or self.state != self.STATE_OPEN else self.factory.prepared(content)
+        if prepared is None or len(prepared.payload) > self.maxMessagePayloadSize:
             super().serverSend(content, binary)
         else:
-            self.sendPreparedMessage(self.factory.prepared(content))
+            self.sendPreparedMessage(prepared)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Write what autobahn sends: at once, as far as the kernel takes it.
@@ -92,7 +93,7 @@ class BoundedSocket(WebSocketProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take what came; what nearly always comes, one short text, needs none of autobahn's care."""
-        text = _short_text(data) if self._is_between_messages() else None
+        text = short_text(data) if self._is_between_messages() else None
         if text is None:
             self._dataReceived(data)
         else:
@@ -145,7 +146,7 @@ def _written(transport: Any, data: bytes) -> bytes | memoryview:
     return memoryview(data)[done:] if isinstance(done, int) else data
 
 
-def _short_text(data: bytes) -> bytes | None:
+def short_text(data: bytes) -> bytes | None:
     """Return the text of a message that is one short frame, masked, and all of `data`; else None.
 
     RFC 6455 §5.2: FIN and opcode 1; MASK and a length of up to 125; the mask; the text. What isn't UTF-8 is
