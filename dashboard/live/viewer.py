@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from meshcore.clock import Clock
+from meshcore.pace import FOUR_A_SECOND, Pace
 
 ALL = "*"
 """The key that stands for every cell of a page."""
@@ -37,7 +38,7 @@ class NotSent(ValueError):
 class ViewerPolicy:
     """The rhythm of messages; seconds above zero."""
 
-    gap_seconds: float = 1 / 3  # between two messages on average; with the early one that is four a second
+    gap_seconds: float = FOUR_A_SECOND  # between two messages on average (meshcore.pace)
     quiet_seconds: float = 5.0  # after which one is sent though nothing changed
     ack_seconds: float = 20.0  # without an acknowledgement: the page is gone or hangs
     max_keys: int = 500  # more changed keys than this are one: everything
@@ -64,7 +65,7 @@ class Viewer:
         self._list_changes = 0
         self._no = 0  # of the message that was sent last
         self._sent_at = float("-inf")
-        self._rested_at = float("-inf")  # when the gaps behind all messages so far are over
+        self._pace = Pace(self._policy.gap_seconds)
         self._unacknowledged = False
 
     def changed(self, keys: Collection[str], *, list_changes: int = 0) -> None:
@@ -97,7 +98,7 @@ class Viewer:
         if self._unacknowledged:
             return self._sent_at + self._policy.ack_seconds
         if self._keys or self._list_changes:
-            return self._rested_at - self._policy.gap_seconds  # one message may come early
+            return self._pace.next_at()
         return self._sent_at + self._policy.quiet_seconds
 
     def take(self, no: int) -> None:
@@ -106,7 +107,7 @@ class Viewer:
         self._no = no
         self._keys, self._list_changes = {}, 0
         self._sent_at = now
-        self._rested_at = max(now, self._rested_at) + self._policy.gap_seconds
+        self._pace.said(now)
         self._unacknowledged = True
 
     def acknowledged(self, no: int) -> None:
