@@ -319,3 +319,21 @@ async def test_a_runtime_has_one_fanout(rt: Runtime) -> None:
 
     assert fanout.of(rt) is first
     assert fanout.of(Runtime()) is not first
+
+
+async def test_a_page_rests_by_what_was_worked_for_it_and_not_by_what_it_waited_for(
+    rt: Runtime, printer: Printer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "WAITED", 0.0)
+    hall = Fanout(rt, cells=printer, rest=3.0)
+    page = Page(hall, "fleet")
+    printer.go.clear()
+    rt.announce([1], ["node:node-a"])
+    reading = asyncio.create_task(page.read())
+    await asyncio.to_thread(printer.go.wait, 1.0)  # a busy machine: 3 s of rest if that counted
+
+    printer.go.set()
+    await reading
+    rendered_at = asyncio.get_running_loop().time()
+
+    assert hall._pages["fleet"].rests_until < rendered_at + 1.0
