@@ -5,6 +5,7 @@ import re
 import resource
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from benchmarks.servers import ServerFailed
 
@@ -103,6 +104,15 @@ async def opened(port: int, path: str, cookie: str, heard: Iterable[Heard]) -> l
         return list(await asyncio.gather(*map(one, heard)))
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a change began, and when the first and the last page had it."""
+
+    begin: float
+    first: float
+    last: float
+
+
 class Round:
     """One change on its way to so many pages: how long until each has a message with `marker`."""
 
@@ -113,6 +123,7 @@ class Round:
         self._seen: set[int] = set()
         self.all_there = asyncio.Event()
         self.taken: list[float] = []
+        self.spans: list[Span] = []
 
     def begin(self, marker: bytes) -> None:
         """Begin to wait for `marker`."""
@@ -128,9 +139,14 @@ class Round:
                 self._seen.add(number)
                 self.taken.append(time.perf_counter() - self._begin)
                 if len(self._seen) == self._missing:
-                    self.all_there.set()
+                    self._note_span()
 
         return heard
+
+    def _note_span(self) -> None:
+        first, last = self.taken[-self._missing], self.taken[-1]
+        self.spans.append(Span(self._begin, self._begin + first, self._begin + last))
+        self.all_there.set()
 
 
 def allow_sockets(count: int) -> None:

@@ -1,9 +1,11 @@
 """Interleaved rounds: everybody is measured in turn, again and again: a busy minute hits all alike."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
+
+from benchmarks.load import in_ms
 
 
 class Role(StrEnum):
@@ -16,7 +18,11 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One turn: how much was done, in how much time, by how much work of the contestant's process."""
+    """One turn: how much was done, in how much time, by how much work of the contestant's process.
+
+    `latencies`, in seconds, are of all that was done; without them p50 and p99 are of the turn alone.
+    `stages` are the seconds of some of it in each part of the way.
+    """
 
     count: int
     seconds: float
@@ -25,6 +31,8 @@ class Sample:
     p50_ms: float | None = None
     p99_ms: float | None = None
     note: str = ""  # what else must be known of this turn, for people
+    latencies: Sequence[float] = ()
+    stages: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -49,7 +57,10 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The medians of a contestant's turns; `errors` and `notes` are of all turns."""
+    """The medians of a contestant's turns; errors, notes, latencies where each is known, and stages are of all.
+
+    A stage has the median and the most, in milliseconds.
+    """
 
     name: str
     role: Role
@@ -58,6 +69,7 @@ class Result:
     errors: int = 0
     p50_ms: float | None = None
     p99_ms: float | None = None
+    stages: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     failure: str = ""
     notes: tuple[str, ...] = ()
 
@@ -78,16 +90,31 @@ def _result(contestant: Contestant, samples: Mapping[str, Sequence[Sample]]) -> 
     turns = samples.get(contestant.name, ())
     if not turns:
         return Result(name=contestant.name, role=contestant.role, failure=contestant.failure)
+    p50_ms, p99_ms = _latencies(turns)
     return Result(
         name=contestant.name,
         role=contestant.role,
         rate=median(turn.rate for turn in turns),
         cpu_us=median(turn.cpu_us for turn in turns),
         errors=sum(turn.errors for turn in turns),
-        p50_ms=_median(turn.p50_ms for turn in turns),
-        p99_ms=_median(turn.p99_ms for turn in turns),
+        p50_ms=p50_ms,
+        p99_ms=p99_ms,
+        stages=_stages(turns),
         notes=tuple(turn.note for turn in turns if turn.note),
     )
+
+
+def _latencies(turns: Sequence[Sample]) -> tuple[float | None, float | None]:
+    together = [each for turn in turns for each in turn.latencies]
+    if together:
+        return in_ms(together)
+    return _median(turn.p50_ms for turn in turns), _median(turn.p99_ms for turn in turns)
+
+
+def _stages(turns: Sequence[Sample]) -> dict[str, tuple[float, float]]:
+    names = dict.fromkeys(name for turn in turns for name in turn.stages)
+    of_all = {name: [each for turn in turns for each in turn.stages.get(name, ())] for name in names}
+    return {name: (median(some) * 1000, max(some) * 1000) for name, some in of_all.items() if some}
 
 
 def _median(figures: Iterable[float | None]) -> float | None:

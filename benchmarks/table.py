@@ -35,7 +35,12 @@ def _row(result: Result) -> str:
         return f"{label:34} not measured: {result.failure}"
     errors = f"  {result.errors} ERRORS" if result.errors else ""
     latencies = f"{_ms(result.p50_ms)} {_ms(result.p99_ms)}"
-    return f"{label:34} {result.rate:12,.0f} {result.cpu_us:12.2f} {latencies}{errors}"
+    stages = "".join(_stage(name, *figures) for name, figures in result.stages.items())
+    return f"{label:34} {result.rate:12,.0f} {result.cpu_us:12.2f} {latencies}{errors}{stages}"
+
+
+def _stage(name: str, median_ms: float, most_ms: float) -> str:
+    return f"\n  {name:58} {_ms(median_ms)} {_ms(most_ms)} at most"
 
 
 def _ms(figure: float | None) -> str:

@@ -67,10 +67,15 @@ def concerning(page: str, keys: Iterable[str]) -> list[str]:
     for key in keys:
         pages = pages_of(key)
         if page in pages or kind in pages:
-            found[key] = None
+            found[_row(key) if kind == FLEET else key] = None
             if kind == FLEET and key != HEARD:
                 found[SUMMARY] = None
     return list(found)
+
+
+def _row(key: str) -> str:
+    """Return what the fleet renders for `key`: a node's breakers are in its row, which goes out once."""
+    return "node:" + key.removeprefix("providers:") if key.startswith("providers:") else key
 
 
 def pages_of(key: str) -> tuple[str, ...]:

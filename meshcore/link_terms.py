@@ -3,6 +3,8 @@
 import enum
 from dataclasses import dataclass
 
+from meshcore.pace import FOUR_A_SECOND
+
 
 class CloseCode(enum.IntEnum):
     """Why a socket was closed; 4xxx are the link's own."""
@@ -44,7 +46,7 @@ class LinkPolicy:
 
     handshake_seconds: float = 30.0  # from open to descriptor, > 0
     full_health_seconds: float = 60.0  # every breaker is repeated after this long, > 0
-    health_gap_seconds: float = 0.25  # between two health frames at least: 4 a second
+    health_gap_seconds: float = FOUR_A_SECOND  # between two health frames on average (meshcore.pace)
     health_jitter: float = 0.1  # share of health_seconds, so that nodes don't beat in step
 
     def __post_init__(self) -> None:

@@ -1,8 +1,9 @@
 """When a node says its health, and how much of it (link-and-telemetry, "Frames", `health`).
 
 Every `health_seconds` of the dashboard's descriptor, spread by a jitter so that nodes don't beat in step; at
-once when something changed, but never closer than the gap. Breakers and runs are repeated in full now and
-then, else only what changed. Nothing of a run hurries, and its progress alone is said every few seconds.
+once when something changed, as far as the pace allows (meshcore.pace). Breakers and runs are repeated in full
+now and then, else only what changed. Nothing of a run hurries, and its progress alone is said every few
+seconds.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import msgspec
 
 from meshcore.clock import Clock
 from meshcore.frames import BreakerReport, Health
+from meshcore.pace import Pace
 from meshcore.run_reports import RUNS_MAX, RunReport
 from meshcore.runs import TERMINAL
 
@@ -95,13 +97,13 @@ class Pulse:
         random: Callable[[], float],
     ) -> None:
         self._full_seconds = full_seconds
-        self._gap_seconds = gap_seconds
+        self._pace = Pace(gap_seconds)
         self._jitter = jitter
         self._clock = clock
         self._random = random
         self._every_seconds = 0.0
         self._due_at: float | None = None
-        self._last_at = self._full_at = -float("inf")
+        self._full_at = -float("inf")
         self._no = 0
         self._said: dict[str, _Said] = {}
         self._runs = _Runs()
@@ -112,9 +114,9 @@ class Pulse:
         self._due_at = self._clock()
 
     def hurry(self) -> None:
-        """Say health as soon as the gap allows."""
+        """Say health as soon as the pace allows."""
         if self._due_at is not None:
-            self._due_at = min(self._due_at, max(self._clock(), self._last_at + self._gap_seconds))
+            self._due_at = min(self._due_at, max(self._clock(), self._pace.next_at()))
 
     def due_at(self) -> float | None:
         """Return when health is due, by the clock; None before the start."""
@@ -133,7 +135,7 @@ class Pulse:
         full = vanished or now >= self._full_at + self._full_seconds
         news = tuple(r for r in health.breakers if full or not self._is_known(present[r.key]))
         self._no += 1
-        self._last_at = now
+        self._pace.said(now)
         self._due_at = now + self._every_seconds * (1 + self._jitter * (2 * self._random() - 1))
         if full:
             self._full_at, self._said = now, {}

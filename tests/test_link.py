@@ -28,6 +28,7 @@ from meshcore.frames import (
     TelemetryAck,
 )
 from meshcore.link import CloseCode, DashboardSide, LinkPolicy, NodeSide, Phase, Side
+from meshcore.pace import FOUR_A_SECOND
 from meshcore.testing import START, ManualClock
 
 HELLO = Hello(
@@ -315,7 +316,10 @@ def test_health_is_due_with_the_descriptor_and_at_the_pace_it_sets(pair: Pair) -
     assert [(frame.no, frame.full) for frame in heard if isinstance(frame, Health)] == [(1, True)]
     assert pair.node.next_deadline() == pair.clock() + 2.0
     pair.node.health_changed()
-    assert pair.node.next_deadline() == pair.clock() + 0.25
+    assert pair.node.health_due()
+    pair.node.send_health(HEALTH)
+    pair.node.health_changed()
+    assert pair.node.next_deadline() == pytest.approx(pair.clock() + FOUR_A_SECOND)
 
 
 class Conversation(RuleBasedStateMachine):

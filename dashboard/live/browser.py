@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,15 +10,15 @@ from channels.consumer import AsyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
 
 from dashboard import runtime
-from dashboard.live import entry, fanout
+from dashboard.live import entry, recheck
+from dashboard.live.delivery import Visitor
 from dashboard.live.entry import Close, Wish
-from dashboard.live.fanout import Full, Seat
-from dashboard.live.viewer import ALL, Act, NotSent, Viewer, ViewerPolicy
+from dashboard.live.fanout import Full
+from dashboard.live.viewer import ALL, NotSent, Viewer, ViewerPolicy
 
 logger = logging.getLogger(__name__)
 
 POLICY = ViewerPolicy()
-RECHECK_SECONDS = 60.0  # a session that ran out ends its socket this much later; one that was ended, at once
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -29,20 +28,29 @@ class Said(msgspec.Struct, frozen=True):
     all: bool = False
 
 
-class LiveConsumer(AsyncConsumer):
-    """One open page."""
+said_in = msgspec.json.Decoder(Said).decode
 
-    _sender: asyncio.Task[None] | None = None
-    channel_layer_alias = "none"  # it hears of changes from the runtime, which needs no channel for each page
+
+class LiveConsumer(AsyncConsumer):
+    """One open page: lets it in, and hears it; what it is sent is the delivery's."""
+
+    _visitor: Visitor | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Serve a socket to its end; whatever ends it, the seat is given back."""
+        """Serve a socket to its end; whatever ends it, the seat is given back.
+
+        It needs no channel, as it hears of changes from the runtime; so it takes one message after the other,
+        where Channels would start two tasks for each.
+        """
+        self.scope, self.base_send = scope, send
         try:
-            await super().__call__(scope, receive, send)
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            return
         finally:
-            if self._sender is not None:
-                self._sender.cancel()
-                await asyncio.gather(self._sender, return_exceptions=True)
+            if self._visitor is not None:
+                self._visitor.delivery.leave(self._visitor)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Handle a message here and now; Channels' own dispatch first hops into the shared thread."""
@@ -54,81 +62,62 @@ class LiveConsumer(AsyncConsumer):
             await self.send({"type": "websocket.close"})
             raise StopConsumer
         await self.send({"type": "websocket.accept"})
-        self._runtime = runtime.current()
-        self._wish = Wish.of(self.scope)
-        refusal = await self._runtime.in_render(entry.refusal, self._wish)
+        refusal = await self._enter(Wish.of(self.scope))
         if refusal is not None:
             await self._close(refusal)
-        self._viewer = Viewer(clock=asyncio.get_running_loop().time, policy=POLICY)
-        self._news = asyncio.Event()
-        self._recheck_at = asyncio.get_running_loop().time() + RECHECK_SECONDS
-        self._sender = asyncio.create_task(self._serve())
+
+    async def _enter(self, wish: Wish) -> Close | None:
+        """Begin to watch, or return why not."""
+        running = runtime.current()
+        try:
+            refusal = await running.in_render(entry.refusal, wish)
+            if refusal is not None:
+                return refusal
+            visitor = self._visitor = self._sits_down(wish)
+            # behind sitting down, so that no change falls between what was missed and what is noted
+            missed = await running.in_render(entry.missed_list_changes, wish)
+        except Full:
+            return Close.TRY_LATER
+        except Exception:
+            logger.exception("a live page failed")
+            return Close.INTERNAL_ERROR
+        visitor.viewer.changed((), list_changes=missed)
+        visitor.wake()
+        return None
+
+    def _sits_down(self, wish: Wish) -> Visitor:
+        viewer = Viewer(clock=asyncio.get_running_loop().time, policy=POLICY)
+        delivery = recheck.of(runtime.current())
+        lasting = replace(wish, since=None)  # the same for all that a session has open of a page
+        visitor = Visitor(wish.page, lasting, viewer, self._send_text, self._send_close, delivery)
+        delivery.enter(visitor)
+        return visitor
 
     async def websocket_receive(self, message: dict[str, Any]) -> None:
         """Take what the page says; anything else comes from no page of ours."""
+        visitor = self._visitor
+        if visitor is None:
+            return
         try:
-            said = msgspec.json.decode(message.get("text") or b"", type=Said)
+            said = said_in(message.get("text") or b"")
             if said.all:
-                self._viewer.changed((ALL,))
+                visitor.viewer.changed((ALL,))
             else:
-                self._viewer.acknowledged(said.ack)
+                visitor.viewer.acknowledged(said.ack)
         except (msgspec.DecodeError, NotSent):
             await self._close(Close.BAD_MESSAGE)
-        self._news.set()
+        visitor.wake()
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         """End with the socket."""
         raise StopConsumer
 
+    async def _send_text(self, text: str) -> None:
+        await self.base_send({"type": "websocket.send", "text": text})
+
+    async def _send_close(self, code: Close) -> None:
+        await self.base_send({"type": "websocket.close", "code": code.value})
+
     async def _close(self, code: Close) -> None:
-        await self.send({"type": "websocket.close", "code": code.value})
+        await self._send_close(code)
         raise StopConsumer
-
-    async def _serve(self) -> None:
-        """Send what is owed until a reason to close; closes with it."""
-        hall = fanout.of(self._runtime)
-        unsubscribe = self._runtime.on_change("people", self._on_people)
-        seat = Seat(self._wish.page, self._viewer, self._news.set)
-        try:
-            hall.sit(seat)
-            code = await self._send_news(hall)
-        except Full:
-            code = Close.TRY_LATER
-        except Exception:
-            logger.exception("a live page failed")
-            code = Close.INTERNAL_ERROR
-        finally:
-            unsubscribe()
-            hall.leave(seat)
-        await self.send({"type": "websocket.close", "code": code.value})
-
-    def _on_people(self, ids: Sequence[int], keys: Sequence[str]) -> None:
-        """Somebody signed out, or may more or less than before: perhaps this one."""
-        self._recheck_at = 0.0
-        self._news.set()
-
-    async def _send_news(self, hall: fanout.Fanout) -> Close:
-        now = asyncio.get_running_loop().time
-        missed = await self._runtime.in_render(entry.missed_list_changes, self._wish)
-        self._viewer.changed((), list_changes=missed)
-        while True:
-            if now() >= self._recheck_at:
-                self._recheck_at = now() + RECHECK_SECONDS
-                refusal = await self._runtime.in_render(entry.refusal, self._wish)
-                if refusal is not None:
-                    return refusal
-            match self._viewer.act():
-                case Act.GIVE_UP:
-                    return Close.TRY_LATER
-                case Act.SEND:
-                    text = await hall.message(self._wish.page, self._viewer.take())
-                    await self.send({"type": "websocket.send", "text": text})
-                case Act.WAIT:
-                    await self._wait_until(min(self._viewer.next_deadline(), self._recheck_at))
-
-    async def _wait_until(self, deadline: float) -> None:
-        """Wait for news, but not beyond `deadline`."""
-        self._news.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
-                await self._news.wait()

@@ -4,27 +4,29 @@
                                                      -> the first to send renders for all
 
 A page that nobody watches costs nothing: what is kept of it goes with its last viewer. Changes that come
-while the last ones have only just been rendered wait for the next round, which begins after `REST` times what
-the rendering took: so a page takes up a fixed share of a processor however much changes, and all its viewers
-are owed the same at the same time. When cells can't be rendered, the page is told that it shows old ones
-until they can, and they are tried again.
+while the last ones have only just been rendered wait for the next round, which begins after `REST` times the
+processor time of the rendering: so a page takes up a fixed share of a processor however much changes, and all
+its viewers are owed the same at the same time. When cells can't be rendered, the page is told that it shows
+old ones until they can, and they are tried again.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from dashboard import fragments
-from dashboard.live.viewer import ALL, Batch, Viewer
+from dashboard.live.viewer import ALL, Owed, Viewer
 from dashboard.runtime import Runtime
 from meshcore.clock import utcnow
 
 logger = logging.getLogger(__name__)
 
-REST = 3.0  # a page is rendered for a quarter of the time at most
+REST = 3.0  # a page is rendered with a quarter of a processor at most
+WAITED = 1 / 3  # of what a rendering took with all it waited for counts: for half of the time at most
 REST_MAX_SECONDS = 2.0  # however long it took: the machine was busy with something else
 MAX_SEATS = 2000  # open pages in a process; one more is told to try later
 RETRY_SECONDS = 5.0  # between two tries of a page whose cells can't be rendered
@@ -54,13 +56,14 @@ class Cells(Protocol):
         """Return all cells of `page`."""
 
 
-@dataclass(eq=False, slots=True)
-class Seat:
-    """One open page: what it is owed, and what wakes whoever sends it."""
+class Seat(Protocol):
+    """One open page and what it is owed."""
 
     page: str
     viewer: Viewer
-    wake: Callable[[], None]
+
+    def wake(self) -> None:
+        """Hear that it is owed more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,20 +155,22 @@ class Fanout:
                 watched.round.cancel()
             del self._pages[seat.page]
 
-    async def message(self, page: str, batch: Batch) -> str:
-        """Return the text of a message: its number and the time, then the cells."""
-        watched = self._pages[page]
+    async def message(self, page: str, no: int, owed: Owed) -> str:
+        """Return the text of message `no`: its number and the time, then the cells; "" if nobody watches."""
+        watched = self._pages.get(page)
+        if watched is None:
+            return ""
         cursor = self.runtime.cursor  # before rendering: what comes meanwhile is told by the next message
-        cells = "".join(await self._rendered(page, watched, batch.keys))
-        list_changes = batch.list_changes
+        cells = "".join(await self._rendered(page, watched, owed.keys))
+        list_changes = owed.list_changes
         if len(cells) > MAX_MESSAGE_CHARS:
             logger.warning("%d characters of cells for %s: it fetches its rows instead", len(cells), page)
             cells, list_changes = "", max(list_changes, 1)
-        return self._head(batch, cursor, list_changes, failed=bool(watched.failed)) + cells
+        return self._head(no, cursor, list_changes, failed=bool(watched.failed)) + cells
 
-    def _head(self, batch: Batch, cursor: int, list_changes: int, *, failed: bool) -> str:
+    def _head(self, no: int, cursor: int, list_changes: int, *, failed: bool) -> str:
         return (
-            f'<div id="live-no" data-no="{batch.no}" data-at="{utcnow().isoformat()}" data-cursor="{cursor}"'
+            f'<div id="live-no" data-no="{no}" data-at="{utcnow().isoformat()}" data-cursor="{cursor}"'
             f' data-changed="{list_changes}" data-health-seconds="{self.runtime.health_seconds:g}"'
             f'{" data-failed" * failed} hidden hx-swap-oob="true"></div>'
         )
@@ -183,9 +188,10 @@ class Fanout:
 
     async def _render(self, page: str, watched: WatchedPage, keys: Sequence[str]) -> Mapping[str, str]:
         begin = asyncio.get_running_loop().time()
+        worked_seconds = 0.0
         watched.rendering += 1
         try:
-            html = await self._cells_of(page, keys)
+            html, worked_seconds = await self.runtime.in_render(_timed, self._cells_of, page, keys)
         except Exception:
             logger.exception("cells of %s for %s were not rendered", page, ", ".join(keys[:KEYS_LOGGED]))
             watched.failed.update(keys)
@@ -196,17 +202,18 @@ class Fanout:
         finally:
             watched.rendering -= 1
             now = asyncio.get_running_loop().time()
-            watched.rests_until = now + min(self._rest * (now - begin), REST_MAX_SECONDS)
+            cost_seconds = max(worked_seconds, WAITED * (now - begin))
+            watched.rests_until = now + min(self._rest * cost_seconds, REST_MAX_SECONDS)
             if watched.pending or watched.list_changes:
                 _begin_round(watched)
         for key in keys:
             watched.rendered(key)
         return html
 
-    async def _cells_of(self, page: str, keys: Sequence[str]) -> Mapping[str, str]:
+    def _cells_of(self, page: str, keys: Sequence[str]) -> Mapping[str, str]:
         if ALL in keys:  # it stands alone: a viewer who is owed everything is owed nothing else
-            return {ALL: await self.runtime.in_render(self._cells.render_all, page, utcnow())}
-        return await self.runtime.in_render(self._cells.render, page, keys, utcnow())
+            return {ALL: self._cells.render_all(page, utcnow())}
+        return self._cells.render(page, keys, utcnow())
 
     def _changed(self, ids: Sequence[int], keys: Sequence[str]) -> None:
         for name, watched in self._pages.items():
@@ -216,6 +223,15 @@ class Fanout:
                 watched.pending.update(dict.fromkeys(concerning))
                 watched.list_changes += listed
                 _begin_round(watched)
+
+
+def _timed(
+    cells_of: Callable[[str, Sequence[str]], Mapping[str, str]], page: str, keys: Sequence[str]
+) -> tuple[Mapping[str, str], float]:
+    """Return cells, and the seconds of a processor that they took."""
+    begin = time.thread_time()
+    html = cells_of(page, keys)
+    return html, time.thread_time() - begin
 
 
 def list_keys_of(page: str) -> frozenset[str]:

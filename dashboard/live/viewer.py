@@ -5,15 +5,18 @@
                                       +-- 20 s without an acknowledgement --> give up
 
 At most one message is on its way, so a viewer who reads nothing costs a set of keys. A message goes out at
-once when something changed, but not more than four times a second, and every 5 s even when nothing did: the
-silence of a dead connection must differ from that of a quiet mesh.
+once when something changed, but never more than four in a second, and every 5 s even when nothing did: the
+silence of a dead connection must differ from that of a quiet mesh. Two may follow each other at once, so that
+a breaker doesn't wait behind the ages of nodes, which are told every two seconds.
 """
 
 import enum
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from meshcore.clock import Clock
+from meshcore.pace import FOUR_A_SECOND, Pace
 
 ALL = "*"
 """The key that stands for every cell of a page."""
@@ -35,7 +38,7 @@ class NotSent(ValueError):
 class ViewerPolicy:
     """The rhythm of messages; seconds above zero."""
 
-    gap_seconds: float = 0.25  # between two messages
+    gap_seconds: float = FOUR_A_SECOND  # between two messages on average (meshcore.pace)
     quiet_seconds: float = 5.0  # after which one is sent though nothing changed
     ack_seconds: float = 20.0  # without an acknowledgement: the page is gone or hangs
     max_keys: int = 500  # more changed keys than this are one: everything
@@ -45,11 +48,9 @@ class ViewerPolicy:
             raise ValueError(f"{self}: expected 0 < gap < quiet < ack, and at least one key")
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What the next message carries: its number, the keys to render, how many changes of the page's list."""
+class Owed(NamedTuple):
+    """What the next message carries: the keys to render, and how many changes of the page's list."""
 
-    no: int
     keys: tuple[str, ...]
     list_changes: int
 
@@ -62,8 +63,9 @@ class Viewer:
         self._policy = policy or ViewerPolicy()
         self._keys: dict[str, None] = {ALL: None}  # ordered; what the page showed when it came may be old
         self._list_changes = 0
-        self._no = 0
+        self._no = 0  # of the message that was sent last
         self._sent_at = float("-inf")
+        self._pace = Pace(self._policy.gap_seconds)
         self._unacknowledged = False
 
     def changed(self, keys: Collection[str], *, list_changes: int = 0) -> None:
@@ -75,6 +77,16 @@ class Viewer:
         if ALL in self._keys or len(self._keys) > self._policy.max_keys:
             self._keys = {ALL: None}
 
+    @property
+    def owed(self) -> Owed:
+        """What is owed now; viewers who are owed the same can be sent the same message."""
+        return Owed(tuple(self._keys), self._list_changes)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a message is on its way that isn't acknowledged."""
+        return self._unacknowledged
+
     def act(self) -> Act:
         """Return what to do now."""
         if self._clock() < self.next_deadline():
@@ -85,17 +97,18 @@ class Viewer:
         """Return when `act` wants to be asked again, if nothing comes before."""
         if self._unacknowledged:
             return self._sent_at + self._policy.ack_seconds
-        owing = bool(self._keys or self._list_changes)
-        return self._sent_at + (self._policy.gap_seconds if owing else self._policy.quiet_seconds)
+        if self._keys or self._list_changes:
+            return self._pace.next_at()
+        return self._sent_at + self._policy.quiet_seconds
 
-    def take(self) -> Batch:
-        """Return what is owed, as sent; it is owed no more."""
-        self._no += 1
-        batch = Batch(self._no, tuple(self._keys), self._list_changes)
+    def take(self, no: int) -> None:
+        """Note that what is owed goes out as message `no`, above that of the last; it is owed no more."""
+        now = self._clock()
+        self._no = no
         self._keys, self._list_changes = {}, 0
-        self._sent_at = self._clock()
+        self._sent_at = now
+        self._pace.said(now)
         self._unacknowledged = True
-        return batch
 
     def acknowledged(self, no: int) -> None:
         """Note that the page shows message `no`; raises NotSent."""

@@ -147,7 +147,13 @@ class MeshServer(Server):
                 yield details["application_instance"]
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
-        """Do what an application says; returns when the client has taken most of what it was sent."""
+        """Do what an application says; returns when the client has taken most of what it was sent.
+
+        An open websocket takes what it is given; whoever sends to many relies on that.
+        """
+        if isinstance(protocol, BoundedSocket) and protocol.state == protocol.STATE_OPEN:
+            protocol.handle_reply(message)
+            return
         await super().handle_reply(protocol, message)
         if isinstance(protocol, BoundedRequest) and message.get("more_body"):
             await protocol.valve.passable()

@@ -43,3 +43,18 @@ def test_a_turn_in_which_nothing_was_done_has_a_rate_of_zero() -> None:
     [result] = run([Contestant(name="a", role=Role.OURS, measure=measure)], seconds=1.0, rounds=1)
 
     assert (result.rate, result.p99_ms) == (0.0, None)
+
+
+def test_latencies_and_stages_are_taken_together_over_all_turns() -> None:
+    turns = [
+        Sample(
+            count=2, seconds=1.0, cpu_seconds=0.1, latencies=[0.001, 0.002], stages={"render": [0.1, 0.3]}
+        ),
+        Sample(count=1, seconds=1.0, cpu_seconds=0.1, latencies=[0.009], stages={"render": [0.2]}),
+    ]
+
+    contestant = Contestant(name="a", role=Role.OURS, measure=lambda _: turns.pop(0))
+    [result] = run([contestant], seconds=2.0, rounds=2)
+
+    assert (result.p50_ms, result.p99_ms) == (2.0, 9.0)
+    assert result.stages == {"render": (200.0, 300.0)}

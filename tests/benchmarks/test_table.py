@@ -51,3 +51,11 @@ def test_when_ours_did_nothing_nothing_is_known() -> None:
         "NOT REACHED 0/s (not measured), goal 1/s",
         "not known: nothing was measured, goal 1 ms",
     ]
+
+
+def test_stages_stand_below_their_row() -> None:
+    ours = Result(name="ours", role=Role.OURS, stages={"render": (1.5, 20.0)})
+
+    text = render("bench", "pages", [ours, LIMIT], [])
+
+    assert text.splitlines()[3].split() == ["render", "1.50", "20.00", "at", "most"]

@@ -236,6 +236,7 @@ def test_what_is_said_of_all_nodes_is_rendered_once_however_many_changed() -> No
     assert fragments.concerning("fleet", keys) == ["heard", "node:node-a", "summary", "node:node-b"]
     assert fragments.concerning("fleet:2", keys) == ["heard", "node:node-a", "summary", "node:node-b"]
     assert fragments.concerning("fleet", ["heard"]) == ["heard"]
+    assert fragments.concerning("fleet", ["providers:node-a", "node:node-a"]) == ["node:node-a", "summary"]
     assert fragments.concerning("node:node-a", keys) == ["heard", "node:node-a"]
 
 

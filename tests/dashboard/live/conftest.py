@@ -8,7 +8,12 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from dashboard import runtime
+from dashboard.live.delivery import Delivery
+from dashboard.live.fanout import Fanout
+from dashboard.live.viewer import ViewerPolicy
 from dashboard.runtime import Runtime
+from tests.dashboard.live.open_pages import OpenPage, Page
+from tests.dashboard.live.printer import Printer
 
 NEVER_SECONDS = 1000.0
 
@@ -31,3 +36,29 @@ def cookie_of() -> Callable[[User], bytes]:
         return f"{name}={client.cookies[name].value}".encode()
 
     return sign_in
+
+
+@pytest.fixture
+def printer() -> Printer:
+    """What renders names instead of cells."""
+    return Printer()
+
+
+@pytest.fixture
+async def delivery(rt: Runtime, printer: Printer) -> Delivery:
+    """A delivery of its own."""
+    return Delivery(Fanout(rt, cells=printer, rest=0.0))
+
+
+@pytest.fixture
+async def open_page(delivery: Delivery) -> AsyncIterator[OpenPage]:
+    """Opens pages, and closes them behind the test."""
+    pages: list[Page] = []
+
+    def open_(page: str = "fleet", *, session: str = "s", policy: ViewerPolicy | None = None) -> Page:
+        pages.append(Page(delivery, page, session, policy))
+        return pages[-1]
+
+    yield open_
+    for page in pages:
+        delivery.leave(page.visitor)

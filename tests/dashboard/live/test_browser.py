@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 
 from dashboard.asgi import application
-from dashboard.live import browser, fanout
+from dashboard.live import browser, fanout, recheck
 from dashboard.live.entry import Close
 from dashboard.models import Node
 from dashboard.runtime import Runtime
@@ -224,7 +224,7 @@ async def test_a_page_too_many_is_asked_to_come_again(
 async def test_whoever_is_signed_out_meanwhile_is_told_within_a_minute(
     rt: Runtime, bobs: bytes, monkeypatch: pytest.MonkeyPatch, open_page: OpenPages
 ) -> None:
-    monkeypatch.setattr(browser, "RECHECK_SECONDS", 0.05)
+    monkeypatch.setattr(recheck, "RECHECK_SECONDS", 0.05)
     page = await open_page("fleet", bobs)
     await page.read()
 

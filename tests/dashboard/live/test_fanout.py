@@ -2,53 +2,17 @@
 
 import asyncio
 import re
-import threading
-from collections.abc import Sequence
-from datetime import datetime
 
 import pytest
 
 from dashboard.live import fanout
-from dashboard.live.fanout import Fanout, Full, Seat, list_keys_of
-from dashboard.live.viewer import ALL, Batch, Viewer
+from dashboard.live.fanout import Fanout, Full, list_keys_of
+from dashboard.live.viewer import ALL, Owed, Viewer
 from dashboard.runtime import Runtime
 from meshcore.testing import ManualClock
+from tests.dashboard.live.printer import Printer
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Printer:
-    """Renders names and counts, and can be held up."""
-
-    def __init__(self) -> None:
-        self.rendered: list[tuple[str, str]] = []
-        self.go = threading.Event()
-        self.go.set()
-        self.broken = {"node:broken"}
-
-    def concerning(self, page: str, keys: Sequence[str]) -> list[str]:
-        every = {"heard": ("fleet", "node:"), "nodes": ("fleet",), "runs:node-a": ("runs", "run:")}
-        kind = page.partition(":")[0] + ":" * (":" in page)
-        return [
-            key
-            for key in keys
-            if {page, kind} & set(every.get(key, ()))
-            or (key.startswith("node:") and page in ("fleet", key))
-            or key == page
-        ]
-
-    def render(self, page: str, keys: Sequence[str], now: datetime) -> dict[str, str]:
-        assert self.go.wait(10)
-        return {key: self._render(page, key) for key in keys}
-
-    def _render(self, page: str, key: str) -> str:
-        self.rendered.append((page, key))
-        if key in self.broken:
-            raise ValueError("a template is broken")
-        return f"<span>{page} {key} {len(self.rendered)}</span>"
-
-    def render_all(self, page: str, now: datetime) -> str:
-        return self.render(page, [ALL], now)[ALL]
 
 
 class Page:
@@ -56,14 +20,15 @@ class Page:
 
     def __init__(self, hall: Fanout, name: str) -> None:
         self.hall = hall
+        self.page = name
         self.woken = 0
         self.news = asyncio.Event()
         self.viewer = Viewer(clock=ManualClock())
-        self.seat = Seat(name, self.viewer, self._wake)
-        hall.sit(self.seat)
-        self.viewer.acknowledged(self.viewer.take().no)
+        hall.sit(self)
+        self.no = 1
+        self.viewer.take(self.no)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         self.woken += 1
         self.news.set()
 
@@ -72,9 +37,10 @@ class Page:
         self.news.clear()
 
     async def read(self) -> str:
-        batch = self.viewer.take()
-        self.viewer.acknowledged(batch.no)
-        return await self.hall.message(self.seat.page, batch)
+        owed = self.viewer.owed
+        self.no += 1
+        self.viewer.take(self.no)
+        return await self.hall.message(self.page, self.no, owed)
 
 
 @pytest.fixture
@@ -149,11 +115,11 @@ async def test_everything_is_rendered_once_until_something_changes(
     Page(hall, "fleet")
 
     for no in (1, 2):
-        await hall.message("fleet", Batch(no, (ALL,), 0))
+        await hall.message("fleet", no, Owed((ALL,), 0))
     assert printer.rendered == [("fleet", ALL)]
 
     rt.announce([1], ["nodes"])
-    await hall.message("fleet", Batch(3, (ALL,), 0))
+    await hall.message("fleet", 3, Owed((ALL,), 0))
     assert printer.rendered == [("fleet", ALL)] * 2
 
 
@@ -255,7 +221,7 @@ async def test_a_page_that_is_left_while_it_rests_is_told_nothing(rt: Runtime, p
     await page.read()
     rt.announce([2], ["node:node-a"])
 
-    hall.leave(page.seat)
+    hall.leave(page)
 
     assert hall.seats == 0
 
@@ -268,7 +234,7 @@ async def test_a_page_with_cells_that_fail_is_told_so_until_they_are_there(
     rt.announce([1], ["node:broken"])
     await page.is_woken()
     assert "data-failed" in await page.read()
-    assert "data-failed" in await hall.message("fleet", Batch(9, (), 0))
+    assert "data-failed" in await hall.message("fleet", 9, Owed((), 0))
 
     await page.is_woken()  # to try again
     text = await page.read()
@@ -287,7 +253,7 @@ async def test_what_fails_is_tried_again_and_again_but_not_for_nobody(rt: Runtim
         await page.is_woken()
         assert "data-failed" in await page.read()
 
-    hall.leave(page.seat)
+    hall.leave(page)
     assert printer.rendered == [("fleet", "node:broken"), ("fleet", ALL), ("fleet", ALL)]
 
 
@@ -310,8 +276,8 @@ async def test_one_page_too_many_is_refused_and_a_seat_is_given_again(rt: Runtim
     with pytest.raises(Full, match="2 pages are open"):
         Page(hall, "fleet")
 
-    hall.leave(page.seat)
-    hall.leave(page.seat)
+    hall.leave(page)
+    hall.leave(page)
 
     Page(hall, "fleet")
     assert rt.gauges["live_pages"]() == 2
@@ -321,11 +287,12 @@ async def test_a_page_that_nobody_watches_costs_nothing(rt: Runtime, hall: Fanou
     page = Page(hall, "fleet")
     rt.announce([1], ["node:node-a"])
 
-    hall.leave(page.seat)
+    hall.leave(page)
     rt.announce([2], ["node:node-a"])
 
     assert hall.seats == 0
     assert page.woken == 1
+    assert await hall.message("fleet", 2, Owed(("node:node-a",), 0)) == ""
     assert printer.rendered == []
 
 
@@ -352,3 +319,21 @@ async def test_a_runtime_has_one_fanout(rt: Runtime) -> None:
 
     assert fanout.of(rt) is first
     assert fanout.of(Runtime()) is not first
+
+
+async def test_a_page_rests_by_what_was_worked_for_it_and_not_by_what_it_waited_for(
+    rt: Runtime, printer: Printer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "WAITED", 0.0)
+    hall = Fanout(rt, cells=printer, rest=3.0)
+    page = Page(hall, "fleet")
+    printer.go.clear()
+    rt.announce([1], ["node:node-a"])
+    reading = asyncio.create_task(page.read())
+    await asyncio.to_thread(printer.go.wait, 1.0)  # a busy machine: 3 s of rest if that counted
+
+    printer.go.set()
+    await reading
+    rendered_at = asyncio.get_running_loop().time()
+
+    assert hall._pages["fleet"].rests_until < rendered_at + 1.0

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dashboard.live.viewer import ALL, Act, Batch, NotSent, Viewer, ViewerPolicy
+from dashboard.live.viewer import ALL, Act, NotSent, Owed, Viewer, ViewerPolicy
 from meshcore.testing import ManualClock
 
 
@@ -17,15 +17,24 @@ def clock() -> ManualClock:
 def viewer(clock: ManualClock) -> Viewer:
     """One that has just shown its first message."""
     viewer = Viewer(clock=clock)
-    viewer.acknowledged(viewer.take().no)
+    viewer.take(1)
+    viewer.acknowledged(1)
     return viewer
+
+
+def taken(viewer: Viewer, no: int) -> Owed:
+    """What goes out as message `no`."""
+    owed = viewer.owed
+    viewer.take(no)
+    return owed
 
 
 def test_a_page_is_owed_everything_when_it_comes(clock: ManualClock) -> None:
     viewer = Viewer(clock=clock)
 
     assert viewer.act() is Act.SEND
-    assert viewer.take() == Batch(no=1, keys=(ALL,), list_changes=0)
+    assert taken(viewer, 1) == Owed(keys=(ALL,), list_changes=0)
+    assert viewer.owed == Owed(keys=(), list_changes=0)
 
 
 def test_a_change_is_sent_at_once_after_a_while_of_quiet(viewer: Viewer, clock: ManualClock) -> None:
@@ -35,30 +44,46 @@ def test_a_change_is_sent_at_once_after_a_while_of_quiet(viewer: Viewer, clock: 
     viewer.changed(["node:node-a"])
 
     assert viewer.act() is Act.SEND
-    assert viewer.take().keys == ("node:node-a",)
+    assert viewer.owed.keys == ("node:node-a",)
+
+
+def test_a_change_right_behind_a_message_does_not_wait(viewer: Viewer, clock: ManualClock) -> None:
+    clock.advance(2.0)
+    viewer.changed(["heard"])
+    viewer.take(2)
+    viewer.acknowledged(2)
+
+    viewer.changed(["node:node-a"])
+
+    assert viewer.act() is Act.SEND
 
 
 def test_changes_in_a_row_go_out_four_times_a_second_together(viewer: Viewer, clock: ManualClock) -> None:
     viewer.changed(["node:node-a"])
+    viewer.take(2)
+    viewer.acknowledged(2)
+    viewer.changed(["node:node-a"])
     viewer.changed(["node:node-b", "node:node-a"])
     assert viewer.act() is Act.WAIT
+    assert viewer.next_deadline() == pytest.approx(clock() + 1 / 3)
 
-    clock.advance(0.25)
+    clock.advance(0.34)
 
     assert viewer.act() is Act.SEND
-    assert viewer.take().keys == ("node:node-a", "node:node-b")
+    assert viewer.owed.keys == ("node:node-a", "node:node-b")
 
 
 def test_nothing_is_sent_before_the_last_message_is_acknowledged(viewer: Viewer, clock: ManualClock) -> None:
     viewer.changed(["node:node-a"])
-    clock.advance(0.25)
-    no = viewer.take().no
+    viewer.take(7)
+    assert viewer.is_waiting
     viewer.changed(["node:node-b"])
     clock.advance(10.0)
     assert viewer.act() is Act.WAIT
 
-    viewer.acknowledged(no)
+    viewer.acknowledged(7)
 
+    assert not viewer.is_waiting
     assert viewer.act() is Act.SEND
 
 
@@ -69,14 +94,14 @@ def test_a_quiet_page_hears_something_every_five_seconds(viewer: Viewer, clock: 
     clock.advance(0.1)
 
     assert viewer.act() is Act.SEND
-    assert viewer.take() == Batch(no=2, keys=(), list_changes=0)
+    assert viewer.owed == Owed(keys=(), list_changes=0)
 
 
 def test_a_page_that_acknowledges_nothing_for_20_seconds_is_given_up(
     viewer: Viewer, clock: ManualClock
 ) -> None:
     clock.advance(5.0)
-    viewer.take()
+    viewer.take(2)
     clock.advance(19.9)
     assert viewer.act() is Act.WAIT
 
@@ -88,39 +113,36 @@ def test_a_page_that_acknowledges_nothing_for_20_seconds_is_given_up(
 def test_changes_of_the_list_are_counted_and_told_once(viewer: Viewer, clock: ManualClock) -> None:
     viewer.changed([], list_changes=2)
     viewer.changed([], list_changes=1)
-    clock.advance(0.25)
     assert viewer.act() is Act.SEND
 
-    batch = viewer.take()
+    assert taken(viewer, 2) == Owed(keys=(), list_changes=3)
 
-    assert (batch.keys, batch.list_changes) == ((), 3)
-    viewer.acknowledged(batch.no)
-    clock.advance(5.0)
-    assert viewer.take().list_changes == 0
+    viewer.acknowledged(2)
+    assert viewer.owed.list_changes == 0
 
 
 def test_very_many_changed_keys_become_everything(clock: ManualClock) -> None:
     viewer = Viewer(clock=clock, policy=ViewerPolicy(max_keys=2))
-    viewer.acknowledged(viewer.take().no)
+    viewer.take(1)
 
     viewer.changed(["a", "b"])
-    assert viewer.take().keys == ("a", "b")
+    assert taken(viewer, 2).keys == ("a", "b")
 
     viewer.changed(["a", "b", "c"])
     viewer.changed(["d"])
-    assert viewer.take().keys == (ALL,)
+    assert viewer.owed.keys == (ALL,)
 
 
 def test_everything_swallows_what_is_owed_already(viewer: Viewer) -> None:
     viewer.changed(["a"])
     viewer.changed([ALL])
 
-    assert viewer.take().keys == (ALL,)
+    assert viewer.owed.keys == (ALL,)
 
 
 @pytest.mark.parametrize("no", [0, 1, 3, -2])
 def test_an_acknowledgement_of_what_was_not_sent_is_refused(viewer: Viewer, no: int) -> None:
-    viewer.take()
+    viewer.take(2)
 
     with pytest.raises(NotSent, match=f"ack={no}: expected 2"):
         viewer.acknowledged(no)
@@ -153,6 +175,7 @@ class AnyViewer(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.viewer = Viewer(clock=self.clock)
         self.owed: set[str] = {ALL}
+        self.no = 0
         self.unacknowledged: int | None = None
         self.sent_at: list[float] = []
 
@@ -169,10 +192,11 @@ class AnyViewer(RuleBasedStateMachine):
     @rule()
     def send(self) -> None:
         assert self.unacknowledged is None
-        batch = self.viewer.take()
-        assert batch.keys == (ALL,) if ALL in self.owed else set(batch.keys) == self.owed
+        self.no += 1
+        keys = taken(self.viewer, self.no).keys
+        assert keys == (ALL,) if ALL in self.owed else set(keys) == self.owed
         self.owed.clear()
-        self.unacknowledged = batch.no
+        self.unacknowledged = self.no
         self.sent_at.append(self.clock())
 
     @precondition(lambda self: self.unacknowledged is not None)
@@ -184,12 +208,13 @@ class AnyViewer(RuleBasedStateMachine):
 
     @invariant()
     def at_most_four_a_second(self) -> None:
-        assert all(b - a >= 0.25 - 1e-9 for a, b in zip(self.sent_at, self.sent_at[1:], strict=False))
+        fifth = zip(self.sent_at, self.sent_at[4:], strict=False)
+        assert all(behind - at >= 1.0 - 1e-9 for at, behind in fifth)
 
     @invariant()
     def what_is_owed_goes_out_as_soon_as_it_may(self) -> None:
         if self.owed and self.unacknowledged is None:
-            assert self.viewer.next_deadline() <= self.clock() + 0.25 + 1e-9
+            assert self.viewer.next_deadline() <= self.clock() + 1 / 3 + 1e-9
 
 
 TestAnyViewer = AnyViewer.TestCase

@@ -1,0 +1,28 @@
+"""How often something may be said: at once after a while of quiet, and never more than so often in a second.
+
+    gap 1/3 s:   x x . . x . . x . . x        two may follow each other at once, then one a gap
+                 |------ 1 s ------|          at most four in any second
+
+The gap is one between two on average, of which one may come early (the generic cell rate algorithm, with a
+burst of two). With a fixed gap, news would wait behind whatever was said just before, however dull it was.
+"""
+
+FOUR_A_SECOND = 1 / 3  # seconds of the gap with which no second, its end left out, holds more than four
+
+
+class Pace:
+    """See the module; times are monotonic seconds."""
+
+    __slots__ = ("_gap_seconds", "_rested_at")
+
+    def __init__(self, gap_seconds: float) -> None:
+        self._gap_seconds = gap_seconds
+        self._rested_at = float("-inf")  # when the gaps behind all that was said are over
+
+    def next_at(self) -> float:
+        """Return when the next may be said."""
+        return self._rested_at - self._gap_seconds
+
+    def said(self, now: float) -> None:
+        """Note that something is said."""
+        self._rested_at = max(now, self._rested_at) + self._gap_seconds
