@@ -18,12 +18,12 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from meshcore.aio.runlog.base import READ_RECORDS, EngineGone, OpenRun, Stored
 from meshcore.aio.runlog.hub import Feed, Hub, Tail
-from meshcore.aio.runlog.sqlite_file import Append, SqliteFile, Write
+from meshcore.aio.runlog.sqlite_file import Append, SqliteFile, Write, append_of
 from meshcore.aio.runlog.worker import Worker, settle
 from meshcore.clock import UtcNow, utcnow
 from meshcore.config_sections import Sync
 from meshcore.liveness import Beat
-from meshcore.run_record import Head, Record, encode, is_plain
+from meshcore.run_record import Head, Record, is_plain
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +67,7 @@ class SqliteLog:
 
     async def append(self, run_id: str, head: Head, record: Record) -> Head:
         """Store a record behind `head`; who is cancelled meanwhile doesn't take it back."""
-        plain = is_plain(record)
-        append = Append(run_id, head, record, encode(record), plain, None if plain else self._now())
+        append = append_of(run_id, head, record, self._now)
         stored: asyncio.Future[Head] = self._loop.create_future()
         self._appends.append((append, stored))
         self._have_committed()
