@@ -9,6 +9,7 @@ them behind it: a commit of many statements would take turns with the event loop
 import logging
 import os
 import secrets
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
@@ -29,6 +30,7 @@ from meshcore.runs import Claimed, End, beside_chunks
 logger = logging.getLogger(__name__)
 
 LOG_ID_BYTES = 16
+PRIMARY = 0xFF  # of SQLite's error codes
 NEWS_ROWS = 500  # in one look, at most 128 MB and mostly 100 kB
 TRIM_RUNS = 100  # at once, about 20 ms
 NEWS = "SELECT id, run, is_plain, record FROM events WHERE id > ? ORDER BY id LIMIT ?"
@@ -87,6 +89,7 @@ class SqliteFile:
         with ExitStack() as opened:
             self._writer = opened.enter_context(closing(connect(path, sync)))
             self._reader = opened.enter_context(closing(connect(path, sync)))
+            self._eager = opened.enter_context(closing(connect(path, sync, waits=False)))
             with self._transaction():
                 prepare(self._writer)
             self.log_id = self._give_id()
@@ -97,6 +100,7 @@ class SqliteFile:
     def close(self) -> None:
         """Close it."""
         self._reader.close()
+        self._eager.close()
         self._writer.close()
 
     def commit(self, writes: Sequence[Write], appends: Sequence[Append]) -> list[Any]:
@@ -104,9 +108,25 @@ class SqliteFile:
         each append its new head or its Conflict.
         """
         if not writes:
-            return self._append(appends)
+            return _append(self._writer, appends)
         with self._transaction():
-            return [*(write(self) for write in writes), *self._append(appends)]
+            return [*(write(self) for write in writes), *_append(self._writer, appends)]
+
+    def append_now(self, appends: Sequence[Append]) -> list[Any] | None:
+        """Do the same with appends alone, from the event loop; None, and nothing was done, when others write.
+
+        It waits neither for them nor for the disk: the system has what was written, as `Sync.PROCESS` says.
+        """
+        try:
+            return _append(self._eager, appends)
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & PRIMARY in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                return None
+            raise
+
+    def checkpoint(self) -> None:
+        """Move what was committed into the file, as far as nobody reads it; waits for the disk."""
+        self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def beat(self, beat: Beat) -> None:
         """Store a sign of life, in a commit."""
@@ -185,28 +205,6 @@ class SqliteFile:
         found = [(id_, run_id, _read_or_skip(run_id, data)) for id_, run_id, data in worth]
         return News(self._cursor, [(id_, run_id, record) for id_, run_id, record in found if record])
 
-    def _append(self, appends: Sequence[Append]) -> list[Any]:
-        """Store each that is for the end of its log, and return its head or its Conflict."""
-        if not appends:
-            return []
-        values = list(chain.from_iterable(each.values for each in appends))
-        added = self._writer.execute(insert_behind(len(appends)), values)
-        if added.rowcount == len(appends):  # their ids follow each other then
-            ids = count((added.lastrowid or 0) - len(appends) + 1)
-            return [Head(append.record.last_seq, id_) for append, id_ in zip(appends, ids, strict=False)]
-        return [self._outcome(append) for append in appends]
-
-    def _outcome(self, append: Append) -> Head | Conflict:
-        """Return what became of one of several appends of which not all were stored."""
-        record = append.record
-        found = self._writer.execute(
-            "SELECT id FROM events WHERE run = ? AND seq = ? AND append_id = ?",
-            [append.run_id, record.first_seq, record.append_id],
-        ).fetchone()
-        if found is None:
-            return Conflict(f"{append.run_id}: the log doesn't end at {append.head.seq}")
-        return Head(record.last_seq, found[0])
-
     def _ended(self, condition: str, at: float) -> list[str]:
         found = self._writer.execute(f"SELECT run FROM runs WHERE {condition} LIMIT {TRIM_RUNS}", [at])  # noqa: S608
         return [run_id for (run_id,) in found]
@@ -237,6 +235,30 @@ def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _append(writer: sqlite3.Connection, appends: Sequence[Append]) -> list[Any]:
+    """Store each that is for the end of its log, and return its head or its Conflict."""
+    if not appends:
+        return []
+    values = list(chain.from_iterable(each.values for each in appends))
+    added = writer.execute(insert_behind(len(appends)), values)
+    if added.rowcount == len(appends):  # their ids follow each other then
+        ids = count((added.lastrowid or 0) - len(appends) + 1)
+        return [Head(append.record.last_seq, id_) for append, id_ in zip(appends, ids, strict=False)]
+    return [_outcome(writer, append) for append in appends]
+
+
+def _outcome(writer: sqlite3.Connection, append: Append) -> Head | Conflict:
+    """Return what became of one of several appends of which not all were stored."""
+    record = append.record
+    found = writer.execute(
+        "SELECT id FROM events WHERE run = ? AND seq = ? AND append_id = ?",
+        [append.run_id, record.first_seq, record.append_id],
+    ).fetchone()
+    if found is None:
+        return Conflict(f"{append.run_id}: the log doesn't end at {append.head.seq}")
+    return Head(record.last_seq, found[0])
 
 
 @cache

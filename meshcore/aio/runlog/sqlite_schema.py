@@ -71,10 +71,16 @@ def prepare(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {LAYOUT}")
 
 
-def connect(path: Path, sync: Sync) -> sqlite3.Connection:
-    """Return a connection that commits what it is told to, and waits for others as long as it may."""
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+def connect(path: Path, sync: Sync, *, waits: bool = True) -> sqlite3.Connection:
+    """Return a connection that commits what it is told to, and waits for others as long as it may.
+
+    One that doesn't wait at all doesn't wait for the disk either: others move what it wrote into the file.
+    """
+    timeout = BUSY_SECONDS if waits else 0.0
+    connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {PRAGMAS[sync]}")
     connection.execute("PRAGMA secure_delete = ON")  # prompts and answers don't outlive their retention
+    if not waits:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
     return connection
