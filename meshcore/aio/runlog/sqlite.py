@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.02  # until a record of another process is seen
 FAILED_SECONDS = 0.5  # between two looks at a file that can't be read
-GATHER_SECONDS = 0.002  # between two commits that begin; a lone append is committed at once
+GATHER_SECONDS = 0.003  # between two commits that begin; a lone append is committed at once
 EAGER_MAX_BYTES = 256 << 10  # in one commit from the event loop, well below 1 ms; more is left to the thread
 CHECKPOINT_BYTES = 4 << 20  # as SQLite itself does
 GROUP_MAX = 64  # appends in one commit, about 1 ms: while one group is committed the next one comes together
