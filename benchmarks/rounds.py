@@ -57,7 +57,7 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The medians of a contestant's turns; errors, notes, latencies where each is known, and stages are of all.
+    """The medians of a contestant's turns; errors, notes, stages, and latencies where known, are of all.
 
     A stage has the median and the most, in milliseconds.
     """

@@ -95,7 +95,7 @@ def _ours() -> Loop:
 
 
 def _limit() -> Loop:
-    from meshcore.aio.runlog.sqlite_file import INSERT, SqliteFile, insert_behind
+    from meshcore.aio.runlog.sqlite_file import SqliteFile, insert_behind
     from meshcore.config_sections import Sync
 
     folder = tempfile.TemporaryDirectory(prefix="meshboard-bench-")
@@ -104,9 +104,9 @@ def _limit() -> Loop:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA secure_delete = ON")
-    ids = [connection.execute(INSERT, (run, 1, 1, "", False, b"")).lastrowid or 0 for run in NAMES]
-    heads = {run: (1, row) for run, row in zip(NAMES, ids, strict=True)}
     append, due = insert_behind(1), cycle(NAMES)
+    first = [(run, 1, 1, "", False, b"", "here", None, 0) for run in NAMES]
+    heads = {values[0]: (1, connection.execute(append, values).lastrowid or 0) for values in first}
 
     async def inserts(times: int) -> None:
         for group in (RUNS,) * (times // RUNS) + (times % RUNS,):
@@ -114,7 +114,7 @@ def _limit() -> Loop:
             for run in islice(due, group):
                 seq, row = heads[run]
                 record = b'[1,"%032x",%d,[{"type":"chunk","index":%d,"delta":%s}]]' % (seq, seq, seq, DELTA)
-                values = run, seq + 1, seq + 1, f"{seq:032x}", True, record, row
+                values = run, seq + 1, seq + 1, f"{seq:032x}", True, record, None, None, row
                 heads[run] = seq + 1, connection.execute(append, values).lastrowid or 0
             connection.execute("COMMIT")
 

@@ -1,5 +1,7 @@
 """What a run is asked for, and how it is named."""
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 
@@ -75,9 +77,9 @@ def test_a_stored_request_of_another_version_is_refused() -> None:
 
 
 def test_a_runs_id_says_its_log() -> None:
-    drawn = new_run_id(LOG, "01" * 16)
+    drawn = new_run_id(LOG, "01" * 16, datetime(2026, 1, 1, tzinfo=UTC))
 
-    assert drawn == "run_abcdef_" + "01" * 16
+    assert drawn == "run_abcdef_019b76daa800" + "01" * 10
     assert log_of(drawn) == log_of(idempotent_run_id(LOG, "alice", "k")) == "abcdef"
 
 

@@ -65,11 +65,11 @@ class RunDesk:
         Whoever wants it `watched` closes the tail. Raises CallError, also when the key was used for another
         request.
         """
-        log_id = self._log.log_id
+        log_id, now = self._log.log_id, self._utcnow()
         run_id = (
             idempotent_run_id(log_id, client, idempotency_key)
             if idempotency_key
-            else new_run_id(log_id, next(self._own_ids))
+            else new_run_id(log_id, next(self._own_ids), now)
         )
         created = Created(
             capability=request.capability,
@@ -79,7 +79,7 @@ class RunDesk:
             trace_id=trace_id,
             restartable=self._is_restartable(request.capability),
             stream=stream,
-            at=self._utcnow(),
+            at=now,
         )
         with self._hands.holding(run_id, work):
             why_not = self._bus.owned.obstacle(self._hands.route(request, client, run_id=run_id))

@@ -1,8 +1,10 @@
 """A log in one SQLite file on a local disk, shared by the nodes of a machine; the default.
 
-One thread writes: what several runs want to append at once is committed together, beats first; readers of
-this process hear of it as soon as that is done. Another thread reads: it looks every 20 ms whether anybody
-else, in whatever process, has committed anything, and serves every tail of this process with one query.
+What several runs want to append at once is committed together, in the event loop as long as nothing has to
+be waited for: to hand it to a thread and be told costs more. Else a thread writes, beats first: when others
+are writing, when it is much, or when each commit waits for the disk. Readers of this process hear of it as
+soon as that is done. Another thread reads: it looks every 20 ms whether anybody else, in whatever process,
+has committed anything, and serves every tail of this process with one query.
 """
 
 import asyncio
@@ -18,12 +20,12 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from meshcore.aio.runlog.base import READ_RECORDS, EngineGone, OpenRun, Stored
 from meshcore.aio.runlog.hub import Feed, Hub, Tail
-from meshcore.aio.runlog.sqlite_file import Append, SqliteFile, Write
+from meshcore.aio.runlog.sqlite_file import Append, SqliteFile, Write, append_of
 from meshcore.aio.runlog.worker import Worker, settle
 from meshcore.clock import UtcNow, utcnow
 from meshcore.config_sections import Sync
 from meshcore.liveness import Beat
-from meshcore.run_record import Head, Record, encode, is_plain
+from meshcore.run_record import Head, Record, is_plain
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +34,13 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.02  # until a record of another process is seen
 FAILED_SECONDS = 0.5  # between two looks at a file that can't be read
+GATHER_SECONDS = 0.003  # between two commits that begin; a lone append is committed at once
+EAGER_MAX_BYTES = 256 << 10  # in one commit from the event loop, well below 1 ms; more is left to the thread
+CHECKPOINT_BYTES = 4 << 20  # as SQLite itself does
 GROUP_MAX = 64  # appends in one commit, about 1 ms: while one group is committed the next one comes together
 GROUP_MAX_BYTES = 1 << 20  # of them, but for one larger record alone; about 5 ms
+
+_Appends = Sequence[tuple[Append, asyncio.Future[Head]]]
 
 
 class SqliteLog:
@@ -41,7 +48,7 @@ class SqliteLog:
 
     keeps_records = False
 
-    def __init__(self, file: SqliteFile, *, now: UtcNow) -> None:
+    def __init__(self, file: SqliteFile, *, is_eager: bool, now: UtcNow) -> None:
         self.log_id = file.log_id
         self._file = file
         self._now = now
@@ -52,6 +59,9 @@ class SqliteLog:
         self._writes: deque[tuple[Write, asyncio.Future[Any]]] = deque()
         self._appends: deque[tuple[Append, asyncio.Future[Head]]] = deque()
         self._is_committing = False
+        self._is_eager = is_eager
+        self._begun_at = 0.0  # the last commit
+        self._to_checkpoint = 0  # bytes
         self._known: deque[range] = deque()  # rows of this process that the poll hasn't passed yet
         self._polled = 0  # the row that it has passed
         self._polling = asyncio.create_task(self._poll_on())
@@ -63,12 +73,11 @@ class SqliteLog:
             file = await asyncio.to_thread(SqliteFile, path, sync=sync)
         except (sqlite3.Error, OSError) as exc:
             raise EngineGone(f"{path}: {exc}") from exc
-        return cls(file, now=now)
+        return cls(file, is_eager=sync is Sync.PROCESS, now=now)  # else each commit waits for the disk
 
     async def append(self, run_id: str, head: Head, record: Record) -> Head:
         """Store a record behind `head`; who is cancelled meanwhile doesn't take it back."""
-        plain = is_plain(record)
-        append = Append(run_id, head, record, encode(record), plain, None if plain else self._now())
+        append = append_of(run_id, head, record, self._now)
         stored: asyncio.Future[Head] = self._loop.create_future()
         self._appends.append((append, stored))
         self._have_committed()
@@ -129,18 +138,46 @@ class SqliteLog:
         return await done
 
     def _have_committed(self) -> None:
+        """Commit soon: together with what others want to write, and not at once behind the last commit."""
         if not self._is_committing:
             self._is_committing = True
-            self._loop.call_soon(self._commit)  # together with what others want to write in this breath
+            due_at = self._begun_at + GATHER_SECONDS
+            if due_at <= self._loop.time():
+                self._loop.call_soon(self._commit)
+            else:
+                self._loop.call_at(due_at, self._commit)
 
     def _commit(self) -> None:
         """Commit what waits: what comes meanwhile is together in the next commit."""
+        self._begun_at = self._loop.time()
         writes, appends = list(self._writes), self._next_group()
         self._writes.clear()
-        self._is_committing = bool(writes or appends)
-        if self._is_committing:
+        if writes or not self._has_appended(appends):
             commit = partial(self._file.commit, [write for write, _ in writes], [each for each, _ in appends])
             self._writing.give(commit, partial(self._committed, writes, appends))
+
+    def _has_appended(self, appends: _Appends) -> bool:
+        """Append here and now, if it is little and nobody else writes: to have it done would take longer."""
+        size = sum(len(each.data) for each, _ in appends)
+        if not self._is_eager or size > EAGER_MAX_BYTES:
+            return False
+        results: Sequence[Any] | Exception | None
+        try:
+            results = self._file.append_now([each for each, _ in appends])
+        except Exception as exc:
+            results = exc
+        if results is None:
+            return False
+        self._have_checkpointed(size)
+        self._committed((), appends, results)
+        return True
+
+    def _have_checkpointed(self, size: int) -> None:
+        """Have what was written moved into the file when it is much, by the thread that reads."""
+        self._to_checkpoint += size
+        if self._to_checkpoint > CHECKPOINT_BYTES:
+            self._to_checkpoint = 0
+            self._reading.give(self._file.checkpoint, _checkpointed)
 
     def _next_group(self) -> list[tuple[Append, asyncio.Future[Head]]]:
         waiting, left = self._appends, GROUP_MAX_BYTES
@@ -154,7 +191,7 @@ class SqliteLog:
     def _committed(
         self,
         writes: Sequence[tuple[Write, asyncio.Future[Any]]],
-        appends: Sequence[tuple[Append, asyncio.Future[Head]]],
+        appends: _Appends,
         results: Sequence[Any] | Exception,
     ) -> None:
         """Tell who waited, then who listens, and commit what came meanwhile."""
@@ -167,11 +204,11 @@ class SqliteLog:
         for (_, done), result in zip((*writes, *appends), results, strict=True):
             settle(done, result)
         self._tell(appends, results[len(writes) :])
-        self._commit()
+        self._is_committing = False
+        if self._writes or self._appends:
+            self._have_committed()
 
-    def _tell(
-        self, appends: Sequence[tuple[Append, asyncio.Future[Head]]], results: Sequence[Head | Exception]
-    ) -> None:
+    def _tell(self, appends: _Appends, results: Sequence[Head | Exception]) -> None:
         """Pass on what was committed, but for what the poll was faster with."""
         rows = [head.token for head in results if type(head) is Head]
         if rows:
@@ -206,3 +243,8 @@ class SqliteLog:
                 self._hub.tell(run_id, record, is_plain=is_plain(record))
         while self._known and self._known[0].stop <= self._polled + 1:
             self._known.popleft()
+
+
+def _checkpointed(result: object) -> None:
+    if isinstance(result, Exception):
+        logger.error("what was written to the run log stays beside its file: %s", result)

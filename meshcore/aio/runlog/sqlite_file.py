@@ -1,23 +1,26 @@
 """The file of an SQLite run log: its statements. Synchronous; one thread writes, one reads.
 
 A log ends at a head when the head's row is there and none begins behind it: the first is looked up by the
-row's id, the second is what (run, seq) is unique for. So to append is one statement, and so are several
-appends: Python lets other threads run during a statement, and waits for them behind it.
+row's id, the second is what (run, seq) is unique for. So to append is one statement, which is a transaction
+by itself, and so are several appends. Python lets other threads run during a statement and has to wait for
+them behind it: a commit of many statements would take turns with the event loop at each.
 """
 
 import logging
 import os
 import secrets
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from functools import cache
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from meshcore.aio.runlog.base import END_KEPT, RETENTION, Conflict, OpenRun, Stored
 from meshcore.aio.runlog.sqlite_schema import connect, prepare
+from meshcore.clock import UtcNow
 from meshcore.config_sections import Sync
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
@@ -27,10 +30,9 @@ from meshcore.runs import Claimed, End, beside_chunks
 logger = logging.getLogger(__name__)
 
 LOG_ID_BYTES = 16
+PRIMARY = 0xFF  # of SQLite's error codes
 NEWS_ROWS = 500  # in one look, at most 128 MB and mostly 100 kB
 TRIM_RUNS = 100  # at once, about 20 ms
-INSERT = "INSERT INTO events (run, seq, last_seq, append_id, is_plain, record) VALUES (?, ?, ?, ?, ?, ?)"
-BEGIN = "INSERT INTO runs (run, open, owner) VALUES (?, 1, ?) ON CONFLICT (run) DO NOTHING"
 NEWS = "SELECT id, run, is_plain, record FROM events WHERE id > ? ORDER BY id LIMIT ?"
 
 Write = Callable[["SqliteFile"], Any]
@@ -38,8 +40,9 @@ Write = Callable[["SqliteFile"], Any]
 
 
 class Append(NamedTuple):
-    """A record to be stored behind `head`; `data` are its bytes. `is_plain`: it has nothing but chunks, and
-    needs no time.
+    """A record to be stored behind `head`; `data` are its bytes.
+
+    `owner` is the instance that claims the run by it, `ended_at` its end in seconds since 1970, if any.
     """
 
     run_id: str
@@ -47,13 +50,28 @@ class Append(NamedTuple):
     record: Record
     data: bytes
     is_plain: bool
-    at: datetime | None
+    owner: str | None = None
+    ended_at: float | None = None
 
     @property
-    def row(self) -> tuple[str, int, int, str, bool, bytes]:
-        """What the table gets; its id comes with the commit."""
+    def values(self) -> tuple[str | int | bytes | float | None, ...]:
+        """What the statement gets: the columns of the row, and the row of the head."""
         record = self.record
-        return self.run_id, record.first_seq, record.last_seq, record.append_id, self.is_plain, self.data
+        return (
+            *(self.run_id, record.first_seq, record.last_seq, record.append_id, self.is_plain, self.data),
+            *(self.owner, self.ended_at, self.head.token),
+        )
+
+
+def append_of(run_id: str, head: Head, record: Record, now: UtcNow) -> Append:
+    """Return how a record is stored. Raises TooLarge."""
+    data = encode(record)
+    others = beside_chunks(record.events)
+    if not others:
+        return Append(run_id, head, record, data, True)
+    owner = next((event.instance for event in reversed(others) if isinstance(event, Claimed)), None)
+    has_end = any(isinstance(event, End) for event in others)
+    return Append(run_id, head, record, data, False, owner, now().timestamp() if has_end else None)
 
 
 class News(NamedTuple):
@@ -61,10 +79,6 @@ class News(NamedTuple):
 
     cursor: int
     records: list[tuple[int, str, Record]]
-
-
-class _Contended(Exception):
-    """One of several appends that were made at once was for another head."""
 
 
 class SqliteFile:
@@ -75,6 +89,7 @@ class SqliteFile:
         with ExitStack() as opened:
             self._writer = opened.enter_context(closing(connect(path, sync)))
             self._reader = opened.enter_context(closing(connect(path, sync)))
+            self._eager = opened.enter_context(closing(connect(path, sync, waits=False)))
             with self._transaction():
                 prepare(self._writer)
             self.log_id = self._give_id()
@@ -85,18 +100,33 @@ class SqliteFile:
     def close(self) -> None:
         """Close it."""
         self._reader.close()
+        self._eager.close()
         self._writer.close()
 
     def commit(self, writes: Sequence[Write], appends: Sequence[Append]) -> list[Any]:
         """Do all of `writes`, then of `appends`, in one transaction; return what each write returned, and of
         each append its new head or its Conflict.
         """
+        if not writes:
+            return _append(self._writer, appends)
+        with self._transaction():
+            return [*(write(self) for write in writes), *_append(self._writer, appends)]
+
+    def append_now(self, appends: Sequence[Append]) -> list[Any] | None:
+        """Do the same with appends alone, from the event loop; None, and nothing was done, when others write.
+
+        It waits neither for them nor for the disk: the system has what was written, as `Sync.PROCESS` says.
+        """
         try:
-            with self._transaction():
-                return [*(write(self) for write in writes), *self._append_at_once(appends)]
-        except _Contended:
-            with self._transaction():
-                return [*(write(self) for write in writes), *map(self._append_alone, appends)]
+            return _append(self._eager, appends)
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & PRIMARY in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                return None
+            raise
+
+    def checkpoint(self) -> None:
+        """Move what was committed into the file, as far as nobody reads it; waits for the disk."""
+        self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def beat(self, beat: Beat) -> None:
         """Store a sign of life, in a commit."""
@@ -175,59 +205,6 @@ class SqliteFile:
         found = [(id_, run_id, _read_or_skip(run_id, data)) for id_, run_id, data in worth]
         return News(self._cursor, [(id_, run_id, record) for id_, run_id, record in found if record])
 
-    def _append_at_once(self, appends: Sequence[Append]) -> list[Head | Conflict]:
-        """Store all; raises _Contended when not all can be: then nothing of this transaction may stay."""
-        going_on = [append for append in appends if append.head.seq]
-        ids = count(self._insert(going_on) if going_on else 0)
-        results: list[Head | Conflict] = []
-        for append in appends:
-            if append.head.seq:
-                results.append(Head(append.record.last_seq, next(ids)))
-                if append.at is not None:
-                    self._note(append, append.at)
-            else:
-                results.append(self._begin(append))
-        return results
-
-    def _append_alone(self, append: Append) -> Head | Conflict:
-        if not append.head.seq:
-            return self._begin(append)
-        try:
-            id_ = self._insert([append])
-        except _Contended:
-            return _conflict(append)
-        if append.at is not None:
-            self._note(append, append.at)
-        return Head(append.record.last_seq, id_)
-
-    def _insert(self, appends: Sequence[Append]) -> int:
-        """Add rows behind their heads and return the id of the first; the others follow it."""
-        values: list[str | int | bytes] = []
-        for append in appends:
-            values += append.row
-            values.append(append.head.token)
-        added = self._writer.execute(insert_behind(len(appends)), values)
-        if added.rowcount != len(appends):
-            raise _Contended
-        return (added.lastrowid or 0) - len(appends) + 1
-
-    def _begin(self, append: Append) -> Head | Conflict:
-        """Store a run's first record; Conflict when there was one, and be it forgotten but for its end."""
-        claims = [event for event in append.record.events if isinstance(event, Claimed)]
-        if not self._writer.execute(BEGIN, [append.run_id, claims[-1].instance if claims else ""]).rowcount:
-            return _conflict(append)
-        return Head(append.record.last_seq, self._writer.execute(INSERT, append.row).lastrowid or 0)
-
-    def _note(self, append: Append, at: datetime) -> None:
-        """Note who owns a run, and that it ended. The first end counts, as for whoever folds the log."""
-        for event in beside_chunks(append.record.events):
-            if isinstance(event, Claimed):
-                owned = "UPDATE runs SET owner = ? WHERE run = ?"
-                self._writer.execute(owned, [event.instance, append.run_id])
-            elif isinstance(event, End):
-                ended = "UPDATE runs SET open = 0, ended_at = ? WHERE run = ? AND open"
-                self._writer.execute(ended, [at.timestamp(), append.run_id])
-
     def _ended(self, condition: str, at: float) -> list[str]:
         found = self._writer.execute(f"SELECT run FROM runs WHERE {condition} LIMIT {TRIM_RUNS}", [at])  # noqa: S608
         return [run_id for (run_id,) in found]
@@ -260,20 +237,46 @@ def _make(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
+def _append(writer: sqlite3.Connection, appends: Sequence[Append]) -> list[Any]:
+    """Store each that is for the end of its log, and return its head or its Conflict."""
+    if not appends:
+        return []
+    values = list(chain.from_iterable(each.values for each in appends))
+    added = writer.execute(insert_behind(len(appends)), values)
+    if added.rowcount == len(appends):  # their ids follow each other then
+        ids = count((added.lastrowid or 0) - len(appends) + 1)
+        return [Head(append.record.last_seq, id_) for append, id_ in zip(appends, ids, strict=False)]
+    return [_outcome(writer, append) for append in appends]
+
+
+def _outcome(writer: sqlite3.Connection, append: Append) -> Head | Conflict:
+    """Return what became of one of several appends of which not all were stored."""
+    record = append.record
+    found = writer.execute(
+        "SELECT id FROM events WHERE run = ? AND seq = ? AND append_id = ?",
+        [append.run_id, record.first_seq, record.append_id],
+    ).fetchone()
+    if found is None:
+        return Conflict(f"{append.run_id}: the log doesn't end at {append.head.seq}")
+    return Head(record.last_seq, found[0])
+
+
 @cache
 def insert_behind(rows: int) -> str:
-    """Return the statement that adds so many rows, each where the row of its head is and ends before it."""
-    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows)
+    """Return the statement that adds those of so many rows whose head is where their log ends.
+
+    The row of a head is there and ends before the new one. 0, of an empty log: nothing of the run is there,
+    also not the end of one that is else forgotten.
+    """
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
     return (
-        "INSERT OR IGNORE INTO events (run, seq, last_seq, append_id, is_plain, record) "  # noqa: S608
-        "SELECT column1, column2, column3, column4, column5, column6 "
-        f"FROM (VALUES {values}) CROSS JOIN events AS head "
-        "ON head.id = column7 AND head.run = column1 AND head.last_seq = column2 - 1"
+        "INSERT OR IGNORE INTO events (run, seq, last_seq, append_id, is_plain, record, owner, ended_at) "  # noqa: S608
+        "SELECT column1, column2, column3, column4, column5, column6, column7, column8 "
+        f"FROM (VALUES {values}) WHERE CASE column9 "
+        "WHEN 0 THEN NOT EXISTS (SELECT 1 FROM events WHERE run = column1) "
+        "ELSE EXISTS (SELECT 1 FROM events WHERE id = column9 AND run = column1 AND last_seq = column2 - 1) "
+        "END"
     )
-
-
-def _conflict(append: Append) -> Conflict:
-    return Conflict(f"{append.run_id}: the log doesn't end at {append.head.seq}")
 
 
 def _read_or_skip(run_id: str, data: bytes) -> Record | None:

@@ -14,7 +14,7 @@ import pytest
 from meshcore.aio.runlog import sqlite
 from meshcore.aio.runlog.base import EngineGone, RunLog
 from meshcore.aio.runlog.sqlite import SqliteLog
-from meshcore.aio.runlog.sqlite_file import INSERT, Append, Write
+from meshcore.aio.runlog.sqlite_file import Append, insert_behind
 from meshcore.config_sections import Sync
 from meshcore.liveness import Beat
 from meshcore.run_record import EMPTY, Record
@@ -124,7 +124,8 @@ async def test_a_record_of_a_newer_version_keeps_no_news_from_others(
         await asyncio.sleep(0)  # it listens now
         other = sqlite3.connect(path)
         with other:
-            other.execute(INSERT, (RUN, 1, 1, "x", 0, b'[2,"x",1,[{}]]'))
+            row = (RUN, 1, 1, "x", 0, b'[2,"x",1,[{}]]', None, None, 0)
+            other.execute(insert_behind(1), row)
         other.close()
         neighbour = await SqliteLog.open(path)
         await begun(neighbour, run=OTHER)
@@ -134,6 +135,44 @@ async def test_a_record_of_a_newer_version_keeps_no_news_from_others(
 
     assert (run, numbers([record])) == (OTHER, [1, 2])
     assert "format 2" in caplog.text
+
+
+@pytest.mark.parametrize("sync", Sync)
+async def test_while_others_write_it_waits_and_nobody_here_waits_with_it(path: Path, sync: Sync) -> None:
+    log = await SqliteLog.open(path, sync=sync)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+
+    appending = asyncio.create_task(log.append(RUN, EMPTY, Record(1, "x", 1, (CREATED,))))
+    for _ in range(10):
+        await asyncio.sleep(0.005)
+    was_done = appending.done()
+    holder.execute("COMMIT")
+    holder.close()
+    async with asyncio.timeout(30):
+        head = await appending
+    await log.close()
+
+    assert (was_done, head.seq) == (False, 1)
+
+
+async def test_much_is_left_to_the_thread_and_moved_into_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "EAGER_MAX_BYTES", 1000)
+    monkeypatch.setattr(sqlite, "CHECKPOINT_BYTES", 500)
+    log = await SqliteLog.open(path)
+    checkpoint, here, eager = log._file.checkpoint, [], []  # type: ignore[var-annotated]
+    monkeypatch.setattr(log._file, "checkpoint", lambda: here.append(checkpoint()))
+    append_now = log._file.append_now
+    monkeypatch.setattr(log._file, "append_now", lambda appends: eager.append(1) or append_now(appends))
+
+    for run, size in (("much", 2000), ("little", 600)):
+        created = msgspec.structs.replace(CREATED, key="k" * size)
+        await log.append(run, EMPTY, Record(1, "x", 1, (created,)))
+    await log.close()
+
+    assert (len(eager), len(here)) == (1, 1)
 
 
 async def test_the_file_survives_and_keeps_its_id(path: Path) -> None:
@@ -200,13 +239,13 @@ async def test_a_large_record_goes_alone_and_the_others_behind_it(
     monkeypatch.setattr(sqlite, "GROUP_MAX", 3)
     monkeypatch.setattr(sqlite, "GROUP_MAX_BYTES", 1000)
     groups: list[int] = []
-    commit = log._file.commit
+    append_now = log._file.append_now
 
-    def counted(writes: Sequence[Write], appends: Sequence[Append]) -> list[Any]:
+    def counted(appends: Sequence[Append]) -> list[Any] | None:
         groups.append(len(appends))
-        return commit(writes, appends)
+        return append_now(appends)
 
-    monkeypatch.setattr(log._file, "commit", counted)
+    monkeypatch.setattr(log._file, "append_now", counted)
     large = Record(1, "x", 1, (msgspec.structs.replace(CREATED, key="k" * 2000),))
     small = Record(1, "x", 1, (CREATED,))
     records = [large, small, small, small, small]

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from meshcore.aio.runlog.base import RETENTION, Conflict
-from meshcore.aio.runlog.sqlite_file import NEWS_ROWS, TRIM_RUNS, Append, SqliteFile
+from meshcore.aio.runlog.sqlite_file import NEWS_ROWS, TRIM_RUNS, SqliteFile, append_of
 from meshcore.config_sections import Sync
 from meshcore.liveness import Beat
-from meshcore.run_record import EMPTY, Head, Record, encode, is_plain
+from meshcore.run_record import EMPTY, Head, Record
 from meshcore.runs import AnyEvent
 from tests.test_runs import CREATED, STARTED, chunk, end
 
@@ -49,33 +49,44 @@ def file(tmp_path: Path) -> Iterator[SqliteFile]:
 def append(file: SqliteFile, run: str, head: Head, *events: AnyEvent) -> Head | Conflict:
     """Append one record in a commit of its own."""
     record = Record(1, "x", head.seq + 1, events)
-    (result,) = file.commit([], [Append(run, head, record, encode(record), is_plain(record), START)])
+    (result,) = file.commit([], [append_of(run, head, record, lambda: START)])
     stored: Head | Conflict = result
     return stored
 
 
 def test_a_conflict_fails_its_own_append_and_not_its_neighbours(file: SqliteFile) -> None:
-    record = Record(1, "x", 1, (CREATED,))
-    data = encode(record)
+    records = [Record(1, append_id, 1, (CREATED,)) for append_id in "xyz"]
 
-    appends = [Append(run, EMPTY, record, data, False, START) for run in ("one", "one", "two")]
+    appends = [
+        append_of(run, EMPTY, record, lambda: START)
+        for run, record in zip(("one", "one", "two"), records, strict=True)
+    ]
     results = file.commit([], appends)
 
     assert [type(result) for result in results] == [Head, Conflict, Head]
-    assert file.read("two", 0, 10)[0][0] == record
+    assert [file.read(run, 0, 10)[0][0] for run in ("one", "two")] == [records[0], records[2]]
+
+
+def test_an_append_that_is_there_already_is_told_its_place(file: SqliteFile) -> None:
+    head = append(file, "one", EMPTY, *STARTED)
+    assert isinstance(head, Head)
+    again = append_of("one", EMPTY, Record(1, "x", 1, tuple(STARTED)), lambda: START)
+
+    assert file.commit([], [again]) == [head]
 
 
 def test_of_those_that_go_on_together_a_late_one_fails_alone(file: SqliteFile) -> None:
     heads = [append(file, run, EMPTY, *STARTED) for run in ("one", "two", "three")]
     assert all(isinstance(head, Head) for head in heads)
     moved = append(file, "two", heads[1], chunk(1))  # type: ignore[arg-type]  # as asserted
-    record = Record(1, "y", 3, (chunk(1),))
     late = [
-        Append(run, head, record, encode(record), True, None)  # type: ignore[arg-type]
-        for run, head in zip(("one", "two", "three"), heads, strict=True)
+        append_of(run, head, Record(1, append_id, 3, (chunk(1),)), lambda: START)  # type: ignore[arg-type]
+        for run, head, append_id in zip(
+            ("one", "two", "three", "one"), [*heads, heads[0]], "abcd", strict=True
+        )
     ]
 
-    results = file.commit([lambda each: each.beat(Beat("node", "x", 1))], [*late, late[0]])
+    results = file.commit([lambda each: each.beat(Beat("node", "x", 1))], late)
 
     assert [type(result) for result in results[1:]] == [Head, Conflict, Head, Conflict]
     assert file.beats() == [Beat("node", "x", 1)]
