@@ -89,7 +89,9 @@ def test_the_audit_is_exported_whole_and_verified(
 
     numbers = [json.loads(line)["n"] for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     assert numbers == list(range(len(numbers), 0, -1))
-    assert json.loads(printed) | {"ok": True, "entries": len(numbers)} == json.loads(printed)
+    verified = json.loads(printed)
+    assert verified["ok"] is True
+    assert verified["entries"] >= len(numbers)  # what nodes did about orders may have come behind the export
 
 
 def test_a_run_is_watched_to_its_end(
