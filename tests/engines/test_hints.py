@@ -15,7 +15,13 @@ from dashboard.services import changes
 from tests.engines.servers import Engines
 from tests.engines.switchboard import Switchboard, switchboard
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    # The client leaves the stream of a connection that breaks while it is made to the collector.
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. .function StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NEVER_SECONDS = 1000.0
