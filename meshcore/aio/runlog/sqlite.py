@@ -219,8 +219,10 @@ class SqliteLog:
     def _tell(self, appends: _Appends, results: Sequence[Head | Exception]) -> None:
         """Pass on what was committed, but for what the poll was faster with."""
         rows = [head.token for head in results if type(head) is Head]
-        if rows:
+        if rows and max(rows) - min(rows) == len(rows) - 1:
             self._known.append(range(min(rows), max(rows) + 1))
+        else:  # some were there before, and between them may be rows of other processes
+            self._known.extend(range(row, row + 1) for row in rows)
         for (append, _), head in zip(appends, results, strict=True):
             if type(head) is Head and head.token > self._polled:
                 self._hub.tell(append.run_id, append.record, is_plain=append.is_plain)

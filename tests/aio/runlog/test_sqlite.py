@@ -175,6 +175,26 @@ async def test_much_is_left_to_the_thread_and_moved_into_the_file(
     assert (len(eager), len(here)) == (1, 1)
 
 
+async def test_an_append_that_was_there_already_hides_nothing_of_other_processes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "POLL_SECONDS", 3600.0)
+    log, neighbour = await SqliteLog.open(path), await SqliteLog.open(path)
+    await asyncio.sleep(0.05)  # both have looked, and won't look again
+    record = Record(1, "mine", 1, (CREATED,))
+    await log.append("here", EMPTY, record)
+    await begun(neighbour, run=OTHER)
+
+    await asyncio.gather(
+        log.append("here", EMPTY, record), log.append("new", EMPTY, Record(1, "new", 1, (CREATED,)))
+    )
+    news = log._file.news(lambda run, plain: True, tuple(log._known))
+    await log.close()
+    await neighbour.close()
+
+    assert OTHER in [run for _, run, _ in news.records]
+
+
 async def test_the_file_survives_and_keeps_its_id(path: Path) -> None:
     first = await SqliteLog.open(path)
     await begun(first)
