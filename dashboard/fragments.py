@@ -32,11 +32,14 @@ DRAINS = "drains"
 RUNS = "runs"
 RUN_PAGE = "run:"
 HEARD = "heard"  # no change of the feed: the ages of all nodes, for whoever refreshes them by the clock
+FIGURES = "figures"  # nor this: the traffic of all nodes, which falls by the clock when no calls come
 SUMMARY = "summary"  # no change of the feed either: what is said of all nodes, after any change of one
 
 FLEET_CELLS = ("verdict", "totals", "notices")
 ROW_CELLS = ("state", "going", "heard", "flight", "rate", "errors", "times", "spark")
 TRAFFIC_CELLS = ("rate", "errors", "times", "spark")
+FIGURE_CELLS = ("flight", *TRAFFIC_CELLS)
+DULL = (HEARD, FIGURES)  # kinds of keys that change all the time
 NODE_CELLS = ("state", "heard", "problems", "figures", "drain", "breakers", "facts")
 
 MATRIX = "matrix_cells.html"
@@ -58,6 +61,11 @@ def fleet_number(page: str) -> int:
     number = page.removeprefix(FLEET_PAGE)
     given = page != number and number.isascii() and number.isdigit() and len(number) < 3
     return int(number) if given and number[0] != "0" and 2 <= int(number) <= FLEET_PAGES else 0
+
+
+def is_news(key: str) -> bool:
+    """Return whether a change of `key` is to be seen at once: not so ages and figures."""
+    return key.partition(":")[0] not in DULL
 
 
 def concerning(page: str, keys: Iterable[str]) -> list[str]:
@@ -86,6 +94,8 @@ def pages_of(key: str) -> tuple[str, ...]:
     kind, _, name = key.partition(":")
     if kind == "node" and name:
         return (FLEET, NODE_PAGE + name, DRAINS)
+    if kind == FIGURES and name:
+        return (FLEET, NODE_PAGE + name)
     if kind == "providers" and name:  # also said when a node falls silent, or is heard again
         return (FLEET, NODE_PAGE + name, PROVIDERS, RUNS, RUN_PAGE)
     if kind == "runs" and name:
@@ -94,9 +104,9 @@ def pages_of(key: str) -> tuple[str, ...]:
         return (key,)
     pages: dict[str, tuple[str, ...]] = {
         "nodes": (FLEET,),
-        "traces": (FLEET, NODE_PAGE),
         "runs": (RUNS,),
         HEARD: (FLEET, NODE_PAGE, PROVIDERS),
+        FIGURES: (FLEET, NODE_PAGE),
     }
     return pages.get(key, ())
 
@@ -206,13 +216,16 @@ def matrix_context(found: Matrix) -> dict[str, Any]:
 
 
 def _fleet(sheet: Sheet, mesh: Gathered, key: str) -> None:
-    name = key.partition(":")[2]
+    kind, _, name = key.partition(":")
     if key == SUMMARY:
         _summary(sheet, mesh)
-    elif key in (HEARD, "traces"):
-        sheet.rows(("heard",) if key == HEARD else TRAFFIC_CELLS, mesh.shown)
+    elif key == HEARD:
+        sheet.rows(("heard",), mesh.shown)
+    elif key == FIGURES:
+        sheet.rows(TRAFFIC_CELLS, mesh.shown)
     elif name:
-        sheet.rows(ROW_CELLS, [row for row in mesh.shown if row.name == name])
+        cells = FIGURE_CELLS if kind == FIGURES else ROW_CELLS
+        sheet.rows(cells, [row for row in mesh.shown if row.name == name])
 
 
 def _node(sheet: Sheet, name: str, key: str, mesh: Gathered) -> None:
@@ -223,7 +236,7 @@ def _node(sheet: Sheet, name: str, key: str, mesh: Gathered) -> None:
 
 
 def _node_itself(sheet: Sheet, key: str, mesh: Gathered) -> None:
-    some = {HEARD: ("heard",), "traces": ("figures",)}.get(key)
+    some = {HEARD: ("heard",), FIGURES: ("figures",)}.get(key.partition(":")[0])
     for row in mesh.shown:
         if some:
             sheet.rows(some, [row])

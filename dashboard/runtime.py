@@ -9,6 +9,7 @@ hints; tests use `running()`.
 """
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -38,6 +39,8 @@ T = TypeVar("T")
 
 POLL_SECONDS = 1.0  # the change feed is read at least this often, hints or not (decision D5)
 HEARD = "heard"  # the key under which the ages of all nodes are announced; in no row of the feed
+FIGURES = "figures"  # the same for their traffic
+FIGURES_EVERY = 5  # times that ages are announced: traffic is of minutes, and falls slowly
 HEARD_SECONDS = 2.0  # so an age on a page is always younger than what counts as stale
 PEERS = "peers"  # the key under which it is announced that nodes may know others than before; as HEARD
 ROOM = "room"  # the key under which it is announced that telemetry goes on; as HEARD
@@ -219,9 +222,10 @@ class Runtime:
             self.announce([0], [PEERS])
 
     async def _tell_ages(self) -> None:
-        while True:
+        for no in itertools.count(1):
             await asyncio.sleep(self._heard_seconds)
-            self.announce([0], [HEARD])
+            keys = [HEARD] if no % FIGURES_EVERY else [HEARD, FIGURES]
+            self.announce([0] * len(keys), keys)
 
     async def _tell_others(self) -> None:
         while True:
@@ -237,8 +241,9 @@ class Runtime:
 
 
 def _crossings(before: Mapping[str, changes.Look], looks: Mapping[str, changes.Look]) -> list[str]:
-    """Return the keys of what looks different, its breakers, too; the order on Fleet goes by state."""
-    crossed = sorted(name for name in looks.keys() & before.keys() if looks[name] != before[name])
+    """Return the keys of what time alone changed, breakers, too; the order on Fleet goes by state."""
+    both = looks.keys() & before.keys()
+    crossed = sorted(name for name in both if looks[name].by_time != before[name].by_time)
     moved = any(looks[name].state is not before[name].state for name in crossed)
     keys = [f"{kind}:{name}" for name in crossed for kind in ("node", "providers")]
     return keys + ["nodes"] * moved

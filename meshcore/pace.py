@@ -5,6 +5,7 @@
 
 The gap is one between two on average, of which one may come early (the generic cell rate algorithm, with a
 burst of two). With a fixed gap, news would wait behind whatever was said just before, however dull it was.
+Who can tell news from what is dull says what is dull at `rested_at`, and so leaves the early one to news.
 """
 
 FOUR_A_SECOND = 1 / 3  # seconds of the gap with which no second, its end left out, holds more than four
@@ -13,16 +14,17 @@ FOUR_A_SECOND = 1 / 3  # seconds of the gap with which no second, its end left o
 class Pace:
     """See the module; times are monotonic seconds."""
 
-    __slots__ = ("_gap_seconds", "_rested_at")
+    __slots__ = ("_gap_seconds", "rested_at")
 
     def __init__(self, gap_seconds: float) -> None:
         self._gap_seconds = gap_seconds
-        self._rested_at = float("-inf")  # when the gaps behind all that was said are over
+        self.rested_at = float("-inf")
+        """When the gaps behind all that was said are over: behind the next one may still come early."""
 
     def next_at(self) -> float:
         """Return when the next may be said."""
-        return self._rested_at - self._gap_seconds
+        return self.rested_at - self._gap_seconds
 
     def said(self, now: float) -> None:
         """Note that something is said."""
-        self._rested_at = max(now, self._rested_at) + self._gap_seconds
+        self.rested_at = max(now, self.rested_at) + self._gap_seconds

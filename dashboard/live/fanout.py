@@ -6,8 +6,9 @@
 A page that nobody watches costs nothing: what is kept of it goes with its last viewer. Changes that come
 while the last ones have only just been rendered wait for the next round, which begins after `REST` times the
 processor time of the rendering: so a page takes up a fixed share of a processor however much changes, and all
-its viewers are owed the same at the same time. When cells can't be rendered, the page is told that it shows
-old ones until they can, and they are tried again.
+its viewers are owed the same at the same time. Figures and ages, which change all the time, wait longer than
+news and go with it. When cells can't be rendered, the page is told that it shows old ones until they can, and
+they are tried again.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from meshcore.clock import utcnow
 logger = logging.getLogger(__name__)
 
 REST = 3.0  # a page is rendered with a quarter of a processor at most
+DULL_REST = 9.0  # and with a tenth of one while there is no news
 WAITED = 1 / 3  # of what a rendering took with all it waited for counts: for half of the time at most
 REST_MAX_SECONDS = 2.0  # however long it took: the machine was busy with something else
 MAX_SEATS = 2000  # open pages in a process; one more is told to try later
@@ -45,6 +47,9 @@ LIST_KEYS = {
 
 class Cells(Protocol):
     """What renders: the module `dashboard.fragments`."""
+
+    def is_news(self, key: str) -> bool:
+        """Return whether a change of `key` is to be seen at once."""
 
     def concerning(self, page: str, keys: Sequence[str]) -> Sequence[str]:
         """Return what is to be rendered on `page` after changes of `keys`."""
@@ -86,9 +91,16 @@ class WatchedPage:
     retry: asyncio.TimerHandle | None = None
     pending: dict[str, None] = field(default_factory=dict)  # keys of the next round, in order
     list_changes: int = 0  # of the next round
+    news: bool = False  # whether there is some in the next round
     rendering: int = 0  # how many renderings are under way
     round: asyncio.TimerHandle | None = None
-    rests_until: float = 0.0  # on the loop's clock
+    rendered_at: float = 0.0  # on the loop's clock
+    cost_seconds: float = 0.0  # of the last rendering
+
+    def rests_until(self, rest: float) -> float:
+        """Return when the next round may begin; a dull one rests longer than `rest`, which is for news."""
+        factor = rest if self.news else rest * DULL_REST / REST
+        return self.rendered_at + min(factor * self.cost_seconds, REST_MAX_SECONDS)
 
     def changed(self, key: str) -> None:
         """Note a change of what is rendered for `key`, and so for everything."""
@@ -201,11 +213,10 @@ class Fanout:
             return {}
         finally:
             watched.rendering -= 1
-            now = asyncio.get_running_loop().time()
-            cost_seconds = max(worked_seconds, WAITED * (now - begin))
-            watched.rests_until = now + min(self._rest * cost_seconds, REST_MAX_SECONDS)
+            watched.rendered_at = asyncio.get_running_loop().time()
+            watched.cost_seconds = max(worked_seconds, WAITED * (watched.rendered_at - begin))
             if watched.pending or watched.list_changes:
-                _begin_round(watched)
+                self._begin_round(watched)
         for key in keys:
             watched.rendered(key)
         return html
@@ -222,7 +233,20 @@ class Fanout:
             if concerning or listed:
                 watched.pending.update(dict.fromkeys(concerning))
                 watched.list_changes += listed
-                _begin_round(watched)
+                watched.news |= any(map(self._cells.is_news, keys))
+                self._begin_round(watched)
+
+    def _begin_round(self, watched: WatchedPage) -> None:
+        """Owe what changed to all viewers: now, or when the page is rendered and has rested."""
+        if watched.rendering:
+            return
+        if watched.round is not None:
+            watched.round.cancel()
+        loop, begin_at = asyncio.get_running_loop(), watched.rests_until(self._rest)
+        if loop.time() >= begin_at:
+            _end_round(watched)
+        else:
+            watched.round = loop.call_at(begin_at, _end_round, watched)
 
 
 def _timed(
@@ -244,35 +268,26 @@ def list_keys_of(page: str) -> frozenset[str]:
     return LIST_KEYS[fragments.FLEET if fragments.fleet_number(page) else page]
 
 
-def _begin_round(watched: WatchedPage) -> None:
-    """Owe what changed to all viewers: now, or when the page is rendered and has rested."""
-    loop = asyncio.get_running_loop()
-    if watched.round is None and not watched.rendering:
-        if loop.time() >= watched.rests_until:
-            _end_round(watched)
-        else:
-            watched.round = loop.call_at(watched.rests_until, _end_round, watched)
-
-
 def _end_round(watched: WatchedPage) -> None:
     watched.round = None
     keys, watched.pending = list(watched.pending), {}
     list_changes, watched.list_changes = watched.list_changes, 0
-    _owe(watched, keys, list_changes)
+    news, watched.news = watched.news, False
+    _owe(watched, keys, list_changes, news=news)
 
 
-def _owe(watched: WatchedPage, keys: Sequence[str], list_changes: int) -> None:
+def _owe(watched: WatchedPage, keys: Sequence[str], list_changes: int = 0, *, news: bool = True) -> None:
     for key in keys:
         watched.changed(key)
     for seat in watched.seats:
-        seat.viewer.changed(keys, list_changes=list_changes)
+        seat.viewer.changed(keys, list_changes=list_changes, news=news)
         seat.wake()
 
 
 def _try_again(watched: WatchedPage) -> None:
     watched.retry = None
     if watched.failed:
-        _owe(watched, [ALL], 0)
+        _owe(watched, [ALL])
 
 
 _fanout: Fanout | None = None

@@ -6,8 +6,8 @@
 
 At most one message is on its way, so a viewer who reads nothing costs a set of keys. A message goes out at
 once when something changed, but never more than four in a second, and every 5 s even when nothing did: the
-silence of a dead connection must differ from that of a quiet mesh. Two may follow each other at once, so that
-a breaker doesn't wait behind the ages of nodes, which are told every two seconds.
+silence of a dead connection must differ from that of a quiet mesh. Of the four one may come early, which is
+left to news: so a breaker doesn't wait behind figures and ages, which change all the time.
 """
 
 import enum
@@ -63,14 +63,19 @@ class Viewer:
         self._policy = policy or ViewerPolicy()
         self._keys: dict[str, None] = {ALL: None}  # ordered; what the page showed when it came may be old
         self._list_changes = 0
+        self._news = True
         self._no = 0  # of the message that was sent last
         self._sent_at = float("-inf")
         self._pace = Pace(self._policy.gap_seconds)
         self._unacknowledged = False
 
-    def changed(self, keys: Collection[str], *, list_changes: int = 0) -> None:
-        """Owe the cells of `keys`, and the news of `list_changes` changes to the page's list."""
+    def changed(self, keys: Collection[str], *, list_changes: int = 0, news: bool = True) -> None:
+        """Owe the cells of `keys`, and word of `list_changes` changes to the page's list.
+
+        What is no `news` doesn't come early.
+        """
         self._list_changes += list_changes
+        self._news |= news and bool(keys or list_changes)
         if ALL in self._keys:
             return
         self._keys.update(dict.fromkeys(keys))
@@ -98,14 +103,14 @@ class Viewer:
         if self._unacknowledged:
             return self._sent_at + self._policy.ack_seconds
         if self._keys or self._list_changes:
-            return self._pace.next_at()
+            return self._pace.next_at() if self._news else self._pace.rested_at
         return self._sent_at + self._policy.quiet_seconds
 
     def take(self, no: int) -> None:
         """Note that what is owed goes out as message `no`, above that of the last; it is owed no more."""
         now = self._clock()
         self._no = no
-        self._keys, self._list_changes = {}, 0
+        self._keys, self._list_changes, self._news = {}, 0, False
         self._sent_at = now
         self._pace.said(now)
         self._unacknowledged = True

@@ -16,11 +16,16 @@ MISSED_MAX = 99  # more is more than anybody reads
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What of a node's looks depends on the time; when it differs from before, its cells want rendering."""
+    """How a node looks at a moment."""
 
     state: Composite
     stale: bool
     unacknowledged: bool
+
+    @property
+    def by_time(self) -> tuple[bool, bool, bool]:
+        """What of it changes by time alone; the rest changes with a row, and whoever writes that says so."""
+        return self.state is Composite.UNREACHABLE, self.stale, self.unacknowledged
 
 
 def latest_id() -> int:

@@ -20,9 +20,10 @@ _gathering = threading.local()
 def publish(*keys: str, now: datetime) -> None:
     """Say that what is shown under `keys` changed; call it last in the transaction.
 
-    Keys: "node:<name>", "providers:<name>", "nodes" and "providers" (membership or order), "traces", "audit",
-    "drains", "overrides", "tokens", "people" (who is signed in, and what they may), "runs" (some began, ended
-    or changed hands), "run:<id>" (it is one of them), "runs:<node>" (those that the node owns),
+    Keys: "node:<name>" (what it says of itself), "figures:<name>" (what it works on and its traffic, which
+    changes all the time), "providers:<name>", "nodes" and "providers" (membership or order), "traces",
+    "audit", "drains", "overrides", "tokens", "people" (who is signed in, and what they may), "runs" (some
+    began, ended or changed hands), "run:<id>" (it is one of them), "runs:<node>" (those that the node owns),
     "orders:<node>" (something was ordered of the node: this alone wakes its link).
     """
     gathered: dict[str, None] | None = getattr(_gathering, "keys", None)

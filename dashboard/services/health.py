@@ -22,8 +22,9 @@ from meshcore.frames import Health
 logger = logging.getLogger(__name__)
 
 VERSION_MAX = 64
-SHOWN = ("state", "accepting", "in_flight", "edge", "safe_to_stop", "observed_generation", "runs_more")
-SAID = (*SHOWN, "readout", "spool")
+SHOWN = ("state", "accepting", "safe_to_stop", "observed_generation", "runs_more")
+FIGURES = ("in_flight", "edge")
+SAID = (*SHOWN, *FIGURES, "readout", "spool")
 LINK = ("link__connection_no", "link__closed_at", "link__idle", "last_heard_at", "readout", "spool")
 
 
@@ -109,7 +110,7 @@ def _before(nodes: Collection[int]) -> dict[int, dict[str, Any]]:
     """Return what is stored of nodes, which are locked in order, so that no two processes meet crosswise."""
     if connection.vendor == "postgresql":
         list(Node.objects.select_for_update(no_key=True).filter(pk__in=nodes).order_by("pk").values("pk"))
-    found = Node.objects.filter(pk__in=nodes).values("pk", "version", *SHOWN, *LINK)
+    found = Node.objects.filter(pk__in=nodes).values("pk", "version", *SHOWN, *FIGURES, *LINK)
     return {row["pk"]: row for row in found}
 
 
@@ -159,6 +160,8 @@ def _keys(word: _Read, before: Mapping[str, Any], moved: breakers.Moved) -> list
     keys = []
     if moved.any or _shown(before) != _shown(after):
         keys.append(f"node:{node.name}")
+    elif _figures(before) != _figures(after):
+        keys.append(f"figures:{node.name}")
     if moved.any:
         keys.append(f"providers:{node.name}")
     if moved.listed:
@@ -171,11 +174,19 @@ def _keys(word: _Read, before: Mapping[str, Any], moved: breakers.Moved) -> list
 
 
 def _shown(row: Mapping[str, Any]) -> list[Any]:
-    """Return what a page says of a node, without what changes every second by itself."""
-    readout = row["readout"]
-    work = [entry.get("id") for entry in readout.get("active_work", ())]
-    said = [readout.get("drain"), readout.get("problems"), work]
-    return [*(row[name] for name in SHOWN), *said, row["spool"].get("dropped"), row["spool"].get("reset_at")]
+    """Return what a page says of a node, without what changes every second by itself.
+
+    Of a node that drains, what is in flight is the progress of its drain.
+    """
+    readout, spool = row["readout"], row["spool"]
+    said = [readout.get("drain"), readout.get("problems"), spool.get("dropped"), spool.get("reset_at")]
+    if readout.get("drain"):
+        said += [*_figures(row), [entry.get("id") for entry in readout.get("active_work", ())]]
+    return [*(row[name] for name in SHOWN), *said]
+
+
+def _figures(row: Mapping[str, Any]) -> list[Any]:
+    return [row[name] for name in FIGURES]
 
 
 def _composite(row: Mapping[str, Any], troubled: int, now: datetime) -> Composite:

@@ -194,7 +194,11 @@ def test_a_change_of_a_provider_renders_its_breaker_on_the_page_of_the_node() ->
     [
         ("fleet", "heard", {f"c-heard-node-{x}" for x in "abcdef"}),
         ("node:node-a", "heard", {"c-heard-node-a"}),
-        ("node:node-a", "traces", {"c-figures-node-a"}),
+        ("node:node-a", "figures", {"c-figures-node-a"}),
+        ("node:node-a", "figures:node-a", {"c-figures-node-a"}),
+        ("node:node-a", "figures:node-b", set()),
+        ("node:node-a", "traces", set()),
+        ("fleet", "traces", set()),
         ("fleet", "nodes", {"c-verdict", "c-totals", "c-notices"}),
         ("fleet", "audit", set()),
         ("providers", "heard", {f"c-heard-node-{x}" for x in "abcde"}),
@@ -250,10 +254,28 @@ def test_a_page_of_the_fleet_gets_the_cells_of_its_own_rows(monkeypatch: pytest.
 
 
 def test_traffic_renders_the_figures_of_every_row() -> None:
-    cells = set(Cells(rendered("fleet", "traces")).found)
+    cells = set(Cells(rendered("fleet", "figures")).found)
 
     assert {"c-rate-node-a", "c-spark-node-f", "c-totals"} < cells
     assert "c-state-node-a" not in cells
+
+
+def test_what_a_node_works_on_renders_its_figures_and_those_of_all() -> None:
+    figures = {f"c-{name}-node-a" for name in ("flight", "rate", "errors", "times", "spark")}
+
+    assert set(Cells(rendered("fleet", "figures:node-a")).found) == figures | {
+        "c-verdict",
+        "c-totals",
+        "c-notices",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "news"),
+    [("node:a", True), ("nodes", True), ("heard", False), ("figures", False), ("figures:a", False)],
+)
+def test_ages_and_figures_are_no_news(key: str, news: bool) -> None:
+    assert fragments.is_news(key) is news
 
 
 @pytest.mark.parametrize("page", ["", "traces", "node:nowhere", "nonsense"])
@@ -272,7 +294,9 @@ def test_a_page_without_cells_renders_nothing(page: str) -> None:
         ("runs:", ()),
         ("providers", ()),
         ("nodes", ("fleet",)),
-        ("traces", ("fleet", "node:")),
+        ("traces", ()),
+        ("figures", ("fleet", "node:")),
+        ("figures:node-a", ("fleet", "node:node-a")),
         ("heard", ("fleet", "node:", "providers")),
         ("audit", ()),
         ("node:", ()),

@@ -16,6 +16,9 @@ class Printer:
         self.go.set()
         self.broken = {"node:broken"}
 
+    def is_news(self, key: str) -> bool:
+        return key != "heard"
+
     def concerning(self, page: str, keys: Sequence[str]) -> list[str]:
         every = {"heard": ("fleet", "node:"), "nodes": ("fleet",), "runs:node-a": ("runs", "run:")}
         kind = page.partition(":")[0] + ":" * (":" in page)

@@ -213,6 +213,28 @@ async def test_a_page_rests_after_it_was_rendered_and_then_tells_everything_toge
     assert [key for _, key in printer.rendered[1:]] == ["node:node-a", "nodes", "node:node-b"]
 
 
+async def test_news_does_not_wait_as_long_as_ages_and_takes_them_along(rt: Runtime, printer: Printer) -> None:
+    hall = Fanout(rt, cells=printer, rest=1.0)
+    page = Page(hall, "fleet")
+    rt.announce([1], ["node:node-a"])
+    await page.is_woken()
+    await page.read()
+    watched = hall._pages["fleet"]
+    watched.cost_seconds = 1e-6
+
+    watched.rendered_at += 1.0  # as if it had only just been rendered, and so rested
+    rt.announce([0], ["heard"])
+    dull_at = watched.round.when() if watched.round else 0.0
+    rt.announce([2], ["node:node-b"])
+    news_at = watched.round.when() if watched.round else 0.0
+
+    assert watched.rendered_at < news_at < dull_at
+    await page.is_woken()
+    await page.read()
+    assert [key for _, key in printer.rendered[1:]] == ["heard", "node:node-b"]
+    assert not watched.news
+
+
 async def test_a_page_that_is_left_while_it_rests_is_told_nothing(rt: Runtime, printer: Printer) -> None:
     hall = Fanout(rt, cells=printer, rest=1e9)
     page = Page(hall, "fleet")
@@ -336,4 +358,4 @@ async def test_a_page_rests_by_what_was_worked_for_it_and_not_by_what_it_waited_
     await reading
     rendered_at = asyncio.get_running_loop().time()
 
-    assert hall._pages["fleet"].rests_until < rendered_at + 1.0
+    assert hall._pages["fleet"].rests_until(3.0) < rendered_at + 1.0

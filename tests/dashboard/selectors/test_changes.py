@@ -7,6 +7,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from dashboard.models import Change, DesiredState, Node, NodeLink, ProviderHealth
 from dashboard.selectors import changes
+from dashboard.selectors.changes import Look
 from dashboard.selectors.presence import Composite
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -106,6 +107,15 @@ def test_a_node_without_a_link_is_no_fault() -> None:
     Node.objects.create(name="node-a", created_at=NOW)
 
     assert changes.looks(now=NOW)["node-a"].state is Composite.NEVER_SEEN
+
+
+def test_only_some_of_a_look_changes_by_time_alone() -> None:
+    calm = Look(Composite.RUNNING, stale=False, unacknowledged=False)
+
+    assert calm.by_time == Look(Composite.DEGRADED, stale=False, unacknowledged=False).by_time
+    assert calm.by_time != Look(Composite.UNREACHABLE, stale=False, unacknowledged=False).by_time
+    assert calm.by_time != Look(Composite.RUNNING, stale=True, unacknowledged=False).by_time
+    assert calm.by_time != Look(Composite.RUNNING, stale=False, unacknowledged=True).by_time
 
 
 def test_any_number_of_nodes_takes_three_queries(django_assert_num_queries: DjangoAssertNumQueries) -> None:

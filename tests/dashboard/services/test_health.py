@@ -14,7 +14,7 @@ from dashboard.services.actor import SYSTEM
 from dashboard.services.columns import Unfit
 from dashboard.services.health import Said
 from meshcore.breaker import BreakerState
-from meshcore.drain import ActiveWork, InFlight, NodeState, Readout
+from meshcore.drain import ActiveWork, DrainInfo, DrainSource, InFlight, NodeState, Readout
 from meshcore.frames import BreakerReport, Health, SpoolReport
 from meshcore.run_reports import RunReport
 
@@ -108,7 +108,7 @@ def test_only_what_shows_is_announced(connected: Node, now: datetime) -> None:
 
     assert first == ["node:node-a", "nodes"]
     assert nothing == []
-    assert new_keys() == ["node:node-a"]
+    assert new_keys() == ["figures:node-a"]
 
 
 def test_what_a_node_could_not_take_is_announced_and_kept(connected: Node, now: datetime) -> None:
@@ -121,11 +121,16 @@ def test_what_a_node_could_not_take_is_announced_and_kept(connected: Node, now: 
     assert Node.objects.get().readout["problems"] == ["aliases: expected PROVIDER/MODEL"]
 
 
-def test_work_that_grows_older_is_no_news(connected: Node, now: datetime) -> None:
+@pytest.mark.parametrize(
+    ("drain", "news"),
+    [(None, []), (DrainInfo(source=DrainSource.DESIRED, by="ana"), ["node:node-a"])],
+)
+def test_work_that_grows_older_is_no_news_and_other_work_only_of_a_drain(
+    connected: Node, now: datetime, drain: DrainInfo | None, news: list[str]
+) -> None:
     def working(no: int, age: float, id_: str = "w1") -> Health:
-        return with_readout(
-            frame(now, no=no), active_work=(ActiveWork(id=id_, kind="call", age_seconds=age),)
-        )
+        work = ActiveWork(id=id_, kind="call", age_seconds=age)
+        return with_readout(frame(now, no=no), active_work=(work,), drain=drain)
 
     apply(connected, working(1, 1.0), now)
     new_keys()
@@ -135,7 +140,7 @@ def test_work_that_grows_older_is_no_news(connected: Node, now: datetime) -> Non
     apply(connected, working(3, 0.1, "w2"), now)
 
     assert older == []
-    assert new_keys() == ["node:node-a"]
+    assert new_keys() == news
 
 
 def test_a_state_that_changes_the_order_says_so(connected: Node, now: datetime) -> None:

@@ -96,7 +96,11 @@ def test_a_frame_is_stored_and_the_mark_moves(mark: SpoolMark, now: datetime) ->
     assert TraceDetail.objects.count() == 2
     assert Transition.objects.get().to_state == "open"
     assert (MinuteRollup.objects.get().count, MinuteRollup.objects.get().failovers) == (2, 1)
-    assert set(Change.objects.values_list("key", flat=True)) >= {"traces", "node:node-a", "providers:node-a"}
+    assert set(Change.objects.values_list("key", flat=True)) >= {
+        "traces",
+        "figures:node-a",
+        "providers:node-a",
+    }
 
 
 def test_the_end_of_a_run_is_stored_once_and_announced(mark: SpoolMark, now: datetime) -> None:
