@@ -39,7 +39,8 @@ FLEET_CELLS = ("verdict", "totals", "notices")
 ROW_CELLS = ("state", "going", "heard", "flight", "rate", "errors", "times", "spark")
 TRAFFIC_CELLS = ("rate", "errors", "times", "spark")
 FIGURE_CELLS = ("flight", *TRAFFIC_CELLS)
-DULL = (HEARD, FIGURES)  # kinds of keys that change all the time
+TRANSITIONS = "transitions"  # the kind of what is told of breakers behind how they stand
+DULL = (HEARD, FIGURES, TRANSITIONS)  # kinds of keys that change all the time, or tell of the past
 NODE_CELLS = ("state", "heard", "problems", "figures", "drain", "breakers", "facts")
 
 MATRIX = "matrix_cells.html"
@@ -64,7 +65,7 @@ def fleet_number(page: str) -> int:
 
 
 def is_news(key: str) -> bool:
-    """Return whether a change of `key` is to be seen at once: not so ages and figures."""
+    """Return whether a change of `key` is to be seen at once: not so ages, figures and the past."""
     return key.partition(":")[0] not in DULL
 
 
@@ -96,6 +97,8 @@ def pages_of(key: str) -> tuple[str, ...]:
         return (FLEET, NODE_PAGE + name, DRAINS)
     if kind == FIGURES and name:
         return (FLEET, NODE_PAGE + name)
+    if kind == TRANSITIONS and name:
+        return (NODE_PAGE + name, PROVIDERS)
     if kind == "providers" and name:  # also said when a node falls silent, or is heard again
         return (FLEET, NODE_PAGE + name, PROVIDERS, RUNS, RUN_PAGE)
     if kind == "runs" and name:

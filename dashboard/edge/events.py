@@ -31,7 +31,7 @@ QUEUED_MAX = 1000  # changes that wait for one follower; beyond it reads the fee
 ROUTE = "GET api/v1/events"
 RIGHTS = {"audit": Right.AUDIT_READ, "tokens": Right.ADMIN, "people": Right.ADMIN}
 READABLE = frozenset({"nodes", "providers", "traces", "drains", "overrides", "runs"})
-READABLE_KINDS = ("node:", "figures:", "providers:", "run:", "runs:")
+READABLE_KINDS = ("node:", "figures:", "providers:", "transitions:", "run:", "runs:")
 _places = Places(FOLLOWERS_MAX)
 
 Row = tuple[int, str]

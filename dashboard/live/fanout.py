@@ -262,7 +262,7 @@ def list_keys_of(page: str) -> frozenset[str]:
     """Return the keys whose change may alter which rows a page has, or their order."""
     if page.startswith(NODE_PAGE):
         name = page.removeprefix(NODE_PAGE)
-        return frozenset({f"providers:{name}", "drains", "traces", "runs"})
+        return frozenset({f"providers:{name}", f"transitions:{name}", "drains", "traces", "runs"})
     if page.startswith(RUN_PAGE):
         return frozenset({page})  # it is also the key that says that the run turned
     return LIST_KEYS[fragments.FLEET if fragments.fleet_number(page) else page]

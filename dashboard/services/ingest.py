@@ -176,7 +176,7 @@ def _keys(node: Node, news: Sequence[Kept]) -> set[str]:
     if any(each.sums for each in news):
         keys.add(f"figures:{node.name}")
     if any(each.transition for each in news):
-        keys.add(f"providers:{node.name}")
+        keys.add(f"transitions:{node.name}")
     return keys | set(runs.keys_of([each.run_end.run_id for each in news if each.run_end]))
 
 

@@ -272,7 +272,14 @@ def test_what_a_node_works_on_renders_its_figures_and_those_of_all() -> None:
 
 @pytest.mark.parametrize(
     ("key", "news"),
-    [("node:a", True), ("nodes", True), ("heard", False), ("figures", False), ("figures:a", False)],
+    [
+        ("node:a", True),
+        ("nodes", True),
+        ("heard", False),
+        ("figures", False),
+        ("figures:a", False),
+        ("transitions:a", False),
+    ],
 )
 def test_ages_and_figures_are_no_news(key: str, news: bool) -> None:
     assert fragments.is_news(key) is news
@@ -297,6 +304,7 @@ def test_a_page_without_cells_renders_nothing(page: str) -> None:
         ("traces", ()),
         ("figures", ("fleet", "node:")),
         ("figures:node-a", ("fleet", "node:node-a")),
+        ("transitions:node-a", ("node:node-a", "providers")),
         ("heard", ("fleet", "node:", "providers")),
         ("audit", ()),
         ("node:", ()),

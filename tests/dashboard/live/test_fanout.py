@@ -327,7 +327,7 @@ async def test_a_page_that_nobody_watches_costs_nothing(rt: Runtime, hall: Fanou
         ("traces", {"traces"}),
         ("drains", {"drains"}),
         ("audit", {"audit"}),
-        ("node:node-a", {"providers:node-a", "drains", "traces", "runs"}),
+        ("node:node-a", {"providers:node-a", "transitions:node-a", "drains", "traces", "runs"}),
         ("runs", {"runs"}),
         ("run:run_1", {"run:run_1"}),
     ],

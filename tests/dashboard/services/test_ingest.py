@@ -99,7 +99,7 @@ def test_a_frame_is_stored_and_the_mark_moves(mark: SpoolMark, now: datetime) ->
     assert set(Change.objects.values_list("key", flat=True)) >= {
         "traces",
         "figures:node-a",
-        "providers:node-a",
+        "transitions:node-a",
     }
 
 
