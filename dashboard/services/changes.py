@@ -22,10 +22,10 @@ def publish(*keys: str, now: datetime) -> None:
 
     Keys: "node:<name>" (what it says of itself), "figures:<name>" (what it works on and its traffic, which
     changes all the time), "providers:<name>" (how its breakers stand), "transitions:<name>" (what they did,
-    told behind that), "nodes" and "providers" (membership or order), "traces", "audit", "drains", "overrides",
-    "tokens", "people" (who is signed in, and what they may), "runs" (some began, ended or changed hands),
-    "run:<id>" (it is one of them), "runs:<node>" (those that the node owns), "orders:<node>" (something was
-    ordered of the node: this alone wakes its link).
+    told behind that), "nodes" and "providers" (membership or order), "traces", "audit", "drains",
+    "overrides", "tokens", "people" (who is signed in, and what they may), "runs" (some began, ended or
+    changed hands), "run:<id>" (it is one of them), "runs:<node>" (those that the node owns),
+    "orders:<node>" (something was ordered of the node: this alone wakes its link).
     """
     gathered: dict[str, None] | None = getattr(_gathering, "keys", None)
     if gathered is not None:
