@@ -39,7 +39,7 @@ def test_the_number_of_nodes_changes_no_number_of_queries(
     for n in range(nodes):
         factory.minutes(factory.seen_node(f"node-{n}", now=NOW), [5, 6], now=NOW)
 
-    with django_assert_num_queries(11):  # 3 for who asks, 1 cursor, 6 for all nodes, 1 for the audit's guards
+    with django_assert_num_queries(10):  # 3 for who asks, 1 cursor, 5 for all nodes, 1 for the audit's guards
         assert viewer.get("/").status_code == 200
 
 
