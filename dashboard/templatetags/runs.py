@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString, mark_safe
 
 from dashboard.templatetags.pills import Look, note_pill, words
 from dashboard.templatetags.times import number
+from meshcore.run_events import ClaimReason, EndReason, RunStatus
 from meshcore.run_request import LOG_CHARACTERS
-from meshcore.runs import ClaimReason, EndReason, RunStatus
 
 register = template.Library()
 

@@ -24,8 +24,8 @@ from meshcore.clock import UtcNow
 from meshcore.config_sections import Sync
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
+from meshcore.run_events import Claimed, End, beside_chunks
 from meshcore.run_record import Head, Record, decode, encode, end_alone
-from meshcore.runs import Claimed, End, beside_chunks
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from dashboard.models import Run
 from dashboard.selectors.run_ribbon import Ribbon, Stretch
 from dashboard.selectors.runs import RunRow, Tally
 from dashboard.templatetags import runs
+from meshcore.run_events import RunStatus
 from meshcore.run_request import new_run_id
-from meshcore.runs import RunStatus
 
 
 def stretch(epoch: int, node: str, first: int, last: int, **fields: Any) -> Stretch:
