@@ -39,7 +39,7 @@ class _Runs:
     def __init__(self, folder: str) -> None:
         from meshcore.aio.runlog.appending import append
         from meshcore.clock import monotonic
-        from meshcore.runs import ChunkEvent
+        from meshcore.run_events import ChunkEvent
 
         self._folder = folder
         self._appending = partial(append, clock=monotonic, random=lambda: 0.5)
@@ -65,7 +65,7 @@ class _Runs:
         await self._enough.wait()
 
     async def _create(self, run: str, writer: "RunWriter") -> None:
-        from meshcore.runs import Claimed, ClaimReason, Created
+        from meshcore.run_events import Claimed, ClaimReason, Created
 
         started = ClaimReason.STARTED
         created = Created(capability="llm.chat", request=msgspec.Raw(b"{}"), log_id="bench0")

@@ -10,17 +10,15 @@ hints; tests use `running()`.
 
 import asyncio
 import itertools
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from channels.layers import get_channel_layer
-from django.db import Error as DatabaseError
 from django.db import connection
 
-from dashboard import hints
+from dashboard import hints, loops
 from dashboard.groups import Groups
 from dashboard.ingest_writer import IngestWriter
 from dashboard.lanes import Gate, Lane
@@ -31,8 +29,6 @@ from dashboard.selectors.presence import health_seconds
 from dashboard.services import ballast, link
 from dashboard.services.housekeeping import JOBS, Job
 from meshcore.clock import UtcNow, utcnow
-
-logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,7 +42,6 @@ PEERS = "peers"  # the key under which it is announced that nodes may know other
 ROOM = "room"  # the key under which it is announced that telemetry goes on; as HEARD
 PEERS_SECONDS = 0.5  # between two looks at who there is: of 1 000 nodes 40 ms, and many come at once
 PEERS_POLL_SECONDS = 10.0  # looked at so often even when nothing was heard: a look may have failed
-CANCEL_AGAIN_SECONDS = 0.1  # after a cancellation that had no effect
 CHECKS_AT_ONCE = 2  # of tokens of links, in the control lane: one at work, one at hand; orders pass the rest
 CHECK_SECONDS = 10.0  # to wait for that: a node gives up after 30 s, and would be served in vain
 HANDSHAKES_AT_ONCE = 8  # one transaction of 20 ms, for which an order may have to wait
@@ -149,10 +144,10 @@ class Runtime:
     async def stop(self) -> None:
         """End the clockwork, let the threads finish what they were given, close their connections."""
         self._stop_listening()
-        await _end(self._tasks)
+        await loops.end(self._tasks)
         for job in self._jobs:
             if job.last is not None:
-                await _survive(job.name, self.in_control(partial(job.last, now=self._now())))
+                await loops.survive(job.name, self.in_control(partial(job.last, now=self._now())))
         await asyncio.gather(self.writer.close(), self._handshakes.close())
         await asyncio.gather(*(lane.close() for lane in self.lanes))
 
@@ -184,8 +179,8 @@ class Runtime:
     async def _read_changes(self) -> None:
         while True:
             self._look_now.clear()
-            await _survive("reading the change feed", self._read_to_the_end())
-            await _wait(self._look_now, self._poll_seconds)
+            await loops.survive("reading the change feed", self._read_to_the_end())
+            await loops.wait(self._look_now, self._poll_seconds)
 
     async def _read_to_the_end(self) -> None:
         while rows := await self.in_render(changes.after, self.cursor, limit=READ_ROWS):
@@ -195,7 +190,7 @@ class Runtime:
     async def _watch_looks(self) -> None:
         while True:
             await asyncio.sleep(self._poll_seconds)
-            await _survive("watching for stale nodes", self._announce_crossings())
+            await loops.survive("watching for stale nodes", self._announce_crossings())
 
     async def _announce_crossings(self) -> None:
         looks = await self.in_render(changes.looks, now=self._now())
@@ -210,9 +205,9 @@ class Runtime:
         moved = asyncio.Event()
         self.on_change("nodes", lambda ids, keys: moved.set())
         while True:
-            await _wait(moved, PEERS_POLL_SECONDS)
+            await loops.wait(moved, PEERS_POLL_SECONDS)
             moved.clear()
-            await _survive("reading who there is", self._read_directory())
+            await loops.survive("reading who there is", self._read_directory())
             await asyncio.sleep(PEERS_SECONDS)
 
     async def _read_directory(self) -> None:
@@ -237,7 +232,7 @@ class Runtime:
         while True:
             await asyncio.sleep(job.every_seconds)
             run = self.in_control if job.order else self._control.run
-            await _survive(job.name, run(partial(job.function, now=self._now())))
+            await loops.survive(job.name, run(partial(job.function, now=self._now())))
 
 
 def _crossings(before: Mapping[str, changes.Look], looks: Mapping[str, changes.Look]) -> list[str]:
@@ -247,37 +242,6 @@ def _crossings(before: Mapping[str, changes.Look], looks: Mapping[str, changes.L
     moved = any(looks[name].state is not before[name].state for name in crossed)
     keys = [f"{kind}:{name}" for name in crossed for kind in ("node", "providers")]
     return keys + ["nodes"] * moved
-
-
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended.
-
-    A cancellation that meets an answer may be lost on its way: `asyncio.wait_for` of Python 3.11, which the
-    client of Redis uses, then returns the answer.
-    """
-    running = set(tasks)
-    while running:  # `serve` waits for no more than its EXIT_SECONDS
-        for task in running:
-            task.cancel()
-        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
-
-
-async def _survive(what: str, step: Awaitable[object]) -> None:
-    """Take one step of an endless loop; a fault is logged and the next step comes as usual."""
-    try:
-        await step
-    except DatabaseError as exc:  # no traceback, as it comes again every second while the database is away
-        if not ballast.note(exc):
-            logger.error("%s failed: %s: %s", what, type(exc).__name__, exc)
-    except Exception:
-        logger.exception("%s failed", what)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Wait for `event`, but not longer than `seconds`."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
 
 
 _current: Runtime | None = None

@@ -13,8 +13,8 @@ _SCHEME = "bearer "
 class ApiKeys:
     """The keys that a node takes, from entries `NAME:KEY`, or a bare `KEY` whose name is its place: key-1, …
 
-    Only hashes are kept. Without entries every caller is welcome and anonymous.
-    Raises ConfigError for an entry with an empty part, without showing it.
+    Only hashes are kept. Without entries every caller is welcome and anonymous. Raises ConfigError for an
+    entry with an empty part, without showing it.
     """
 
     def __init__(self, entries: Iterable[str] = ()) -> None:

@@ -1,8 +1,7 @@
 """Time comes from here, by injection; the only file of the pure ring that reads the computer's clocks.
 
 Monotonic seconds measure durations and deadlines and never leave the process. What is stored or sent is an
-aware
-UTC `datetime`.
+aware UTC `datetime`.
 """
 
 import time

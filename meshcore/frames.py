@@ -130,9 +130,8 @@ class Health(Frame, frozen=True, kw_only=True, tag="health"):
     """The source of current state.
 
     `no` rises within a connection; `full` means that breakers not listed don't exist, nor runs of this node
-    unless `runs_more` says how many it had no room for.
-    A node gives all its breakers and runs and any `no`; `meshcore.link` numbers the frame and leaves out what
-    didn't change.
+    unless `runs_more` says how many it had no room for. A node gives all its breakers and runs and any
+    `no`; `meshcore.link` numbers the frame and leaves out what didn't change.
     """
 
     no: Number

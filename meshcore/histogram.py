@@ -1,10 +1,9 @@
 """Latency histograms that add up.
 
 Percentiles of several nodes or minutes can't be averaged; counts in fixed buckets can be added
-(link-and-telemetry,
-"Histograms"). Bucket i holds durations with i = floor(log(max(ms, 1)) / log 1.05), 0…273, so that a
-bucket's middle
-is at most 2.5 % off and the last one begins beyond 10 minutes. Only counts above zero are kept.
+(link-and-telemetry, "Histograms"). Bucket i holds durations with i = floor(log(max(ms, 1)) / log 1.05),
+0…273, so that a bucket's middle is at most 2.5 % off and the last one begins beyond 10 minutes. Only counts
+above zero are kept.
 """
 
 import math

@@ -14,8 +14,8 @@ import msgspec
 from meshcore.clock import Clock
 from meshcore.frames import BreakerReport, Health
 from meshcore.pace import Pace
+from meshcore.run_events import TERMINAL
 from meshcore.run_reports import RUNS_MAX, RunReport
-from meshcore.runs import TERMINAL
 
 DRIFT_SECONDS = 1.0  # a moment that moved by less is the same one, computed a moment later
 PROGRESS_SECONDS = 5.0  # between two words on a run that only has more chunks

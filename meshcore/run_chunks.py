@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from meshcore.openai_wire import IS_TEXT, Chunk, ChunkKind
+from meshcore.run_events import ChunkEvent
 from meshcore.run_record import CUT_CHARACTERS, cut
-from meshcore.runs import ChunkEvent, RunState
+from meshcore.runs import RunState
 from meshcore.splice import Begun
 
 _CONTENT, _FINISH = ChunkKind.CONTENT, ChunkKind.FINISH  # looked up once, which in Python 3.11 is slow

@@ -7,7 +7,8 @@ conclusion append the same thing, and the log lets one of them through.
 import enum
 from dataclasses import dataclass
 
-from meshcore.runs import TAKEOVERS_MAX, ClaimReason, EndReason, RunState, RunStatus
+from meshcore.run_events import ClaimReason, EndReason, RunStatus
+from meshcore.runs import TAKEOVERS_MAX, RunState
 
 
 class Life(enum.Enum):

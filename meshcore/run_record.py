@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from meshcore.errors import FrameError
-from meshcore.runs import AnyEvent, ChunkEvent, End, text_in
+from meshcore.run_events import AnyEvent, ChunkEvent, End, text_in
 
 FORMAT = 1
 RECORD_MAX_BYTES = 256 << 10

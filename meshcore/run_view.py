@@ -13,9 +13,9 @@ import msgspec
 
 from meshcore.openai_errors import BadRequest
 from meshcore.openai_wire import Operation
-from meshcore.run_events import DELTA
+from meshcore.run_events import DELTA, AnyEvent, ChunkEvent, Claimed, End, RunStatus
 from meshcore.run_record import Record
-from meshcore.runs import AnyEvent, ChunkEvent, Claimed, End, RunState, RunStatus
+from meshcore.runs import RunState
 from meshcore.stream_frames import ViewedEvent
 
 HELLO = b": attached\n\n"

@@ -17,8 +17,9 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from meshcore.errors import IllegalMove
+from meshcore.run_events import AnyEvent, CancelRequested, Claimed, End, Released, name_of
 from meshcore.run_record import EMPTY, FORMAT, Head, Record
-from meshcore.runs import AnyEvent, CancelRequested, Claimed, End, Released, RunState, name_of
+from meshcore.runs import RunState
 
 
 class Turn(enum.Enum):

@@ -29,41 +29,12 @@ from meshcore.run_events import (
     ClaimReason,
     Created,
     End,
-    EndReason,
-    Event,
     Released,
     RunStatus,
-    beside_chunks,
-    chunks_in,
     name_of,
     read_delta,
     size_of,
-    text_in,
 )
-
-__all__ = [
-    "TAKEOVERS_MAX",
-    "TERMINAL",
-    "AnyEvent",
-    "CancelRequested",
-    "ChunkEvent",
-    "ClaimReason",
-    "Claimed",
-    "Created",
-    "End",
-    "EndReason",
-    "Event",
-    "Released",
-    "RunState",
-    "RunStatus",
-    "beside_chunks",
-    "chunks_in",
-    "fold",
-    "name_of",
-    "read_delta",
-    "size_of",
-    "text_in",
-]
 
 TAKEOVERS_MAX = 3  # claims of a run whose owner died; behind a fourth death it has failed
 _CHUNKS = {ChunkEvent}

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import msgspec
 
 from meshcore.clock import Clock
+from meshcore.run_events import AnyEvent
 from meshcore.run_view import viewed
-from meshcore.runs import AnyEvent
 from meshcore.stream_frames import PIECE_MAX_BYTES, Stream, ViewedEvent
 
 PASSED_OVER_SECONDS = 0.5  # after the first failure; doubled with each

@@ -64,7 +64,7 @@ class Child:
 
     def _read(self) -> None:
         assert self._process.stdin is not None  # noqa: S101  # for mypy: both are pipes
-        assert self._process.stdout is not None  # noqa: S101
+        assert self._process.stdout is not None  # noqa: S101  # the same
         with self._process.stdin, self._process.stdout as lines:
             for line in lines:
                 self._take(line.rstrip("\n"))

@@ -12,10 +12,7 @@ import msgspec
 
 from meshcore.errors import IllegalMove
 from meshcore.liveness import Beat, Observer, SelfFence
-from meshcore.run_orphans import Move, OrphanPolicy, judge, reason_to_claim
-from meshcore.run_record import EMPTY, Head, Record
-from meshcore.run_writer import RunWriter, Turn
-from meshcore.runs import (
+from meshcore.run_events import (
     AnyEvent,
     CancelRequested,
     ChunkEvent,
@@ -24,10 +21,12 @@ from meshcore.runs import (
     Created,
     End,
     Released,
-    RunState,
     RunStatus,
-    fold,
 )
+from meshcore.run_orphans import Move, OrphanPolicy, judge, reason_to_claim
+from meshcore.run_record import EMPTY, Head, Record
+from meshcore.run_writer import RunWriter, Turn
+from meshcore.runs import RunState, fold
 from meshcore.testing import ManualClock
 
 LEASE_SECONDS = 4.0

@@ -36,6 +36,7 @@ PARTS: dict[str, set[str]] = {
     "dashboard.sheet": {"dashboard.selectors"},
     "dashboard.fragments": {"dashboard.selectors", "dashboard.sheet"},
     "dashboard.lanes": set(),
+    "dashboard.loops": {"dashboard.services"},
     "dashboard.listeners": set(),
     "dashboard.groups": {PURE, "dashboard.lanes"},
     "dashboard.replays": set(),
@@ -50,6 +51,7 @@ PARTS: dict[str, set[str]] = {
     "dashboard.runtime": {
         PURE,
         "dashboard.lanes",
+        "dashboard.loops",
         "dashboard.listeners",
         "dashboard.groups",
         "dashboard.ingest_writer",
@@ -77,6 +79,7 @@ BEHIND_A_FACE = {
     "dashboard.selectors",
     "dashboard.fragments",
     "dashboard.hints",
+    "dashboard.loops",
     "dashboard.models",
     "dashboard.replays",
     "dashboard.runtime",

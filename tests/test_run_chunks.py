@@ -4,7 +4,8 @@ import msgspec
 
 from meshcore.openai_wire import Chunk, parse_chunk
 from meshcore.run_chunks import Chunking, begun_of, model_of
-from meshcore.runs import ChunkEvent, ClaimReason, RunState, fold
+from meshcore.run_events import ChunkEvent, ClaimReason
+from meshcore.runs import RunState, fold
 from tests.test_runs import CREATED, claimed
 
 FIRST = {"id": "c1", "created": 7, "object": "chat.completion.chunk"}

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from meshcore.run_events import AnyEvent, ClaimReason
 from meshcore.run_orphans import (
     CANCELLED,
     CLAIM,
@@ -15,7 +16,7 @@ from meshcore.run_orphans import (
     judge,
     reason_to_claim,
 )
-from meshcore.runs import AnyEvent, ClaimReason, fold
+from meshcore.runs import fold
 from tests.test_runs import CANCEL, CREATED, RELEASED, STARTED, chunk, claimed, end
 
 POLICY = OrphanPolicy()

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.errors import FrameError
+from meshcore.run_events import ChunkEvent, text_in
 from meshcore.run_record import (
     EVENTS_MAX_BYTES,
     RECORD_MAX_BYTES,
@@ -21,7 +22,6 @@ from meshcore.run_record import (
     end_alone,
     is_plain,
 )
-from meshcore.runs import ChunkEvent, text_in
 from tests.test_runs import CANCEL, CREATED, RELEASED, STARTED, chunk, end
 
 EVENTS = (*STARTED, chunk(1, "größer"), CANCEL, RELEASED, end(6))

@@ -5,6 +5,17 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
+from meshcore.run_events import (
+    AnyEvent,
+    CancelRequested,
+    ChunkEvent,
+    Claimed,
+    ClaimReason,
+    Created,
+    End,
+    Released,
+    RunStatus,
+)
 from meshcore.run_reports import (
     EPOCHS_MAX,
     LIVE_EPOCHS_MAX,
@@ -18,19 +29,7 @@ from meshcore.run_reports import (
     report,
     usage_of,
 )
-from meshcore.runs import (
-    AnyEvent,
-    CancelRequested,
-    ChunkEvent,
-    Claimed,
-    ClaimReason,
-    Created,
-    End,
-    Released,
-    RunState,
-    RunStatus,
-    fold,
-)
+from meshcore.runs import RunState, fold
 from meshcore.testing import START
 
 CREATED = Created(

@@ -5,6 +5,7 @@ import pytest
 
 from meshcore.openai_errors import BadRequest
 from meshcore.openai_wire import Operation
+from meshcore.run_events import AnyEvent, ChunkEvent, ClaimReason, End, RunStatus
 from meshcore.run_record import Record
 from meshcore.run_view import (
     PlainAnswer,
@@ -16,7 +17,7 @@ from meshcore.run_view import (
     sse,
     summary,
 )
-from meshcore.runs import AnyEvent, ChunkEvent, ClaimReason, End, RunState, RunStatus, fold
+from meshcore.runs import RunState, fold
 from meshcore.stream_frames import ViewedEvent
 from tests.test_runs import CANCEL, CREATED, RELEASED, claimed
 

@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshcore.runs import RunStatus
+from meshcore.run_events import RunStatus
 from tests.run_world import CHUNKS, World, check
 
 STEPS = 300

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from meshcore.errors import IllegalMove
+from meshcore.run_events import AnyEvent, ClaimReason, RunStatus
 from meshcore.run_record import EMPTY, Head, Record
 from meshcore.run_writer import RunWriter, Turn
-from meshcore.runs import AnyEvent, ClaimReason, RunStatus
 from tests.test_runs import CANCEL, CREATED, RELEASED, STARTED, chunk, claimed, end
 
 CONTINUED = claimed("two", 2, ClaimReason.CONTINUED)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.errors import IllegalMove
-from meshcore.runs import (
+from meshcore.run_events import (
     TERMINAL,
     AnyEvent,
     CancelRequested,
@@ -21,9 +21,9 @@ from meshcore.runs import (
     End,
     Released,
     RunStatus,
-    fold,
     name_of,
 )
+from meshcore.runs import fold
 
 CREATED = Created(capability="llm.chat", request=msgspec.Raw(b'{"messages":[]}'), log_id="abcdef", key="ci")
 RELEASED = Released(reason="draining")

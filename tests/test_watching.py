@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcore.runs import AnyEvent, ChunkEvent, Claimed, ClaimReason, End, Released, RunStatus
+from meshcore.run_events import AnyEvent, ChunkEvent, Claimed, ClaimReason, End, Released, RunStatus
 from meshcore.stream_frames import PIECE_MAX_BYTES, Stream
 from meshcore.testing import ManualClock
 from meshcore.watching import ENVELOPE_BYTES, PASSED_OVER_SECONDS, PASSED_OVER_SECONDS_MAX, Carriers, behind

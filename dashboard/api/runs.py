@@ -21,7 +21,7 @@ from dashboard.services import outbox
 from dashboard.services.outbox import CancelObserved
 from dashboard.services.rights import Right
 from meshcore.clock import utcnow
-from meshcore.runs import RunStatus
+from meshcore.run_events import RunStatus
 
 BODY = Shape(
     keys={"reason": Key(TEXT, "Why; kept in the audit.", bounds={"maxLength": 500})},

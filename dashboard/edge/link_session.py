@@ -19,10 +19,11 @@ from django.db import Error as DatabaseError
 
 from dashboard.edge import brokerage
 from dashboard.edge.link_intake import Intake
+from dashboard.edge.link_orders import Orders
 from dashboard.edge.refusal_log import RefusalLog
 from dashboard.models import Node
 from dashboard.runtime import PEERS, ROOM, LaneFull, Runtime
-from dashboard.services import drain, link, outbox
+from dashboard.services import link
 from dashboard.services.columns import Unfit
 from dashboard.services.ingest import Answer, ConnectionLost
 from dashboard.services.link import Greeting, HandshakeRefused
@@ -67,9 +68,8 @@ class LinkSession:
         self._side = DashboardSide(clock=clock, policy=policy or LinkPolicy())
         self._connection_no = 0  # 0: no handshake yet
         self._intake = Intake(node, runtime, now=now)
-        self._told = 0  # the generation that was sent last
+        self._orders = Orders(node, runtime, self._side, write=self._write, now=now)
         self.log_id = ""  # of the runs that can be watched and cancelled there
-        self._changed = asyncio.Event()
         self._peers = PeerTeller()
         self._met = asyncio.Event()
         self._unsubscribe: list[Callable[[], None]] = []
@@ -90,7 +90,7 @@ class LinkSession:
             unsubscribe()
         self._intake.end()
         brokerage.of(self._runtime).leave(self._node.name, self)
-        if self._runtime.links.get(self._node.name) == self._wake:
+        if self._runtime.links.get(self._node.name) == self._orders.wake:
             del self._runtime.links[self._node.name]
         if self._connection_no:
             await self._note_closed()
@@ -114,7 +114,7 @@ class LinkSession:
             case Telemetry():
                 self._intake.take_telemetry(frame)
             case InboundAck(bufferId=buffer_id):
-                await self._guarded(self._note_taken(buffer_id))
+                await self._guarded(self._orders.taken(buffer_id))
             case GoingIdle():
                 await self._guarded(self._flip_to_idle())
             case Stream() | StreamEnd():
@@ -146,8 +146,8 @@ class LinkSession:
         self._intake.connection_no = self._connection_no
         self._side.send_descriptor(self._intake.with_turn(hello, descriptor))
         await self._write()
-        self._runtime.links[self._node.name] = self._wake
-        self._told = descriptor.desired.generation if descriptor.desired else 0
+        self._runtime.links[self._node.name] = self._orders.wake
+        self._orders.begin(self._connection_no, hello, descriptor)
         self.log_id = hello.log_id
         if self.log_id:
             brokerage.of(self._runtime).join(self._node.name, self)
@@ -158,13 +158,10 @@ class LinkSession:
     def _listen(self) -> None:
         """Hear of changes from now on: before the descriptor is made, so that none falls between."""
         self._unsubscribe = [
-            self._runtime.on_change(f"orders:{self._node.name}", lambda ids, keys: self._wake()),
+            self._runtime.on_change(f"orders:{self._node.name}", lambda ids, keys: self._orders.wake()),
             self._runtime.on_change(PEERS, lambda ids, keys: self._met.set()),
             self._runtime.on_change(ROOM, lambda ids, keys: self._intake.go_on()),
         ]
-
-    def _wake(self) -> None:
-        self._changed.set()
 
     async def _flip_to_idle(self) -> None:
         flipped = await self._runtime.in_ingest(
@@ -214,39 +211,12 @@ class LinkSession:
 
     async def _steer(self) -> None:
         """Send what the node wasn't told: a newer desired state, and what waits in the outbox."""
-        if self._told:
-            await self._guarded(self._note_sent())
-        await self._guarded(self._send_orders())
+        await self._guarded(self._orders.note_told())
+        await self._guarded(self._orders.send_waiting())
         while True:
-            await self._changed.wait()
-            self._changed.clear()
-            await self._guarded(self._send_desired())
-            await self._guarded(self._send_orders())
-
-    async def _send_desired(self) -> None:
-        wanted = await self._runtime.in_control(link.desired_of, node=self._node)
-        if wanted is None or wanted.generation <= self._told:
-            return
-        self._side.send_desired(wanted)
-        await self._write()
-        self._told = wanted.generation
-        await self._note_sent()
-
-    async def _send_orders(self) -> None:
-        if not self.log_id:
-            return
-        orders = await self._runtime.in_control(
-            outbox.take, node=self._node, connection_no=self._connection_no, now=self._now()
-        )
-        for order in orders:
-            self._side.send_inbound(order)
-        await self._write()
-
-    async def _note_taken(self, buffer_id: str) -> None:
-        await self._runtime.in_control(
-            outbox.acknowledged, node=self._node, buffer_id=buffer_id, now=self._now()
-        )
-        self._wake()  # there may be room for more
+            await self._orders.changed()
+            await self._guarded(self._orders.send_desired())
+            await self._guarded(self._orders.send_waiting())
 
     async def _acquaint(self) -> None:
         while True:
@@ -261,11 +231,6 @@ class LinkSession:
             for frame in self._peers.tell(known):
                 self._side.send_peers(frame)
             await self._write()
-
-    async def _note_sent(self) -> None:
-        await self._runtime.in_control(
-            drain.record_sent, node=self._node, generation=self._told, now=self._now()
-        )
 
     async def _watch_handshake(self) -> None:
         while (deadline := self._side.next_deadline()) is not None:

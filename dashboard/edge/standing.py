@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from dashboard import loops
 from dashboard.runtime import Runtime
 
 RECHECK_SECONDS = 60.0  # a token that expired ends its socket this much later; one that was revoked at once
@@ -30,7 +31,7 @@ class Recheck:
         """Return when it doesn't count any more; `looked`: it did, since this was made."""
         verdict: bool | None = True if looked else await self._counts()
         while verdict is not False:
-            await _wait(self._changed, RECHECK_SECONDS if verdict else RETRY_SECONDS)
+            await loops.wait(self._changed, RECHECK_SECONDS if verdict else RETRY_SECONDS)
             self._changed.clear()
             verdict = await self._counts()
 
@@ -44,12 +45,3 @@ async def until_refused(
         await recheck.until_refused()
     finally:
         recheck.end()
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Wait for `event`, but not longer than `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from meshcore.runs import RunStatus
+from meshcore.run_events import RunStatus
 
 
 class Run(models.Model):

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from dashboard.models import Run
-from meshcore.runs import ClaimReason
+from meshcore.run_events import ClaimReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

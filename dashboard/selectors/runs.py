@@ -12,7 +12,7 @@ from dashboard.selectors import keyset
 from dashboard.selectors.nodes import presence_of
 from dashboard.selectors.observed import AWAY
 from dashboard.selectors.presence import health_seconds
-from meshcore.runs import RunStatus
+from meshcore.run_events import RunStatus
 
 LIVE_MAX = 200  # live runs that are pushed into open pages beside the newest page
 OF_NODE_MAX = 50  # live runs on a node's page

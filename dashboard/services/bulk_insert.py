@@ -102,7 +102,7 @@ def _statement(
 def _instead(model: type[models.Model], unique: Sequence[str], replacing: Sequence[str]) -> str:
     target = ", ".join(_column(model, name) for name in unique)
     changes = ", ".join(f"{_column(model, name)} = excluded.{_column(model, name)}" for name in replacing)
-    return f" ON CONFLICT ({target}) DO UPDATE SET {changes}"
+    return f" ON CONFLICT ({target}) DO UPDATE SET {changes}"  # our names, as below
 
 
 def _insert(model: type[models.Model], columns: str, count: int) -> str:

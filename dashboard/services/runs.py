@@ -21,8 +21,8 @@ from dashboard.models import Node, Run
 from dashboard.services import bulk_insert, columns
 from dashboard.services.columns import Unfit
 from meshcore.frames import RunEndItem
+from meshcore.run_events import TERMINAL, RunStatus
 from meshcore.run_reports import EPOCHS_MAX, RunFacts, RunReport
-from meshcore.runs import TERMINAL, RunStatus
 
 RUN_ID_MAX = 80
 NAMED_MAX = (

@@ -16,7 +16,7 @@ from dashboard.web.frame import frame
 from dashboard.web.guard import Visitor, is_fragment, page, template_for
 from dashboard.web.run_confirm import ASKED, RunConfirm, confirm_of
 from meshcore.clock import utcnow
-from meshcore.runs import RunStatus
+from meshcore.run_events import RunStatus
 
 STATUSES = tuple(status.value for status in RunStatus)
 LIVE = "1"

@@ -12,7 +12,8 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from meshcore.aio.http_exchange import Connection, HttpAnswer
+from meshcore.aio.http_answer import HttpAnswer
+from meshcore.aio.http_exchange import Connection
 from meshcore.aio.http_fields import read_buffer
 from meshcore.aio.http_terms import Broken, NotConnected, NotTrusted, Origin
 

@@ -1,7 +1,6 @@
 """One exchange with an HTTP/1.1 server, by the parser of Node.js (llhttp): a request out, an answer in.
 
-An answer belongs to one task, which reads and then releases it. A connection whose answer was not read to its
-end is closed, at once, and never used again.
+A connection whose answer was not read to its end is closed, at once, and never used again.
 """
 
 import asyncio
@@ -11,13 +10,13 @@ from typing import Protocol, cast
 
 import httptools
 
+from meshcore.aio.http_answer import HttpAnswer
 from meshcore.aio.http_fields import Fields, Headers
-from meshcore.aio.http_terms import Broken, HttpError, NotHttp, Origin, TooLarge
+from meshcore.aio.http_terms import Broken, NotHttp, Origin
 
 HEAD_MAX_BYTES = 64 << 10  # of one header of an answer
 HEADERS_MAX = 256  # lines, of all heads that come for one request
 INTERIM_MAX = 16  # heads with a status of 1xx before the answer
-AHEAD_MAX_BYTES = 64 << 10  # of a body that nobody has read yet; then its server has to wait
 WITHOUT_BODY = frozenset({204, 304})
 
 
@@ -34,114 +33,6 @@ class Pool(Protocol):
 
     def give_back(self, connection: "Connection", *, reusable: bool) -> None:
         """Take a connection that its answer needs no longer."""
-
-
-class HttpAnswer:
-    """An answer whose head came."""
-
-    __slots__ = ("_connection", "_ended", "_error", "_pieces", "_size", "_waiter", "headers", "status")
-
-    def __init__(self, connection: "Connection") -> None:
-        self.status = 0
-        self.headers = Headers({})
-        self._connection: Connection | None = connection
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._ended = False
-        self._error: HttpError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Return whether all of the body came."""
-        return self._ended
-
-    @property
-    def at_end(self) -> bool:
-        """Return whether the whole body was read."""
-        return self._ended and not self._pieces
-
-    async def read_any(self) -> bytes:
-        """Return what came of the body since the last time, b"" at its end; raises HttpError."""
-        while not self._pieces:
-            if self._ended:
-                return b""
-            if self._error is not None:
-                raise self._error
-            await self._news()
-        return self.read_now()
-
-    def read_now(self) -> bytes:
-        """Return what came of the body since the last time, b"" when that is nothing."""
-        if not self._pieces:
-            return b""
-        pieces, self._pieces, self._size = self._pieces, [], 0
-        if self._connection is not None:
-            self._connection.read_on()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    async def read(self, max_bytes: int) -> bytes:
-        """Return the whole body; raises HttpError, TooLarge when it has more than `max_bytes`."""
-        pieces: list[bytes] = []
-        size = 0
-        while piece := await self.read_any():
-            size += len(piece)
-            if size > max_bytes:
-                raise TooLarge
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def release(self, *, rest_within_seconds: float = 0.0) -> None:
-        """Give the connection back; again does nothing.
-
-        It is closed when the body's end wasn't reached, unless that comes within `rest_within_seconds`.
-        """
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        if self._ended or self._error is not None or not rest_within_seconds:
-            connection.release(is_whole=self._ended)
-        else:
-            connection.release_later(rest_within_seconds)
-
-    # What the connection calls
-
-    async def head(self) -> None:
-        """Return when the head came; raises HttpError."""
-        while not self.status:
-            if self._error is not None:
-                raise self._error
-            await self._news()
-
-    def begin(self, status: int, headers: Headers) -> None:
-        """Take the head."""
-        self.status, self.headers = status, headers
-        self._wake()
-
-    def feed(self, pieces: list[bytes]) -> bool:
-        """Take the next bytes of the body; return whether too much waits to be read."""
-        self._pieces += pieces
-        self._size += sum(map(len, pieces))
-        self._wake()
-        return self._size > AHEAD_MAX_BYTES
-
-    def end(self) -> None:
-        """Take the end of the body."""
-        self._ended = True
-        self._wake()
-
-    def fail(self, error: HttpError) -> None:
-        """Take the news that there will be no end."""
-        self._error = error
-        self._wake()
-
-    async def _news(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class Connection(asyncio.BufferedProtocol):

@@ -8,8 +8,8 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from meshcore.aio.chunk_stream import Batch, ChunkStream
+from meshcore.aio.http_answer import HttpAnswer
 from meshcore.aio.http_client import HttpClient
-from meshcore.aio.http_exchange import HttpAnswer
 from meshcore.aio.http_terms import HttpError, TooLarge
 from meshcore.bus_wire import (
     ANSWER_MAX_BYTES,

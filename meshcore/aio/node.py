@@ -15,17 +15,20 @@ from typing import Any
 import msgspec
 
 from meshcore.aio.alias_file import AliasFile
-from meshcore.aio.bus import BusSettings, CapabilityBus
 from meshcore.aio.bus_endpoint import BusEndpoint
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.exposition import NodeMetrics
 from meshcore.aio.health import HealthProbe, ProviderHealthCache
-from meshcore.aio.http_transport import HttpTransport
 from meshcore.aio.lock_file import held_lock
-from meshcore.aio.node_parts import make_gateway, make_run_service
-from meshcore.aio.peers import PeerPoller
-from meshcore.aio.peers_file import PeersFile
-from meshcore.aio.providers.from_config import provider_from
+from meshcore.aio.node_parts import (
+    drain_policy,
+    make_bus,
+    make_gateway,
+    make_poller,
+    make_providers,
+    make_run_service,
+    make_transport,
+)
 from meshcore.aio.reporting import Reporting
 from meshcore.aio.run_streams import RunStreams
 from meshcore.aio.standing_orders import StandingOrders
@@ -34,7 +37,6 @@ from meshcore.alias import AliasBook
 from meshcore.capability import Manifest
 from meshcore.clock import Clock, UtcNow, monotonic, utcnow
 from meshcore.config_sections import NodeConfig
-from meshcore.drain import DrainPolicy
 from meshcore.drain_steps import Step
 from meshcore.errors import DrainForced
 from meshcore.runs import RunState
@@ -94,21 +96,27 @@ class Node:
             on_step=self._on_step,
             on_desired=self._orders.obey,
             problems=self._orders.problems,
-            policy=_drain_policy(config),
+            policy=drain_policy(config),
             instance_id=instance_id,
             clock=clock,
             utcnow=utcnow,
         )
-        self._transport = self._make_transport(clock, utcnow)
-        self._bus = self._make_bus(clock, utcnow)
-        self._poller = self._make_poller()
+        self._transport = make_transport(config, clock=clock, utcnow=utcnow)
+        self._bus = make_bus(
+            config,
+            self._transport,
+            self._health,
+            self._aliases,
+            draining=lambda: not self._controller.accepts(),
+            on_trace=self._on_trace,
+            clock=clock,
+            utcnow=utcnow,
+        )
+        self._poller = make_poller(config, self._bus, self._transport)
         self._metrics = NodeMetrics(
             config.node.id, version=VERSION, readout=self._controller.readout, breakers=self._health.reports
         )
-        self._providers = [
-            provider_from(each, config.secrets.provider_keys[each.name], clock=clock, utcnow=utcnow)
-            for each in config.providers
-        ]
+        self._providers = make_providers(config, clock=clock, utcnow=utcnow)
         self._endpoint = BusEndpoint(
             self._bus, config.secrets.mesh_secret, clock=clock, utcnow=utcnow, url=self._url
         )
@@ -238,44 +246,6 @@ class Node:
     def _manifest(self) -> Manifest:
         return self._bus.manifest(url=self._url, log_id=self._runs.log_id)
 
-    def _make_transport(self, clock: Clock, utcnow: UtcNow) -> HttpTransport | None:
-        secret = self._config.secrets.mesh_secret
-        return HttpTransport(secret, clock=clock, utcnow=utcnow) if secret else None
-
-    def _make_bus(self, clock: Clock, utcnow: UtcNow) -> CapabilityBus:
-        settings = self._config.bus
-        bus = CapabilityBus(
-            self._config.node.id,
-            self._config.node.community,
-            self._transport,
-            clock=clock,
-            utcnow=utcnow,
-            health=self._health,
-            settings=BusSettings(
-                max_attempts=settings.max_attempts,
-                freshness_seconds=settings.freshness_seconds,
-                deadline_seconds=settings.deadline_seconds,
-                on_broken_stream=self._config.runs.on_broken_stream,
-            ),
-            aliases=self._aliases,
-            on_trace=self._on_trace,
-        )
-        bus.draining = lambda: not self._controller.accepts()
-        return bus
-
-    def _make_poller(self) -> PeerPoller | None:
-        """Return what follows the peers; without a mesh secret no call could be signed for them."""
-        if self._transport is None:
-            return None
-        config = self._config
-        return PeerPoller(
-            self._bus,
-            self._transport,
-            {peer.id: peer.url for peer in config.peers},
-            file=PeersFile(Path(config.node.home)) if config.dashboard else None,
-            allow_plain_http=config.gateway.allow_plain_http,
-        )
-
     def _make_reporting(self, instance_id: str, clock: Clock, utcnow: UtcNow) -> Reporting | None:
         if self._config.dashboard is None:
             return None
@@ -294,8 +264,3 @@ class Node:
             clock=clock,
             utcnow=utcnow,
         )
-
-
-def _drain_policy(config: NodeConfig) -> DrainPolicy:
-    join_wait = config.dashboard.join_wait_seconds if config.dashboard else 0.0
-    return DrainPolicy(join_wait_seconds=join_wait, edge_grace_seconds=config.gateway.edge_grace_seconds)

@@ -1,11 +1,11 @@
-"""Puts together the bigger parts of a node from its configuration."""
+"""Makes the parts of a node from its configuration."""
 
 import os
 import random
 from collections.abc import Callable
 from pathlib import Path
 
-from meshcore.aio.bus import CapabilityBus
+from meshcore.aio.bus import BusSettings, CapabilityBus
 from meshcore.aio.bus_endpoint import BusEndpoint
 from meshcore.aio.drain_marker import DrainController
 from meshcore.aio.exposition import NodeMetrics
@@ -17,17 +17,89 @@ from meshcore.aio.gateway.peer_routes import PeerRoutes
 from meshcore.aio.gateway.run_proxy import RunProxy
 from meshcore.aio.gateway.run_routes import RunRoutes
 from meshcore.aio.gateway.server import Gateway
+from meshcore.aio.health import ProviderHealthCache
 from meshcore.aio.http_transport import HttpTransport
+from meshcore.aio.peers import PeerPoller
+from meshcore.aio.peers_file import PeersFile
+from meshcore.aio.providers.base import Provider
+from meshcore.aio.providers.from_config import provider_from
 from meshcore.aio.run_heart import home_name
 from meshcore.aio.run_service import RunService
 from meshcore.aio.run_terms import ExecutionPolicy
 from meshcore.aio.runlog import RunLog, open_run_log
 from meshcore.aio.runner import Runner, RunnerPolicy
+from meshcore.alias import AliasBook
 from meshcore.api_keys import ApiKeys
 from meshcore.clock import Clock, UtcNow
 from meshcore.config_sections import NodeConfig
+from meshcore.drain import DrainPolicy
 from meshcore.run_orphans import OrphanPolicy
 from meshcore.runs import RunState
+from meshcore.trace import RoutingTrace
+
+
+def drain_policy(config: NodeConfig) -> DrainPolicy:
+    """Return how the node drains."""
+    join_wait = config.dashboard.join_wait_seconds if config.dashboard else 0.0
+    return DrainPolicy(join_wait_seconds=join_wait, edge_grace_seconds=config.gateway.edge_grace_seconds)
+
+
+def make_providers(config: NodeConfig, *, clock: Clock, utcnow: UtcNow) -> list[Provider]:
+    """Return the node's providers, not started."""
+    keys = config.secrets.provider_keys
+    return [provider_from(each, keys[each.name], clock=clock, utcnow=utcnow) for each in config.providers]
+
+
+def make_transport(config: NodeConfig, *, clock: Clock, utcnow: UtcNow) -> HttpTransport | None:
+    """Return the way to peers; without a mesh secret there is none, as no call could be signed for them."""
+    secret = config.secrets.mesh_secret
+    return HttpTransport(secret, clock=clock, utcnow=utcnow) if secret else None
+
+
+def make_bus(
+    config: NodeConfig,
+    transport: HttpTransport | None,
+    health: ProviderHealthCache,
+    aliases: AliasBook,
+    *,
+    draining: Callable[[], bool],
+    on_trace: Callable[[RoutingTrace], None],
+    clock: Clock,
+    utcnow: UtcNow,
+) -> CapabilityBus:
+    """Return the node's bus, without its providers."""
+    settings = config.bus
+    bus = CapabilityBus(
+        config.node.id,
+        config.node.community,
+        transport,
+        clock=clock,
+        utcnow=utcnow,
+        health=health,
+        settings=BusSettings(
+            max_attempts=settings.max_attempts,
+            freshness_seconds=settings.freshness_seconds,
+            deadline_seconds=settings.deadline_seconds,
+            on_broken_stream=config.runs.on_broken_stream,
+        ),
+        aliases=aliases,
+        on_trace=on_trace,
+    )
+    bus.draining = draining
+    return bus
+
+
+def make_poller(config: NodeConfig, bus: CapabilityBus, transport: HttpTransport | None) -> PeerPoller | None:
+    """Return what follows the peers, when there is a way to them."""
+    if transport is None:
+        return None
+    return PeerPoller(
+        bus,
+        transport,
+        {peer.id: peer.url for peer in config.peers},
+        file=PeersFile(Path(config.node.home)) if config.dashboard else None,
+        allow_plain_http=config.gateway.allow_plain_http,
+    )
 
 
 def make_run_service(

@@ -16,9 +16,10 @@ from meshcore.aio.runlog.base import Tail
 from meshcore.clock import UtcNow
 from meshcore.drain import Work
 from meshcore.errors import CallError, Code
+from meshcore.run_events import CancelRequested, ClaimReason, Created, RunStatus
 from meshcore.run_request import RunRequest, idempotent_run_id, new_run_id, same_request
 from meshcore.run_writer import RunWriter, Turn
-from meshcore.runs import CancelRequested, ClaimReason, Created, RunState, RunStatus
+from meshcore.runs import RunState
 from meshcore.traceparent import trace_ids
 
 CANCEL_SECONDS = 2.0  # to get a cancellation into the log

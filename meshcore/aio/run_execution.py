@@ -26,21 +26,11 @@ from meshcore.config_sections import OnBrokenStream
 from meshcore.drain import Work
 from meshcore.errors import CallError, Code, is_retryable
 from meshcore.run_chunks import Chunking, begun_of, model_of
+from meshcore.run_events import AnyEvent, Claimed, ClaimReason, End, EndReason, Released, RunStatus, size_of
 from meshcore.run_record import batches
 from meshcore.run_reports import RunReport, report
 from meshcore.run_writer import RunWriter, Turn
-from meshcore.runs import (
-    TAKEOVERS_MAX,
-    AnyEvent,
-    Claimed,
-    ClaimReason,
-    End,
-    EndReason,
-    Released,
-    RunState,
-    RunStatus,
-    size_of,
-)
+from meshcore.runs import TAKEOVERS_MAX, RunState
 from meshcore.splice import is_used_up
 
 CLAIMS_MAX = 10  # of one run: whose streams break again and again, released or not, fails at last

@@ -19,11 +19,12 @@ from meshcore.capability import RouteRequest
 from meshcore.drain import Work, WorkKind
 from meshcore.errors import CallError, Code
 from meshcore.run_chunks import begun_of, model_of
+from meshcore.run_events import AnyEvent, Claimed, ClaimReason
 from meshcore.run_orphans import reason_to_claim
 from meshcore.run_reports import RUNS_MAX, RunReport
 from meshcore.run_request import RunRequest, parse_stored
 from meshcore.run_writer import RunWriter, Turn
-from meshcore.runs import AnyEvent, Claimed, ClaimReason, RunState
+from meshcore.runs import RunState
 from meshcore.splice import is_used_up, obstacle
 from meshcore.traceparent import trace_ids
 

@@ -3,9 +3,10 @@
 from meshcore.aio.runlog import RunLog
 from meshcore.aio.runlog.appending import behind
 from meshcore.errors import CallError, Code
+from meshcore.run_events import End
 from meshcore.run_record import EMPTY, Head, Record
 from meshcore.run_writer import RunWriter
-from meshcore.runs import End, RunState
+from meshcore.runs import RunState
 
 
 async def load(log: RunLog, run_id: str, instance: str = "") -> RunWriter:

@@ -10,7 +10,7 @@ from meshcore.aio.bus_stream import BusStream
 from meshcore.bus_wire import error_of
 from meshcore.errors import CallError, Code
 from meshcore.run_chunks import Chunking
-from meshcore.runs import ChunkEvent
+from meshcore.run_events import ChunkEvent
 
 AHEAD_MAX = 1024  # events that wait to be stored; then the provider waits
 BATCH_MAX = 32  # chunks in a record; what comes while one is being stored is together in the next

@@ -13,9 +13,10 @@ from meshcore.aio.run_terms import Tools
 from meshcore.aio.runlog import OpenRun
 from meshcore.aio.runlog.appending import append, catch_up
 from meshcore.errors import CallError, FrameError, IllegalMove
+from meshcore.run_events import AnyEvent, End, Released
 from meshcore.run_orphans import CANCELLED, Life, Move, OrphanPolicy, judge
 from meshcore.run_writer import RunWriter, Turn
-from meshcore.runs import AnyEvent, End, Released, RunState
+from meshcore.runs import RunState
 
 LOOK_SECONDS = 5.0  # between two looks at a run whose owner lives: a third of the shortest of its bounds
 MISSING_SECONDS = 60.0  # a run that isn't there for so long was never made, though its hint was

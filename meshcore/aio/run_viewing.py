@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from meshcore.aio.runlog import RunLog
 from meshcore.aio.runlog.base import Tail
+from meshcore.run_events import AnyEvent, End
 from meshcore.run_record import Record
 from meshcore.run_view import COMMENT, HELLO, frame, news_in
-from meshcore.runs import AnyEvent, End
 
 COMMENT_SECONDS = 15.0  # of silence; proxies take a connection that is silent for longer for dead
 

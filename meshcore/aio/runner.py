@@ -25,10 +25,11 @@ from meshcore.aio.run_terms import ExecutionPolicy, Tools
 from meshcore.aio.runlog import EngineGone, RunLog
 from meshcore.aio.time_limits import TimeLimits
 from meshcore.clock import Clock, UtcNow
+from meshcore.run_events import CancelRequested, End, Released, beside_chunks
 from meshcore.run_orphans import OrphanPolicy
 from meshcore.run_record import Record, append_ids
 from meshcore.run_reports import RunReport
-from meshcore.runs import CancelRequested, End, Released, RunState, beside_chunks
+from meshcore.runs import RunState
 
 SWEEP_SECONDS = 0.5
 TRIM_SECONDS = 60.0

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from meshcore.aio.http_answer import HttpAnswer
 from meshcore.aio.http_client import HttpClient
-from meshcore.aio.http_exchange import HttpAnswer
 
 KEEP = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

@@ -17,10 +17,11 @@ from meshcore.aio.runner import Runner, RunnerPolicy
 from meshcore.clock import monotonic, utcnow
 from meshcore.config_sections import OnBrokenStream
 from meshcore.drain import WorkKind
+from meshcore.run_events import AnyEvent, ChunkEvent, Claimed, End
 from meshcore.run_orphans import OrphanPolicy
 from meshcore.run_record import EMPTY
 from meshcore.run_request import parse_run
-from meshcore.runs import AnyEvent, ChunkEvent, Claimed, End, RunState
+from meshcore.runs import RunState
 from meshcore.trace import RoutingTrace
 from tests.aio.bus_mesh import STOP, Script, make_bus, says
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from meshcore.aio.http_answer import AHEAD_MAX_BYTES
 from meshcore.aio.http_client import HttpClient
-from meshcore.aio.http_exchange import AHEAD_MAX_BYTES
 from meshcore.aio.http_terms import Broken, HttpError, NotHttp, TooLarge
 from meshcore.aio.testing import STREAM_HEAD, ByteServer, http_answer, wait_until
 from tests.aio.far_server import KEEP, Far, body_of, get

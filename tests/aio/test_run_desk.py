@@ -4,7 +4,7 @@ import pytest
 
 from meshcore.aio.runlog import RunLog
 from meshcore.errors import CallError
-from meshcore.runs import RunStatus
+from meshcore.run_events import RunStatus
 from tests.aio.bus_mesh import Script
 from tests.aio.run_mesh import (
     CHAT,

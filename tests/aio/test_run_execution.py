@@ -8,8 +8,8 @@ import pytest
 from meshcore.aio.runlog import EngineGone, RunLog, appending
 from meshcore.aio.runlog.memory import MemoryLog
 from meshcore.config_sections import OnBrokenStream
+from meshcore.run_events import CancelRequested, Created, End, Released, RunStatus
 from meshcore.run_record import Head, Record
-from meshcore.runs import CancelRequested, Created, End, Released, RunStatus
 from tests.aio.bus_mesh import USAGE, Script, fails, says
 from tests.aio.run_mesh import (
     CHAT,

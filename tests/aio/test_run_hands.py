@@ -3,7 +3,7 @@
 import asyncio
 
 from meshcore.aio.runlog import RunLog
-from meshcore.runs import Released, RunStatus
+from meshcore.run_events import Released, RunStatus
 from meshcore.trace import RoutingTrace
 from tests.aio.bus_mesh import Script
 from tests.aio.run_mesh import (

@@ -9,8 +9,8 @@ from meshcore.aio.runlog import EngineGone, RunLog
 from meshcore.aio.runlog.memory import MemoryLog
 from meshcore.errors import IdentityTaken
 from meshcore.liveness import Beat
+from meshcore.run_events import RunStatus
 from meshcore.run_record import Head, Record
-from meshcore.runs import RunStatus
 from tests.aio.bus_mesh import Script
 from tests.aio.run_mesh import (
     LEASE_SECONDS,

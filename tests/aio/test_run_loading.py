@@ -9,7 +9,7 @@ from meshcore.aio.runlog.base import RETENTION
 from meshcore.aio.runlog.memory import MemoryLog
 from meshcore.clock import utcnow
 from meshcore.errors import CallError
-from meshcore.runs import RunStatus
+from meshcore.run_events import RunStatus
 from tests.aio.runlog.conformance import RUN, begun, write
 from tests.aio.test_run_viewing import END, whole
 from tests.test_runs import chunk

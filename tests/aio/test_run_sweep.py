@@ -8,9 +8,9 @@ import pytest
 
 from meshcore.aio.runlog import OpenRun, RunLog
 from meshcore.aio.runlog.memory import MemoryLog
+from meshcore.run_events import RunStatus
 from meshcore.run_record import Head
 from meshcore.run_request import parse_run
-from meshcore.runs import RunStatus
 from tests.aio.bus_mesh import Script
 from tests.aio.run_mesh import (
     CHAT,

@@ -8,8 +8,8 @@ import pytest
 from meshcore.aio import run_viewing
 from meshcore.aio.run_viewing import batches, frames
 from meshcore.aio.runlog.memory import MemoryLog
+from meshcore.run_events import End, RunStatus
 from meshcore.run_writer import RunWriter
-from meshcore.runs import End, RunStatus
 from tests.aio.runlog.conformance import RUN, begun, write
 from tests.test_runs import CANCEL, chunk
 

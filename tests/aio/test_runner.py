@@ -1,7 +1,7 @@
 """Nodes of one log take over from each other."""
 
 from meshcore.aio.runlog import RunLog
-from meshcore.runs import ChunkEvent, RunStatus
+from meshcore.run_events import ChunkEvent, RunStatus
 from tests.aio.bus_mesh import Script
 from tests.aio.run_mesh import (
     WORDS,

@@ -15,7 +15,8 @@ from meshcore.aio.telemetry_feed import TelemetryFeed
 from meshcore.aio.testing import wait_until
 from meshcore.breaker import BreakerState, Evidence
 from meshcore.drain_steps import Step, StepName
-from meshcore.runs import Created, End, RunStatus, fold
+from meshcore.run_events import Created, End, RunStatus
+from meshcore.runs import fold
 from meshcore.testing import START, ManualClock
 from meshcore.trace import RoutingTrace
 

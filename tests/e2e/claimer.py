@@ -14,8 +14,8 @@ from pathlib import Path
 from meshcore.aio.runlog import RunLog, open_run_log
 from meshcore.aio.runlog.appending import append, catch_up
 from meshcore.clock import monotonic
+from meshcore.run_events import Claimed, ClaimReason
 from meshcore.run_writer import RunWriter, Turn
-from meshcore.runs import Claimed, ClaimReason
 from tests.e2e.harness import until
 
 BETWEEN_SECONDS = 0.02

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from meshcore.runs import CancelRequested, Claimed, End
+from meshcore.run_events import CancelRequested, Claimed, End
 from tests.e2e.calls import MODEL, chunks, client_of, say, text_of
 from tests.e2e.conftest import Measured
 from tests.e2e.harness import Mesh, Process, ask, until

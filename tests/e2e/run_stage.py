@@ -19,9 +19,9 @@ import msgspec
 
 from meshcore.aio.runlog import open_run_log
 from meshcore.aio.runlog.appending import behind
+from meshcore.run_events import AnyEvent, Claimed, ClaimReason, Created, Released
 from meshcore.run_record import EMPTY
 from meshcore.run_writer import RunWriter
-from meshcore.runs import AnyEvent, Claimed, ClaimReason, Created, Released
 from tests.e2e.calls import MODEL, say
 from tests.e2e.harness import Mesh, Mock, Node, ask, get_json, until
 

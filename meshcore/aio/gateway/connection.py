@@ -12,7 +12,6 @@ Requests of one connection are answered one after the other; while several wait,
 import asyncio
 import logging
 from collections import deque
-from contextlib import suppress
 from types import SimpleNamespace
 from typing import cast
 
@@ -21,13 +20,13 @@ import httptools
 from meshcore.aio.gateway.answers import Dateline, Handler, answer_to, refusal, status_line
 from meshcore.aio.gateway.head import HEADER_MAX_BYTES, HEADERS_MAX, Head
 from meshcore.aio.gateway.message import Body, Request
+from meshcore.aio.gateway.outlet import Outlet
 from meshcore.aio.http_fields import Headers
 
 WAITING_MAX = 16  # requests sent before the one in front was answered; more is answered 400
 UNREAD_BEHIND = WAITING_MAX // 2  # while so many wait, nothing more is read, not even that the client left
 KEEPALIVE_SECONDS = 75.0  # an idle connection is closed, also one that never sent a whole request
 LINGER_SECONDS = 2.0  # a client whose body was refused may still read why
-CLIENT_SECONDS = 60.0  # a client that takes nothing for so long is hung up on
 EXPECTED = (
     "expected an HTTP/1.1 request with "
     f"at most {HEADERS_MAX} headers, each of at most {HEADER_MAX_BYTES} bytes"
@@ -58,8 +57,6 @@ class Connection(asyncio.BufferedProtocol):
         self._task: asyncio.Task[None] | None = None
         self._is_last = False  # nothing that still comes is read
         self._is_paused = False
-        self._room = asyncio.Event()  # to write
-        self._room.set()
         self.idle_since = self._loop.time()
         self._unread_bytes = 0  # that the parser made nothing of yet
         self._head = Head()
@@ -70,6 +67,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._outlet = Outlet(self._transport)
         address = transport.get_extra_info("peername")
         self._remote: str | None = address[0] if isinstance(address, tuple) else None
         self._connections.add(self)
@@ -100,10 +98,10 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(exc)
 
     def pause_writing(self) -> None:
-        self._room.clear()
+        self._outlet.pause()
 
     def resume_writing(self) -> None:
-        self._room.set()
+        self._outlet.go_on()
 
     # What the parser calls; errors come out in `buffer_updated`
 
@@ -162,11 +160,7 @@ class Connection(asyncio.BufferedProtocol):
         return f"{status_line(status)}{self._dateline()}{lines}{end}".encode("latin-1")
 
     async def write(self, data: bytes, *, within_seconds: float | None = None) -> None:
-        if self._transport.is_closing():
-            raise ConnectionResetError("the client is gone")
-        self._transport.write(data)
-        if not self._room.is_set():
-            await self._have_room(within_seconds)
+        await self._outlet.write(data, within_seconds=within_seconds)
 
     # What the server calls
 
@@ -263,8 +257,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_last = True
         self._timer.cancel()
         if self._body is not None and self._body.complete:
-            self._transport.close()
-            self._timer = self._loop.call_later(CLIENT_SECONDS, self._transport.abort)
+            self._timer = self._outlet.close()
             return
         self._transport.write_eof()
         self._transport.resume_reading()
@@ -278,24 +271,3 @@ class Connection(asyncio.BufferedProtocol):
             self._timer = self._loop.call_at(idle_until, self._look_after)
         else:
             self._transport.close()
-
-    async def _have_room(self, within_seconds: float | None) -> None:
-        """Wait until there is room to write; None: for as long as the client takes anything at all.
-
-        ConnectionResetError when it is hung up on.
-        """
-        left = self._transport.get_write_buffer_size
-        before = left()
-        seconds = CLIENT_SECONDS if within_seconds is None else within_seconds
-        while not await self._has_room(seconds):
-            if within_seconds is not None or left() >= before:
-                logger.info("hung up on a client that took nothing for %.0f s", seconds)
-                self._transport.abort()
-                raise ConnectionResetError("the client took nothing")
-            before = left()
-
-    async def _has_room(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._room.wait()
-        return self._room.is_set()

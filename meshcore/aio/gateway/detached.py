@@ -22,9 +22,9 @@ from meshcore.errors import CallError, Code
 from meshcore.openai_errors import call_error_body
 from meshcore.openai_upstream import answer_of
 from meshcore.openai_wire import DONE, Operation, Request
+from meshcore.run_events import AnyEvent, ChunkEvent, Claimed, ClaimReason, End, RunStatus, chunks_in
 from meshcore.run_request import run_of
 from meshcore.run_view import PlainAnswer, RunAsk, first_seq_wanted
-from meshcore.runs import AnyEvent, ChunkEvent, Claimed, ClaimReason, End, RunStatus, chunks_in
 from meshcore.sse import encode_all
 
 HEADER = "X-Mesh-Detach"

@@ -5,7 +5,7 @@ import msgspec
 from meshcore.aio.gateway.answers import Answer
 from meshcore.aio.gateway.message import Request
 from meshcore.aio.gateway.streams import EventStream
-from meshcore.aio.http_exchange import HttpAnswer
+from meshcore.aio.http_answer import HttpAnswer
 from meshcore.aio.http_transport import HttpTransport
 from meshcore.aio.run_desk import log_unreachable
 from meshcore.errors import ExchangeError

@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from meshcore.aio.chunk_stream import Batch, ChunkStream
+from meshcore.aio.http_answer import HttpAnswer
 from meshcore.aio.http_client import HttpClient
-from meshcore.aio.http_exchange import HttpAnswer
 from meshcore.aio.http_terms import Broken, HttpError, NotConnected, NotTrusted, TooLarge
 from meshcore.aio.time_limits import TimeLimits
 from meshcore.capability import CallInfo, CapabilityDescriptor

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from meshcore.aio.runlog.base import READ_RECORDS, Conflict, EngineGone, RunLog, Stored
 from meshcore.backoff import Backoff
 from meshcore.clock import Clock
+from meshcore.run_events import AnyEvent
 from meshcore.run_record import Head
 from meshcore.run_writer import RunWriter, Turn
-from meshcore.runs import AnyEvent
 
 ENGINE_SECONDS = 2.0  # without an answer of the engine; then whoever appends stops
 _BACKOFF = Backoff(base_seconds=0.02, cap_seconds=0.2)

@@ -26,8 +26,8 @@ from meshcore.aio.runlog.jetstream_link import ACK_SECONDS, Link, asked_of, foun
 from meshcore.aio.runlog.jetstream_url import Place
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
+from meshcore.run_events import Claimed, Created, End
 from meshcore.run_record import Head, Record, decode, encode, is_plain
-from meshcore.runs import Claimed, Created, End
 
 LOG_ID_BYTES = 16
 PLACES_MAX = (

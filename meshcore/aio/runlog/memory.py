@@ -8,8 +8,8 @@ from meshcore.aio.runlog.base import END_KEPT, READ_RECORDS, RETENTION, Conflict
 from meshcore.aio.runlog.hub import Feed, Hub, Tail
 from meshcore.clock import UtcNow, utcnow
 from meshcore.liveness import Beat
+from meshcore.run_events import Claimed, End
 from meshcore.run_record import EMPTY, Head, Record, encode, end_alone, is_plain
-from meshcore.runs import Claimed, End
 
 LOG_ID_BYTES = 16
 

@@ -24,8 +24,8 @@ from meshcore.clock import UtcNow
 from meshcore.config_sections import Sync
 from meshcore.errors import FrameError
 from meshcore.liveness import Beat
+from meshcore.run_events import Claimed, End, beside_chunks
 from meshcore.run_record import Head, Record, decode, encode, end_alone
-from meshcore.runs import Claimed, End, beside_chunks
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ class SqliteFile:
         return News(self._cursor, [(id_, run_id, record) for id_, run_id, record in found if record])
 
     def _ended(self, condition: str, at: float) -> list[str]:
-        found = self._writer.execute(f"SELECT run FROM runs WHERE {condition} LIMIT {TRIM_RUNS}", [at])  # noqa: S608
+        found = self._writer.execute(f"SELECT run FROM runs WHERE {condition} LIMIT {TRIM_RUNS}", [at])  # noqa: S608 - constants
         return [run_id for (run_id,) in found]
 
     def _give_id(self) -> str:
@@ -270,7 +270,7 @@ def insert_behind(rows: int) -> str:
     """
     values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
     return (
-        "INSERT OR IGNORE INTO events (run, seq, last_seq, append_id, is_plain, record, owner, ended_at) "  # noqa: S608
+        "INSERT OR IGNORE INTO events (run, seq, last_seq, append_id, is_plain, record, owner, ended_at) "  # noqa: S608 - placeholders alone
         "SELECT column1, column2, column3, column4, column5, column6, column7, column8 "
         f"FROM (VALUES {values}) WHERE CASE column9 "
         "WHEN 0 THEN NOT EXISTS (SELECT 1 FROM events WHERE run = column1) "

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from meshcore.aio.gateway import connection
+from meshcore.aio.gateway import connection, outlet
 from meshcore.aio.gateway.head import HEADER_MAX_BYTES, HEADERS_MAX
 from meshcore.aio.mock_ai import MockAi
 from meshcore.aio.providers import EchoProvider
@@ -286,7 +286,7 @@ async def test_a_slow_client_may_take_its_time_as_long_as_it_takes_something(
     stack: AsyncExitStack,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection, "CLIENT_SECONDS", 2.0)  # a busy machine may stop us for some
+    monkeypatch.setattr(outlet, "CLIENT_SECONDS", 2.0)  # a busy machine may stop us for some
     said = msgspec.json.encode({"choices": [{"message": {"content": "x" * 20_000_000}}]})
     upstream = await stack.enter_async_context(ByteServer(http_answer(said)).serve())
     node = await start_node("node-a", await start_provider(upstream))

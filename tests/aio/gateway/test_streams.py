@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from meshcore.aio.gateway import connection
+from meshcore.aio.gateway import outlet
 from meshcore.aio.providers import EchoProvider
 from meshcore.aio.testing import STREAM_HEAD, ByteServer, wait_until
 from meshcore.openai_wire import DONE_EVENT
@@ -25,7 +25,7 @@ async def test_a_client_that_takes_nothing_is_hung_up_on_and_its_upstream_with_i
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(connection, "CLIENT_SECONDS", 0.2)
+    monkeypatch.setattr(outlet, "CLIENT_SECONDS", 0.2)
     chunk = encode(msgspec.json.encode({"choices": [{"delta": {"content": "x" * 100_000}}]}))
     server = ByteServer(STREAM_HEAD, *[chunk] * 1000)
     node = await start_node("node-a", await start_provider(await stack.enter_async_context(server.serve())))

@@ -15,9 +15,10 @@ from meshcore.aio.runlog.appending import append, behind
 from meshcore.aio.runlog.base import END_KEPT, RETENTION, Conflict, EngineGone, RunLog, Stored
 from meshcore.clock import monotonic
 from meshcore.liveness import Beat
+from meshcore.run_events import AnyEvent, RunStatus
 from meshcore.run_record import EMPTY, RECORD_MAX_BYTES, Head, Record, TooLarge
 from meshcore.run_writer import RunWriter, Turn
-from meshcore.runs import AnyEvent, RunStatus, fold
+from meshcore.runs import fold
 from tests.test_runs import CANCEL, CREATED, RELEASED, STARTED, chunk, claimed, end
 
 RUN = "run_abcdef_1"

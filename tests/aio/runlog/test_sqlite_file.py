@@ -15,8 +15,8 @@ from meshcore.aio.runlog.base import RETENTION, Conflict
 from meshcore.aio.runlog.sqlite_file import NEWS_ROWS, TRIM_RUNS, SqliteFile, append_of
 from meshcore.config_sections import Sync
 from meshcore.liveness import Beat
+from meshcore.run_events import AnyEvent
 from meshcore.run_record import EMPTY, Head, Record
-from meshcore.runs import AnyEvent
 from tests.test_runs import CREATED, STARTED, chunk, end
 
 ROOT = Path(__file__).resolve().parents[3]

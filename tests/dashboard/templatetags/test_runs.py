@@ -1,5 +1,6 @@
 """Runs as people read them."""
 
+from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree
 
@@ -9,7 +10,8 @@ from dashboard.models import Run
 from dashboard.selectors.run_ribbon import Ribbon, Stretch
 from dashboard.selectors.runs import RunRow, Tally
 from dashboard.templatetags import runs
-from meshcore.runs import RunStatus
+from meshcore.run_events import RunStatus
+from meshcore.run_request import new_run_id
 
 
 def stretch(epoch: int, node: str, first: int, last: int, **fields: Any) -> Stretch:
@@ -104,8 +106,19 @@ def test_a_reason_is_said_when_the_status_does_not_say_it_all(reason: str, said:
 def test_words_for_the_rest() -> None:
     assert runs.beginning("restarted") == "began it anew"
     assert runs.beginning("cloned_whole") == "cloned whole"
-    assert runs.short("run_k3v9x2_1") == "run_k3v9x2_1"
-    assert runs.short("run_k3v9x2_0123456789abcdef") == "run_k3v9x2_01234567…"
     assert runs.untold(Tally(statuses={}, untold=1204)).startswith("1\u202f204 more")
     assert runs.used({"total_tokens": 12, "details": {"x": 1}, "cached": True}) == "12 total tokens"
     assert runs.used({}) == "–"
+
+
+def test_runs_of_one_millisecond_look_different() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    one, other = (new_run_id("k3v9x2", drawn, at) for drawn in ("0" * 24 + "a1b2c3d4", "0" * 24 + "a1b2c3d5"))
+
+    assert runs.short(one) == "run_k3v9x2_…a1b2c3d4"
+    assert runs.short(other) == "run_k3v9x2_…a1b2c3d5"
+
+
+def test_a_short_id_is_shown_whole() -> None:
+    assert runs.short("run_k3v9x2_1") == "run_k3v9x2_1"
+    assert runs.short("run_k3v9x2_01234567") == "run_k3v9x2_01234567"

@@ -1,5 +1,6 @@
 """A whole mesh with one of each trouble, for pictures and for budgets."""
 
+import hashlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import count
@@ -8,6 +9,7 @@ from typing import Any
 from dashboard.models import Drain, DrainStatus, Node, Run, StepSource, Trace
 from meshcore.breaker import BreakerState
 from meshcore.drain import ActiveWork, NodeState
+from meshcore.run_request import new_run_id
 from tests.dashboard.web.factory import (
     FAILED_OVER,
     SKIPPED_ALIAS,
@@ -330,7 +332,9 @@ def runs(*, now: datetime) -> dict[str, Run]:
         "moved": {"epochs": moved, "takeovers": 1, "chunks": 71},
         "running": {"chunks": 12},
     }
-    return {
-        name: run(f"run_k3v9x2_{number:032x}", at=ago(900 - 110 * number), **story)
-        for number, (name, story) in enumerate(stories.items())
-    }
+    made = {name: ago(900 - 110 * number) for number, name in enumerate(stories)}
+    return {name: run(_run_id(name, made[name]), at=made[name], **story) for name, story in stories.items()}
+
+
+def _run_id(name: str, at: datetime) -> str:
+    return new_run_id("k3v9x2", hashlib.sha256(name.encode()).hexdigest()[:32], at)
