@@ -24,6 +24,7 @@ from dashboard.ingest_writer import IngestWriter
 from dashboard.lanes import Gate, Lane
 from dashboard.lanes import LaneFull as LaneFull  # who calls a lane knows the runtime alone
 from dashboard.listeners import Listeners, OnChange
+from dashboard.page_keys import FIGURES, HEARD
 from dashboard.selectors import changes, peers
 from dashboard.selectors.presence import health_seconds
 from dashboard.services import ballast, link
@@ -34,12 +35,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 POLL_SECONDS = 1.0  # the change feed is read at least this often, hints or not (decision D5)
-HEARD = "heard"  # the key under which the ages of all nodes are announced; in no row of the feed
-FIGURES = "figures"  # the same for their traffic
 FIGURES_EVERY = 5  # times that ages are announced: traffic is of minutes, and falls slowly
 HEARD_SECONDS = 2.0  # so an age on a page is always younger than what counts as stale
-PEERS = "peers"  # the key under which it is announced that nodes may know others than before; as HEARD
-ROOM = "room"  # the key under which it is announced that telemetry goes on; as HEARD
+PEERS = "peers"  # the key under which is announced that nodes may know others than before; never in the feed
+ROOM = "room"  # the key under which it is announced that telemetry goes on; as PEERS
 PEERS_SECONDS = 0.5  # between two looks at who there is: of 1 000 nodes 40 ms, and many come at once
 PEERS_POLL_SECONDS = 10.0  # looked at so often even when nothing was heard: a look may have failed
 CHECKS_AT_ONCE = 2  # of tokens of links, in the control lane: one at work, one at hand; orders pass the rest

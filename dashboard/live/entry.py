@@ -8,9 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
-from dashboard import fragments
-from dashboard.live.fanout import NODE_PAGE, RUN_PAGE, list_keys_of
 from dashboard.models import Node, Run
+from dashboard.page_keys import FLEET, NODE_PAGE, RUN_PAGE, fleet_number, list_keys_of
 from dashboard.selectors import changes, sessions
 from dashboard.services.rights import Right, user_rights
 
@@ -73,7 +72,7 @@ def refusal(wish: Wish) -> Close | None:
     if wish.page.startswith(RUN_PAGE):
         there = Run.objects.filter(run_id=wish.page.removeprefix(RUN_PAGE)).exists()
         return None if there else Close.UNKNOWN_PAGE
-    needed = RIGHTS.get(fragments.FLEET if fragments.fleet_number(wish.page) else wish.page)
+    needed = RIGHTS.get(FLEET if fleet_number(wish.page) else wish.page)
     return None if needed in rights else Close.UNKNOWN_PAGE
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from dashboard import fragments
+from dashboard import fragments, page_keys
 from dashboard.live.viewer import ALL, Owed, Viewer
 from dashboard.runtime import Runtime
 from meshcore.clock import utcnow
@@ -34,31 +34,26 @@ MAX_SEATS = 2000  # open pages in a process; one more is told to try later
 RETRY_SECONDS = 5.0  # between two tries of a page whose cells can't be rendered
 MAX_MESSAGE_CHARS = 500_000  # the socket's bound is 1 MiB; beyond this the page fetches its rows instead
 KEYS_LOGGED = 5  # of what could not be rendered
-NODE_PAGE, RUN_PAGE = "node:", "run:"
-LIST_KEYS = {
-    "fleet": frozenset({"nodes"}),
-    "providers": frozenset({"nodes", "providers", "overrides"}),
-    "traces": frozenset({"traces"}),
-    "runs": frozenset({"runs"}),
-    "drains": frozenset({"drains"}),
-    "audit": frozenset({"audit"}),
-}
 
 
 class Cells(Protocol):
     """What renders: the module `dashboard.fragments`."""
-
-    def is_news(self, key: str) -> bool:
-        """Return whether a change of `key` is to be seen at once."""
-
-    def concerning(self, page: str, keys: Sequence[str]) -> Sequence[str]:
-        """Return what is to be rendered on `page` after changes of `keys`."""
 
     def render(self, page: str, keys: Sequence[str], now: datetime) -> Mapping[str, str]:
         """Return the cells of `page` for each of these keys."""
 
     def render_all(self, page: str, now: datetime) -> str:
         """Return all cells of `page`."""
+
+
+class Keys(Protocol):
+    """What knows what a change concerns: the module `dashboard.page_keys`."""
+
+    def is_news(self, key: str) -> bool:
+        """Return whether a change of `key` is to be seen at once."""
+
+    def concerning(self, page: str, keys: Sequence[str]) -> Sequence[str]:
+        """Return what is to be rendered on `page` after changes of `keys`."""
 
 
 class Seat(Protocol):
@@ -131,12 +126,14 @@ class Fanout:
         runtime: Runtime,
         *,
         cells: Cells = fragments,
+        keys: Keys = page_keys,
         max_seats: int = MAX_SEATS,
         retry_seconds: float = RETRY_SECONDS,
         rest: float = REST,
     ) -> None:
         self.runtime = runtime
         self._cells = cells
+        self._keys = keys
         self._max_seats = max_seats
         self._retry_seconds = retry_seconds
         self._rest = rest
@@ -153,7 +150,7 @@ class Fanout:
         """Begin to note changes for a page; raises Full."""
         if self.seats >= self._max_seats:
             raise Full(f"{self._max_seats} pages are open")
-        watched = self._pages.setdefault(seat.page, WatchedPage(list_keys_of(seat.page)))
+        watched = self._pages.setdefault(seat.page, WatchedPage(page_keys.list_keys_of(seat.page)))
         watched.seats.add(seat)
 
     def leave(self, seat: Seat) -> None:
@@ -228,12 +225,12 @@ class Fanout:
 
     def _changed(self, ids: Sequence[int], keys: Sequence[str]) -> None:
         for name, watched in self._pages.items():
-            concerning = self._cells.concerning(name, keys)
+            concerning = self._keys.concerning(name, keys)
             listed = sum(key in watched.list_keys for key in keys)
             if concerning or listed:
                 watched.pending.update(dict.fromkeys(concerning))
                 watched.list_changes += listed
-                watched.news |= any(map(self._cells.is_news, keys))
+                watched.news |= any(map(self._keys.is_news, keys))
                 self._begin_round(watched)
 
     def _begin_round(self, watched: WatchedPage) -> None:
@@ -256,16 +253,6 @@ def _timed(
     begin = time.thread_time()
     html = cells_of(page, keys)
     return html, time.thread_time() - begin
-
-
-def list_keys_of(page: str) -> frozenset[str]:
-    """Return the keys whose change may alter which rows a page has, or their order."""
-    if page.startswith(NODE_PAGE):
-        name = page.removeprefix(NODE_PAGE)
-        return frozenset({f"providers:{name}", f"transitions:{name}", "drains", "traces", "runs"})
-    if page.startswith(RUN_PAGE):
-        return frozenset({page})  # it is also the key that says that the run turned
-    return LIST_KEYS[fragments.FLEET if fragments.fleet_number(page) else page]
 
 
 def _end_round(watched: WatchedPage) -> None:

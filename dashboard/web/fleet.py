@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from dashboard import fragments
+from dashboard import fragments, page_keys
 from dashboard.selectors import nodes
 from dashboard.services import audit_triggers
 from dashboard.services.rights import Right
@@ -43,7 +43,7 @@ def fleet(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     context = {
         **frame(visitor, section="fleet", now=now, live_page=live_page),
         **fragments.fleet_context(mesh),
-        "pager": _pager(fragments.fleet_number(live_page), len(mesh.nodes)),
+        "pager": _pager(page_keys.fleet_number(live_page), len(mesh.nodes)),
         "demo_url": demo_url(settings.VAR_DIR),
         "unguarded": () if is_fragment(request) else audit_triggers.missing(connection),
         "command": commands.nodes(),
@@ -53,14 +53,14 @@ def fleet(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 
 def _page(number: str) -> str:
     """Return the live page of that number; raises Http404."""
-    page = fragments.FLEET if number == "1" else f"{fragments.FLEET_PAGE}{number}"
-    if not fragments.fleet_number(page):
-        raise Http404(f"page={number[:20]!r}: expected 1 to {fragments.FLEET_PAGES}.")
+    page = page_keys.FLEET if number == "1" else f"{page_keys.FLEET_PAGE}{number}"
+    if not page_keys.fleet_number(page):
+        raise Http404(f"page={number[:20]!r}: expected 1 to {page_keys.FLEET_PAGES}.")
     return page
 
 
 def _pager(number: int, count: int) -> Pager:
-    pages = min(max(-(-count // nodes.PAGE_ROWS), 1), fragments.FLEET_PAGES)
+    pages = min(max(-(-count // nodes.PAGE_ROWS), 1), page_keys.FLEET_PAGES)
     first = (number - 1) * nodes.PAGE_ROWS
     return Pager(
         number=number,

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker
 
-from dashboard import fragments
+from dashboard import fragments, page_keys
 from dashboard.models import Drain, Node
 from dashboard.selectors import nodes
 from dashboard.templatetags import pills
@@ -20,13 +20,13 @@ from meshcore.drain import NodeState
 from tests.dashboard.web import example_mesh, factory
 
 NOW = datetime(2026, 3, 5, 14, 21, 7, tzinfo=UTC)
-RUN = "run_k3v9x2_{:032x}"
+RUNS = [example_mesh.run_id(number, now=NOW) for number in range(8)]
 PAGES = {
     "fleet": "/",
     "providers": "/providers/",
     "drains": "/drains/",
     "runs": "/runs/",
-    **{f"run:{RUN.format(n)}": f"/runs/{RUN.format(n)}/" for n in range(8)},
+    **{f"run:{run_id}": f"/runs/{run_id}/" for run_id in RUNS},
     **{f"node:node-{x}": f"/nodes/node-{x}/" for x in "abcdef"},
 }
 OOB = ' hx-swap-oob="true"'
@@ -126,7 +126,7 @@ def pushed(page: str) -> Cells:
 
 def rendered(page: str, *changed: str, now: datetime = NOW) -> str:
     """What a page is pushed after changes of these keys of the feed."""
-    return "".join(fragments.render(page, fragments.concerning(page, changed), now).values())
+    return "".join(fragments.render(page, page_keys.concerning(page, changed), now).values())
 
 
 def seen(user: User, path: str) -> str:
@@ -208,8 +208,8 @@ def test_a_change_of_a_provider_renders_its_breaker_on_the_page_of_the_node() ->
         ("node:node-a", "node:node-b", set()),
         ("drains", "node:node-f", set()),
         ("drains", "drains", set()),
-        (f"run:{RUN.format(6)}", "nodes", set()),
-        (f"run:{RUN.format(6)}", f"run:{RUN.format(7)}", set()),
+        (f"run:{RUNS[6]}", "nodes", set()),
+        (f"run:{RUNS[6]}", f"run:{RUNS[7]}", set()),
         ("run:nowhere", "run:nowhere", set()),
         ("node:node-a", "runs:node-b", set()),
         ("node:node-a", "nodes", set()),
@@ -231,17 +231,17 @@ def test_each_change_renders_what_it_concerns_and_no_more(page: str, key: str, c
     ],
 )
 def test_a_page_of_the_fleet_has_a_number(page: str, number: int) -> None:
-    assert fragments.fleet_number(page) == number
+    assert page_keys.fleet_number(page) == number
 
 
 def test_what_is_said_of_all_nodes_is_rendered_once_however_many_changed() -> None:
     keys = ["heard", "node:node-a", "node:node-b", "node:node-a", "audit"]
 
-    assert fragments.concerning("fleet", keys) == ["heard", "node:node-a", "summary", "node:node-b"]
-    assert fragments.concerning("fleet:2", keys) == ["heard", "node:node-a", "summary", "node:node-b"]
-    assert fragments.concerning("fleet", ["heard"]) == ["heard"]
-    assert fragments.concerning("fleet", ["providers:node-a", "node:node-a"]) == ["node:node-a", "summary"]
-    assert fragments.concerning("node:node-a", keys) == ["heard", "node:node-a"]
+    assert page_keys.concerning("fleet", keys) == ["heard", "node:node-a", "summary", "node:node-b"]
+    assert page_keys.concerning("fleet:2", keys) == ["heard", "node:node-a", "summary", "node:node-b"]
+    assert page_keys.concerning("fleet", ["heard"]) == ["heard"]
+    assert page_keys.concerning("fleet", ["providers:node-a", "node:node-a"]) == ["node:node-a", "summary"]
+    assert page_keys.concerning("node:node-a", keys) == ["heard", "node:node-a"]
 
 
 def test_a_page_of_the_fleet_gets_the_cells_of_its_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +282,7 @@ def test_what_a_node_works_on_renders_its_figures_and_those_of_all() -> None:
     ],
 )
 def test_ages_and_figures_are_no_news(key: str, news: bool) -> None:
-    assert fragments.is_news(key) is news
+    assert page_keys.is_news(key) is news
 
 
 @pytest.mark.parametrize("page", ["", "traces", "node:nowhere", "nonsense"])
@@ -312,7 +312,7 @@ def test_a_page_without_cells_renders_nothing(page: str) -> None:
     ],
 )
 def test_a_key_names_its_pages(key: str, pages: tuple[str, ...]) -> None:
-    assert fragments.pages_of(key) == pages
+    assert page_keys.pages_of(key) == pages
 
 
 def test_a_change_of_a_provider_renders_the_column_of_its_node_and_what_all_rows_amount_to() -> None:
@@ -368,7 +368,7 @@ def test_the_other_cells_of_a_node_are_shown_beside_a_broken_one(monkeypatch: py
     ("page", "queries"),
     [
         *(("fleet", 6), ("node:node-b", 10), ("node:node-a", 13), ("providers", 4), ("drains", 4)),
-        *(("runs", 8), (f"run:{RUN.format(7)}", 3), (f"run:{RUN.format(0)}", 1)),
+        *(("runs", 8), (f"run:{RUNS[7]}", 3), (f"run:{RUNS[0]}", 1)),
     ],
 )
 def test_rendering_everything_takes_a_fixed_number_of_queries(
@@ -396,7 +396,7 @@ def test_a_cell_that_time_alone_changes_is_rendered_for_its_moment() -> None:
 
 
 def test_a_change_of_the_runs_of_a_node_renders_them_wherever_they_are_seen() -> None:
-    moved = RUN.format(6)  # it went from node-b to node-c
+    moved = RUNS[6]  # it went from node-b to node-c
     on_list = set(Cells(rendered("runs", "runs:node-c")).found)
     on_node = set(Cells(rendered("node:node-c", "runs:node-c")).found)
     on_page = set(Cells(rendered(f"run:{moved}", "runs:node-c")).found)
@@ -410,5 +410,5 @@ def test_a_change_of_the_runs_of_a_node_renders_them_wherever_they_are_seen() ->
 def test_a_run_whose_owner_is_silent_is_pushed_without_its_colour() -> None:
     cells = Cells(rendered("runs", "providers:node-e")).found
 
-    silent = cells[f"c-status-{RUN.format(4).replace('_', '_5f_')}"]
+    silent = cells[f"c-status-{RUNS[4].replace('_', '_5f_')}"]
     assert "was running" in silent and "data-stale" in silent and "pill none" in silent

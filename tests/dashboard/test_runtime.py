@@ -11,7 +11,7 @@ import pytest
 from channels.layers import get_channel_layer
 from django.db import DatabaseError, connection, connections
 
-from dashboard import fragments, hints, runtime
+from dashboard import hints, page_keys, runtime
 from dashboard.models import Change, Node, NodeLink
 from dashboard.runtime import Runtime
 from dashboard.selectors import peers
@@ -283,7 +283,7 @@ async def test_the_ages_of_all_nodes_are_announced_by_the_clock() -> None:
         ears = Ears()
         rt.on_change("", ears)
 
-        await ears.until(fragments.HEARD)
+        await ears.until(page_keys.HEARD)
 
         assert set(ears.ids) == {0}
 

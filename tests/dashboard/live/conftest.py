@@ -47,7 +47,7 @@ def printer() -> Printer:
 @pytest.fixture
 async def delivery(rt: Runtime, printer: Printer) -> Delivery:
     """A delivery of its own."""
-    return Delivery(Fanout(rt, cells=printer, rest=0.0))
+    return Delivery(Fanout(rt, cells=printer, keys=printer, rest=0.0))
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import re
 import pytest
 
 from dashboard.live import fanout
-from dashboard.live.fanout import Fanout, Full, list_keys_of
+from dashboard.live.fanout import Fanout, Full
 from dashboard.live.viewer import ALL, Owed, Viewer
+from dashboard.page_keys import list_keys_of
 from dashboard.runtime import Runtime
 from meshcore.testing import ManualClock
 from tests.dashboard.live.printer import Printer
@@ -50,7 +51,7 @@ def printer() -> Printer:
 
 @pytest.fixture
 def hall(rt: Runtime, printer: Printer) -> Fanout:
-    return Fanout(rt, cells=printer, rest=0.0)
+    return Fanout(rt, cells=printer, keys=printer, rest=0.0)
 
 
 async def test_a_change_is_rendered_once_and_all_get_the_same(
@@ -196,7 +197,7 @@ async def test_what_changed_together_is_rendered_in_one_go(
 async def test_a_page_rests_after_it_was_rendered_and_then_tells_everything_together(
     rt: Runtime, printer: Printer
 ) -> None:
-    hall = Fanout(rt, cells=printer, rest=1e9)  # for as long as it may
+    hall = Fanout(rt, cells=printer, keys=printer, rest=1e9)  # for as long as it may
     page = Page(hall, "fleet")
     rt.announce([1], ["node:node-a"])
     await page.is_woken()
@@ -214,7 +215,7 @@ async def test_a_page_rests_after_it_was_rendered_and_then_tells_everything_toge
 
 
 async def test_news_does_not_wait_as_long_as_ages_and_takes_them_along(rt: Runtime, printer: Printer) -> None:
-    hall = Fanout(rt, cells=printer, rest=1.0)
+    hall = Fanout(rt, cells=printer, keys=printer, rest=1.0)
     page = Page(hall, "fleet")
     rt.announce([1], ["node:node-a"])
     await page.is_woken()
@@ -236,7 +237,7 @@ async def test_news_does_not_wait_as_long_as_ages_and_takes_them_along(rt: Runti
 
 
 async def test_a_page_that_is_left_while_it_rests_is_told_nothing(rt: Runtime, printer: Printer) -> None:
-    hall = Fanout(rt, cells=printer, rest=1e9)
+    hall = Fanout(rt, cells=printer, keys=printer, rest=1e9)
     page = Page(hall, "fleet")
     rt.announce([1], ["node:node-a"])
     await page.is_woken()
@@ -251,7 +252,7 @@ async def test_a_page_that_is_left_while_it_rests_is_told_nothing(rt: Runtime, p
 async def test_a_page_with_cells_that_fail_is_told_so_until_they_are_there(
     rt: Runtime, printer: Printer
 ) -> None:
-    hall = Fanout(rt, cells=printer, retry_seconds=0.0, rest=0.0)
+    hall = Fanout(rt, cells=printer, keys=printer, retry_seconds=0.0, rest=0.0)
     page = Page(hall, "fleet")
     rt.announce([1], ["node:broken"])
     await page.is_woken()
@@ -266,7 +267,7 @@ async def test_a_page_with_cells_that_fail_is_told_so_until_they_are_there(
 
 
 async def test_what_fails_is_tried_again_and_again_but_not_for_nobody(rt: Runtime, printer: Printer) -> None:
-    hall = Fanout(rt, cells=printer, retry_seconds=0.0, rest=0.0)
+    hall = Fanout(rt, cells=printer, keys=printer, retry_seconds=0.0, rest=0.0)
     page = Page(hall, "fleet")
     printer.broken.add(ALL)
     rt.announce([1], ["node:broken"])
@@ -347,7 +348,7 @@ async def test_a_page_rests_by_what_was_worked_for_it_and_not_by_what_it_waited_
     rt: Runtime, printer: Printer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fanout, "WAITED", 0.0)
-    hall = Fanout(rt, cells=printer, rest=3.0)
+    hall = Fanout(rt, cells=printer, keys=printer, rest=3.0)
     page = Page(hall, "fleet")
     printer.go.clear()
     rt.announce([1], ["node:node-a"])

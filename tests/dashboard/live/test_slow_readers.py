@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 DEAF = int(os.environ.get("MESH_DEAF_PAGES", "20"))
 SLOW = 5
 CHANGES = int(os.environ.get("MESH_DEAF_CHANGES", "6"))
-NODES = 100  # one page of the fleet; a first message has some 300 kB, more than the kernel takes for the deaf
+NODES = 100  # on one page; a first message has some 300 kB, more than the kernel takes for the deaf
 MORE_MIB = 30.0  # a message kept of each change for each of them would be 45
 SECONDS = 60.0
 
@@ -35,6 +35,8 @@ from django.core.management import execute_from_command_line
 import django
 django.setup()
 from dashboard.live import browser
+from dashboard.selectors import nodes
+nodes.PAGE_ROWS = {rows}
 browser.POLICY = browser.ViewerPolicy(quiet_seconds=1.0, ack_seconds={ack_seconds})
 execute_from_command_line(["manage.py", *sys.argv[1:]])
 """
@@ -129,7 +131,7 @@ def watched(var: Path, *, ack_seconds: float) -> tuple[float, float]:
     with ExitStack() as stack:
         hands = stack.enter_context(hands_on(var))
         cookie = hands.do(FILL.format(nodes=NODES))
-        served = stack.enter_context(serving(var, code=SERVER.format(ack_seconds=ack_seconds)))
+        served = stack.enter_context(serving(var, code=SERVER.format(rows=NODES, ack_seconds=ack_seconds)))
         page = stack.enter_context(
             connect(
                 f"ws://127.0.0.1:{served.port}/live?page=fleet",
