@@ -21,6 +21,7 @@ from dashboard.models import (
     DesiredState,
     Drain,
     DrainStep,
+    MeshMinute,
     MinuteRollup,
     Node,
     NodeLink,
@@ -191,7 +192,7 @@ class RunAdmin(ReadOnly):
 
 
 admin.site.register(
-    (Change, ControlHead, MinuteRollup, NodeLink, NodeMinute, SpoolMark, TraceDetail), ReadOnly
+    (Change, ControlHead, MeshMinute, MinuteRollup, NodeLink, NodeMinute, SpoolMark, TraceDetail), ReadOnly
 )
 admin.site.unregister((User, Group))
 admin.site.register(Group, ReadOnly)  # what they may is written in `services.rights`

@@ -1,7 +1,7 @@
 """Live cells: what is pushed into open pages, rendered once for all who look.
 
-    page "fleet"        cells of the first hundred nodes, the verdict, the totals, the notices
-    page "fleet:<n>"    the same with the n-th hundred
+    page "fleet"        cells of the first fifty nodes, the verdict, the totals, the notices
+    page "fleet:<n>"    the same with the n-th fifty
     page "node:<name>"  the cells of that node's own page
     page "providers"    the breakers of every node that has a column, and what each row amounts to
     page "drains"       the drains that are on, and those of the newest page
@@ -25,7 +25,7 @@ from dashboard.sheet import Sheet
 
 FLEET = "fleet"
 FLEET_PAGE = "fleet:"
-FLEET_PAGES = 50  # of `nodes.PAGE_ROWS` nodes each
+FLEET_PAGES = 99  # of `nodes.PAGE_ROWS` nodes each
 NODE_PAGE = "node:"
 PROVIDERS = "providers"
 DRAINS = "drains"
@@ -202,7 +202,7 @@ def node_context(mesh: Gathered, row: NodeNow) -> dict[str, Any]:
         "now": mesh.now,
         "health_seconds": mesh.health_seconds,
         "row": row,
-        "present": drain_record.present(node=row.node),
+        "present": drain_record.present(node_id=row.node.pk),
         "by_provider": readings.by_provider(),
         "spans": spans.of_node(node_id=row.node.pk, now=mesh.now),
     }
@@ -244,7 +244,7 @@ def _node_itself(sheet: Sheet, key: str, mesh: Gathered) -> None:
         if some:
             sheet.rows(some, [row])
         else:
-            sheet.rows(NODE_CELLS, [row], present=drain_record.present(node=row.node))
+            sheet.rows(NODE_CELLS, [row], present=drain_record.present(node_id=row.node.pk))
 
 
 def _providers(sheet: Sheet, found: Matrix, key: str) -> None:

@@ -120,7 +120,7 @@ class OneNode(View):
         """Return a node with its breakers and readout."""
         self.query(request)
         node = selector.gather(now=utcnow(), show=name).named(name)
-        if node is None:
+        if node is None or node.stored is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"There is no node {name[:80]!r}.")
         return Response(NodeDetailSerializer(node).data)
 

@@ -157,7 +157,7 @@ class NodeDetailSerializer(NodeSerializer):
     """A node with its breakers and the whole of its readout."""
 
     breakers = BreakerSerializer(many=True)
-    readout = serializers.DictField(source="node.readout")
-    manifest = serializers.DictField(source="node.manifest")
-    spool = serializers.DictField(source="node.spool")
+    readout = serializers.DictField(source="stored.readout")
+    manifest = serializers.DictField(source="stored.manifest")
+    spool = serializers.DictField(source="stored.spool")
     clock_skew_seconds = serializers.FloatField(source="node.clock_skew_seconds")

@@ -5,7 +5,7 @@ from dashboard.models.change import Change
 from dashboard.models.desired import DesiredState
 from dashboard.models.drain import STEP_MAX_CHARACTERS, Drain, DrainStatus, DrainStep, Step, StepSource
 from dashboard.models.node import NODE_NAME, Node, NodeLink, SpoolMark
-from dashboard.models.node_minute import NodeMinute
+from dashboard.models.node_minute import MeshMinute, NodeMinute
 from dashboard.models.outbox import OutboxRow, OutboxState
 from dashboard.models.person import OneTimePassword
 from dashboard.models.provider import ProviderHealth, Transition
@@ -33,6 +33,7 @@ __all__ = [
     "History",
     "HourMark",
     "HourRollup",
+    "MeshMinute",
     "MinuteRollup",
     "Node",
     "NodeLink",

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from django.db.models import Q
 
-from dashboard.models import Action, AuditEntry, Drain, DrainStatus, DrainStep, Node, Run, Step, StepSource
+from dashboard.models import Action, AuditEntry, Drain, DrainStatus, DrainStep, Run, Step, StepSource
 from dashboard.selectors import drain_list
 from dashboard.selectors.drain_list import DrainRow
 
@@ -74,9 +74,9 @@ def read(*, pk: int, now: datetime) -> DrainRecord | None:
     return DrainRecord(row=row, steps=_seen(row.drain, reversed(newest)), more=more, moved=_runs(moved))
 
 
-def present(*, node: Node) -> Present | None:
-    """Return the drain that is asked of `node`, None when none is; two queries at most."""
-    drain = node.drains.filter(status=DrainStatus.ACTIVE.value).first()
+def present(*, node_id: int) -> Present | None:
+    """Return the drain that is asked of a node, None when none is; two queries at most."""
+    drain = Drain.objects.filter(node_id=node_id, status=DrainStatus.ACTIVE.value).first()
     if drain is None:
         return None
     newest = list(drain.steps.order_by("-at", "-id")[:STEPS_MAX])

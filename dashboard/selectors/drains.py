@@ -64,12 +64,19 @@ def order_of(node: Node, *, now: datetime) -> Order:
     desired: DesiredState | None = getattr(node, "desired", None)
     if desired is None:
         return Order(observed=node.observed_generation)
-    return Order(
+    return order(
         generation=desired.generation,
         observed=node.observed_generation,
-        age_seconds=max((now - desired.changed_at).total_seconds(), 0.0),
+        changed_at=desired.changed_at,
         drains=desired.drain is not None,
+        now=now,
     )
+
+
+def order(*, generation: int, observed: int, changed_at: datetime, drains: bool, now: datetime) -> Order:
+    """Return an order that was changed at `changed_at`."""
+    age_seconds = max((now - changed_at).total_seconds(), 0.0)
+    return Order(generation=generation, observed=observed, age_seconds=age_seconds, drains=drains)
 
 
 def drain_now(readout: Readout | None) -> DrainNow | None:

@@ -29,18 +29,17 @@ LINK = ("link__closed_at", "link__idle")
 DRAIN = ("desired__drain", "readout__drain__source")
 
 
-def judge(*, node: Node, now: datetime) -> list[Blocker]:
-    """Return why `node` must not be drained now; four queries, and one for each 50 nodes without what it has.
+def judge(*, name: str, community: str, now: datetime) -> list[Blocker]:
+    """Return why the node `name` must not be drained now.
 
-    Called under the control head's lock it holds for what is written there.
+    Four queries, and one for each 50 nodes without what it has. Called under the control head's lock it holds
+    for what is written there.
     """
     every = health_seconds(Node.objects.count())
-    rows = Node.objects.filter(community=node.community).values(
-        "name", "state", "last_heard_at", *LINK, *DRAIN
-    )
+    rows = Node.objects.filter(community=community).values("name", "state", "last_heard_at", *LINK, *DRAIN)
     members = [_member(row, now=now, every_seconds=every) for row in rows]
-    carries = _Carries([node.name, *(each.name for each in members if each.there and not each.drains)], now)
-    return blockers(node.name, members, carries=carries)
+    carries = _Carries([name, *(each.name for each in members if each.there and not each.drains)], now)
+    return blockers(name, members, carries=carries)
 
 
 class _Carries:

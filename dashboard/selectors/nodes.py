@@ -1,12 +1,13 @@
 """Nodes as the pages show them: who needs attention first, and what is known of each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from dashboard.models import DesiredState, Node, NodeLink, ProviderHealth, Trace, Transition
-from dashboard.selectors import drains, fleet_traffic, providers, traces, traffic
+from dashboard.selectors import drains, fleet_traffic, node_rows, providers, traces, traffic
 from dashboard.selectors.drains import DrainStory
+from dashboard.selectors.node_rows import NodeRow
 from dashboard.selectors.presence import (
     ATTENTION,
     ATTENTION_REST,
@@ -22,18 +23,18 @@ ABSENT = frozenset(
 )
 CLOCK_SKEW_SECONDS = 2.0  # more than this is worth a word (link-and-telemetry, "Clocks")
 RECENT_TRACES = 10
-PAGE_ROWS = 100  # nodes on one page of the fleet; a row takes about half a millisecond to render
-UNREAD = ("manifest", "note", "desired__aliases", "desired__overrides")  # of no use in a row
+PAGE_ROWS = 50  # nodes on one page of the fleet, as of other lists; a row takes 0.4 ms to render
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeNow:
     """Everything a page says of a node's present; `troubled` are the open breakers that say something new.
 
-    `traffic` is known of the nodes that are shown, `breakers` of one that is shown alone; `told` counts them.
+    `traffic`, and how many breakers it told of, is known of the nodes that are shown; its `breakers`, and all
+    that is `stored`, of one that is shown alone.
     """
 
-    node: Node
+    node: NodeRow
     presence: Presence
     readout: Readout | None
     breakers: tuple[ProviderHealth, ...]
@@ -42,6 +43,7 @@ class NodeNow:
     drain: drains.DrainNow | None
     order: drains.Order
     traffic: traffic.Traffic
+    stored: Node | None = None
 
     @property
     def name(self) -> str:
@@ -66,7 +68,7 @@ class NodeNow:
     @property
     def aliases(self) -> dict[str, list[str]] | None:
         """The table of aliases that the dashboard wants it to go by, None: its own file's."""
-        desired: DesiredState | None = getattr(self.node, "desired", None)
+        desired: DesiredState | None = getattr(self.stored, "desired", None)
         return desired.aliases if desired else None
 
     @property
@@ -79,7 +81,7 @@ class NodeNow:
 class Gathered:
     """All nodes at one moment, ordered by need for attention, then name; `shown` are those asked for.
 
-    `having` are the ids of the nodes that told of each troubled breaker, in trouble or not.
+    `having` counts the nodes that are heard and told of each troubled breaker, in trouble or not.
     """
 
     now: datetime
@@ -87,7 +89,7 @@ class Gathered:
     nodes: tuple[NodeNow, ...]
     shown: tuple[NodeNow, ...]
     whole: traffic.Traffic
-    having: Mapping[str, frozenset[int]]
+    having: Mapping[str, int]
 
     def named(self, name: str) -> NodeNow | None:
         """Return the node of that name."""
@@ -108,39 +110,64 @@ def gather(*, now: datetime, show: slice | str | None = None) -> Gathered:
 
     The same number of queries whatever their number. The breakers are read of all shown, but not of a slice.
     """
-    alone = show if isinstance(show, str) else None
-    found = Node.objects.select_related("link", "desired")
-    nodes = list(found.defer(*UNREAD) if isinstance(show, slice) else found)
-    every = health_seconds(len(nodes))
-    troubled = providers.troubled()
-    presences = _presences(nodes, troubled, now=now, every_seconds=every)
-    nodes.sort(key=lambda node: (ATTENTION.get(presences[node.name].state, ATTENTION_REST), node.name))
-    shown = nodes[show] if isinstance(show, slice) else [n for n in nodes if alone in (None, n.name)]
-    ids = {node.pk for node in shown}
-    flow = fleet_traffic.read(now=now, nodes=ids)
-    told = providers.told_by_node()
-    breakers = {} if isinstance(show, slice) else providers.by_node(None if alone is None else ids)
-    absent = _absent(presences)
-    rows = tuple(
-        _node_now(
-            node,
-            presences[node.name],
-            breakers.get(node.pk, ()),
-            told=told.get(node.pk, providers.TOLD_NOTHING),
-            troubled=providers.unexplained(troubled.get(node.pk, ()), absent=absent),
-            now=now,
-            flow=flow.of(node.pk),
-        )
-        for node in nodes
+    rows = node_rows.read()
+    every = health_seconds(len(rows))
+    open_breakers = providers.troubled()
+    calm = {row.pk: row.presence(0, now=now, every_seconds=every) for row in rows}
+    absent = {row.pk: row.name for row in rows if calm[row.pk].state in ABSENT}
+    troubled = _unexplained(open_breakers, absent=frozenset(absent.values()))
+    judged = {
+        row.pk: row.presence(len(troubled[row.pk]), now=now, every_seconds=every)
+        for row in rows
+        if row.pk in troubled
+    }
+    there = {**calm, **judged}
+    rows.sort(key=lambda row: (ATTENTION.get(there[row.pk].state, ATTENTION_REST), row.name))
+    shown = _shown(rows, show, now=now)
+    found = tuple(
+        _node_now(row, there[row.pk], troubled.get(row.pk, ()), shown=shown, now=now) for row in rows
     )
+    keys = {each.key for some in open_breakers.values() for each in some}
     return Gathered(
         now=now,
         health_seconds=every,
-        nodes=rows,
-        shown=tuple(row for row in rows if row.node.pk in ids),
-        whole=flow.whole,
-        having=providers.having_any({each.key for some in troubled.values() for each in some}),
+        nodes=found,
+        shown=tuple(node for node in found if node.node.pk in shown.ids),
+        whole=shown.flow.whole,
+        having=providers.having_any(keys, but=absent),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What is read of the shown nodes alone."""
+
+    ids: frozenset[int]
+    flow: fleet_traffic.FleetTraffic
+    told: Mapping[int, providers.Told]
+    breakers: Mapping[int, tuple[ProviderHealth, ...]]
+    stored: Node | None
+
+
+def _shown(rows: Sequence[NodeRow], show: slice | str | None, *, now: datetime) -> _Shown:
+    some = rows[show] if isinstance(show, slice) else [row for row in rows if show in (None, row.name)]
+    ids = frozenset(row.pk for row in some)
+    alone = isinstance(show, str)
+    return _Shown(
+        ids=ids,
+        flow=fleet_traffic.read(now=now, nodes=ids),
+        told=providers.told_by_node(ids),
+        breakers={} if isinstance(show, slice) else providers.by_node(ids if alone else None),
+        stored=Node.objects.select_related("desired").filter(pk__in=ids).first() if alone else None,
+    )
+
+
+def _unexplained(
+    troubled: Mapping[int, tuple[ProviderHealth, ...]], *, absent: frozenset[str]
+) -> dict[int, tuple[ProviderHealth, ...]]:
+    """Leave out a peer's open breaker when that peer is known to be away: it makes no node degraded."""
+    found = {pk: providers.unexplained(some, absent=absent) for pk, some in troubled.items()}
+    return {pk: some for pk, some in found.items() if some}
 
 
 def names() -> list[str]:
@@ -169,27 +196,6 @@ def past_of(*, node: Node) -> Past:
     )
 
 
-def _presences(
-    nodes: list[Node],
-    troubled: dict[int, tuple[ProviderHealth, ...]],
-    *,
-    now: datetime,
-    every_seconds: float,
-) -> dict[str, Presence]:
-    """Judge twice: a peer's open breaker makes no node degraded when that peer is known to be away."""
-    calm = {node.name: presence_of(node, 0, now=now, every_seconds=every_seconds) for node in nodes}
-    absent = _absent(calm)
-    return {
-        node.name: presence_of(
-            node,
-            len(providers.unexplained(troubled.get(node.pk, ()), absent=absent)),
-            now=now,
-            every_seconds=every_seconds,
-        )
-        for node in nodes
-    }
-
-
 def presence_of(node: Node, breakers_open: int, *, now: datetime, every_seconds: float) -> Presence:
     """Return whether a node, selected with its link, is there."""
     link: NodeLink | None = getattr(node, "link", None)
@@ -204,29 +210,24 @@ def presence_of(node: Node, breakers_open: int, *, now: datetime, every_seconds:
     )
 
 
-def _absent(presences: dict[str, Presence]) -> frozenset[str]:
-    return frozenset(name for name, each in presences.items() if each.state in ABSENT)
-
-
 def _node_now(
-    node: Node,
+    row: NodeRow,
     there: Presence,
-    breakers: tuple[ProviderHealth, ...],
-    *,
-    told: providers.Told,
     troubled: tuple[ProviderHealth, ...],
+    *,
+    shown: _Shown,
     now: datetime,
-    flow: traffic.Traffic,
 ) -> NodeNow:
-    readout = drains.readout_of(node)
+    readout = row.readout
     return NodeNow(
-        node=node,
+        node=row,
         presence=there,
         readout=readout,
-        breakers=breakers,
-        told=told,
+        breakers=shown.breakers.get(row.pk, ()),
+        told=shown.told.get(row.pk, providers.TOLD_NOTHING),
         troubled=troubled,
         drain=drains.drain_now(readout),
-        order=drains.order_of(node, now=now),
-        traffic=flow,
+        order=row.order(now=now),
+        traffic=shown.flow.of(row.pk),
+        stored=shown.stored if row.pk in shown.ids else None,
     )

@@ -41,19 +41,21 @@ def troubled() -> dict[int, tuple[ProviderHealth, ...]]:
     return _by_node(ProviderHealth.objects.filter(state__in=_TROUBLED).order_by("node_id", "key"))
 
 
-def told_by_node() -> dict[int, Told]:
-    """Return how many breakers each node tells of, by its id; one query."""
+def told_by_node(nodes: Collection[int]) -> dict[int, Told]:
+    """Return how many breakers each of these nodes tells of, by its id; one query."""
     own = Count("pk", filter=~Q(key__startswith=PEER))
-    rows = ProviderHealth.objects.order_by().values_list("node_id").annotate(told=Count("pk"), own=own)
+    found = ProviderHealth.objects.filter(node_id__in=nodes).order_by()
+    rows = found.values_list("node_id").annotate(told=Count("pk"), own=own)
     return {node_id: Told(count, providers) for node_id, count, providers in rows}
 
 
-def having_any(keys: Collection[str]) -> dict[str, frozenset[int]]:
-    """Return the ids of the nodes that tell of each of these breakers; one query."""
-    found: dict[str, set[int]] = {}
-    for key, node_id in ProviderHealth.objects.filter(key__in=keys).values_list("key", "node_id"):
-        found.setdefault(key, set()).add(node_id)
-    return {key: frozenset(nodes) for key, nodes in found.items()}
+def having_any(keys: Collection[str], *, but: Collection[int]) -> dict[str, int]:
+    """Return how many nodes, but for those with the ids `but`, tell of each of these breakers; one query.
+
+    A node that is forgotten has no breakers any more.
+    """
+    found = ProviderHealth.objects.filter(key__in=keys).exclude(node_id__in=but).order_by()
+    return dict(found.values_list("key").annotate(nodes=Count("pk")))
 
 
 def _by_node(breakers: Iterable[ProviderHealth]) -> dict[int, tuple[ProviderHealth, ...]]:

@@ -1,9 +1,10 @@
 """One sentence for the worst thing there is now, and what else a person must know of the numbers."""
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from dashboard.models import ProviderHealth
 from dashboard.selectors import providers, testimony
@@ -70,13 +71,14 @@ def notices(mesh: Gathered) -> list[str]:
 
 
 def _notices(node: NodeNow, now: datetime) -> Iterator[str]:
-    dropped: dict[str, int] = node.node.spool.get("dropped", {})
+    spool = node.node.spool
+    dropped: dict[str, int] = spool.get("dropped", {})
     lost = ", ".join(
         f"{count:,} {kind}s".replace(",", " ") for kind, count in sorted(dropped.items()) if count
     )
     if lost:
         yield f"Numbers are incomplete: {node.name} had to drop {lost} while it could not report."
-    if _was_set_back(node, now):
+    if _was_set_back(spool, now):
         yield f"Numbers are incomplete: the disk of {node.name} was set back to an older copy."
     if node.node.lost_at is not None and now - node.node.lost_at < LOST_SHOWN:
         many, at = f"{node.node.lost_items:,}".replace(",", " "), f"{node.node.lost_at:%d %b %H:%M}"
@@ -92,8 +94,8 @@ def _notices(node: NodeNow, now: datetime) -> Iterator[str]:
         yield f"The clock of {node.name} is {abs(skew):.0f} s {way}; its times are shown as it says them."
 
 
-def _was_set_back(node: NodeNow, now: datetime) -> bool:
-    reset_at: str | None = node.node.spool.get("reset_at")
+def _was_set_back(spool: Mapping[str, Any], now: datetime) -> bool:
+    reset_at: str | None = spool.get("reset_at")
     return reset_at is not None and now - datetime.fromisoformat(reset_at) < SET_BACK_SHOWN
 
 
@@ -115,10 +117,10 @@ def _down(mesh: Gathered) -> Iterator[Verdict]:
         for breaker in node.troubled if node.heard else ():
             troubled.setdefault(breaker.key, []).append((node, breaker))
     for key, seen in sorted(troubled.items(), key=lambda item: -len(item[1])):
-        having = [node for node in mesh.nodes if node.heard and node.node.pk in mesh.having[key]]
+        where = _where([node for node, _ in seen], having=mesh.having.get(key, 0))
         yield Verdict(
             tone=Tone.BAD,
-            sentence=f"{_thing(key)} {_how(seen)} {_where([node for node, _ in seen], having)}",
+            sentence=f"{_thing(key)} {_how(seen)} {where}",
             since=min((each.since for _, each in seen if each.since), default=None),
             detail=next((each.last_error for _, each in seen if each.last_error), ""),
         )
@@ -197,11 +199,11 @@ def _how(seen: list[tuple[NodeNow, ProviderHealth]]) -> str:
     return "is being tried again" if trying else "is down"
 
 
-def _where(seen: list[NodeNow], having: list[NodeNow]) -> str:
-    if len(having) == 1:
+def _where(seen: list[NodeNow], *, having: int) -> str:
+    if having == 1:
         return f"on {seen[0].name}"
-    if len(seen) == len(having):
-        return f"on all {len(having)} nodes that have it"
+    if len(seen) == having:
+        return f"on all {having} nodes that have it"
     return f"as seen from {_names(seen)} only"
 
 

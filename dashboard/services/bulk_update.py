@@ -6,10 +6,14 @@ For two marks that must be where they were:
     UPDATE mark AS t SET hwm = v.put_hwm FROM v WHERE t.id = v.given_key AND t.hwm = v.given_hwm RETURNING id
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db import connection, models
+
+from dashboard.services import columns
+
+PLAIN = (models.IntegerField, models.FloatField, models.BooleanField, models.CharField, models.TextField)
 
 
 def update(
@@ -30,7 +34,8 @@ def update(
         return set()
     fields = [model._meta.pk, *map(model._meta.get_field, (*put, *given))]
     names = ["given_key", *(f"put_{name}" for name in put), *(f"given_{name}" for name in given)]
-    values = [_value(field, value) for row in rows for field, value in zip(fields, row, strict=True)]
+    adapt = list(map(_adapter, fields))
+    values = [to(value) for row in rows for to, value in zip(adapt, row, strict=True)]
     row = f"({', '.join(map(_place, fields))})"
     key = _quoted(model._meta.pk.column)
     changes = ", ".join(f"{_quoted(name)} = v.put_{name}" for name in put)
@@ -44,8 +49,18 @@ def update(
         return {found for (found,) in cursor.fetchall()}
 
 
-def _value(field: Any, value: Any) -> Any:
-    return field.get_db_prep_save(value, connection)
+def _adapter(field: Any) -> Callable[[Any], Any]:
+    """Return what makes of a field's value what the driver takes; Django's own way takes ten times that."""
+    if isinstance(field, PLAIN):
+        return _as_it_is
+    if isinstance(field, models.DateTimeField):
+        stamp = columns.stamp_adapter()
+        return lambda at: None if at is None else stamp(at)
+    return lambda value: field.get_db_prep_save(value, connection)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _place(field: Any) -> str:

@@ -206,7 +206,7 @@ def expire(*, now: datetime) -> int:
 
 def _pass_guards(drain: Drain, *, overridden: bool, now: datetime) -> None:
     """Note in a new drain what it overrides; raises GuardsRefused."""
-    found = guards.judge(node=drain.node, now=now)
+    found = guards.judge(name=drain.node.name, community=drain.node.community, now=now)
     if found and not overridden:
         raise GuardsRefused(found)
     drain.override_guards, drain.blockers = overridden, msgspec.to_builtins(found)

@@ -1,20 +1,20 @@
-"""Traffic of whole nodes by the minute, added up beside the roll-ups and in their transaction."""
+"""Traffic of whole nodes and of the mesh by the minute, added up beside the roll-ups in their transaction."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
-from dashboard.models import NodeMinute
-from dashboard.services import bulk_insert, columns
+from dashboard.models import MeshMinute, NodeMinute
+from dashboard.services import bulk_insert, columns, trace_ids
 from dashboard.services.rollups import Sums
 from meshcore import histogram
 
 KEPT = timedelta(hours=1)  # pages look back for 15 min; what is told of later than this is only rolled up
 TRIM_ROWS = 5000  # at most so many at a time; 1 000 nodes make so many in 5 min
-UNIQUE = ("node", "minute")
 REPLACED = ("calls", "errors", "failovers", "counts")
-MINUTES = bulk_insert.Table(NodeMinute, ["node_id", "minute", *REPLACED])
+NODES = bulk_insert.Table(NodeMinute, ["node_id", "minute", *REPLACED])
+MESH = bulk_insert.Table(MeshMinute, ["slot", "minute", *REPLACED])
 
 
 @dataclass(slots=True)
@@ -37,34 +37,55 @@ class _Minute:
         self.failovers += failovers
         histogram.merge(self.counts, {int(bucket): n for bucket, n in counts.items()})
 
+    def values(self) -> bulk_insert.Row:
+        """Return it in the order of `REPLACED`."""
+        counts = columns.json_text(dict(sorted(self.counts.items())))
+        return (self.calls, self.errors, self.failovers, counts)
+
 
 def add(sums: Sequence[Sums], *, now: datetime) -> None:
-    """Add histograms to the minutes of their nodes, in the caller's transaction: two queries in all."""
-    minutes: dict[tuple[int, datetime], _Minute] = {}
+    """Add histograms to the minutes of their nodes and of the mesh, in the caller's transaction.
+
+    Four queries in all, on PostgreSQL one more, for the slot.
+    """
+    nodes: defaultdict[tuple[int, datetime], _Minute] = defaultdict(_Minute)
+    mesh: defaultdict[datetime, _Minute] = defaultdict(_Minute)
     for each in sums:
         node_id, minute = each.key[:2]
         if minute > now - KEPT:
-            minutes.setdefault((node_id, minute), _Minute()).add(each)
-    if not minutes:
-        return
+            nodes[node_id, minute].add(each)
+            mesh[minute].add(each)
+    if mesh:
+        _add_to_nodes(nodes)
+        _add_to_mesh(mesh, slot=trace_ids.claim_slot())
+
+
+def _add_to_nodes(minutes: Mapping[tuple[int, datetime], _Minute]) -> None:
     nodes, times = {key[0] for key in minutes}, {key[1] for key in minutes}
     stored = NodeMinute.objects.filter(node_id__in=nodes, minute__in=times)
     for node_id, at, *row in stored.values_list("node_id", "minute", *REPLACED):
-        if (known := minutes.get((node_id, at))) is not None:
-            known.add_row(*row)
+        if (node_id, at) in minutes:
+            minutes[node_id, at].add_row(*row)
     stamp = columns.stamp_adapter()
-    rows = [_row(key[0], stamp(key[1]), minutes[key]) for key in sorted(minutes)]
-    MINUTES.put(rows, unique=UNIQUE, replacing=REPLACED)
+    rows = [(key[0], stamp(key[1]), *minutes[key].values()) for key in sorted(minutes)]
+    NODES.put(rows, unique=("node", "minute"), replacing=REPLACED)
+
+
+def _add_to_mesh(minutes: Mapping[datetime, _Minute], *, slot: int) -> None:
+    stored = MeshMinute.objects.filter(minute__in=list(minutes), slot=slot)
+    for at, *row in stored.values_list("minute", *REPLACED):
+        minutes[at].add_row(*row)
+    stamp = columns.stamp_adapter()
+    rows = [(slot, stamp(at), *minutes[at].values()) for at in sorted(minutes)]
+    MESH.put(rows, unique=("minute", "slot"), replacing=REPLACED)
 
 
 def trim(*, now: datetime) -> int:
-    """Delete rows older than an hour, at most `TRIM_ROWS`; returns how many."""
-    old = NodeMinute.objects.filter(minute__lt=now - KEPT).values_list("id", flat=True)[:TRIM_ROWS]
-    deleted, _ = NodeMinute.objects.filter(id__in=list(old)).delete()
+    """Delete rows older than an hour, of each kind at most `TRIM_ROWS`; returns the larger number."""
+    return max(_trim(model, now=now) for model in (NodeMinute, MeshMinute))
+
+
+def _trim(model: type[NodeMinute | MeshMinute], *, now: datetime) -> int:
+    old = model.objects.filter(minute__lt=now - KEPT).values_list("id", flat=True)[:TRIM_ROWS]
+    deleted, _ = model.objects.filter(id__in=list(old)).delete()
     return deleted
-
-
-def _row(node_id: int, at: Any, minute: _Minute) -> bulk_insert.Row:
-    """Return the values of a minute in the order of `MINUTES`."""
-    counts = columns.json_text(dict(sorted(minute.counts.items())))
-    return (node_id, at, minute.calls, minute.errors, minute.failovers, counts)

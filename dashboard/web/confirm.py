@@ -127,7 +127,7 @@ def of(act: Act, row: NodeNow, *, now: datetime) -> Confirm:
     """Return the form for one node as it stands; a drain that is not there can't be changed, but begun."""
     if act is Act.UNDRAIN:
         return _undrain(row)
-    present = drain_record.present(node=row.node) if act is Act.CHANGE else None
+    present = drain_record.present(node_id=row.node.pk) if act is Act.CHANGE else None
     return _change(row, present.drain) if present else _drain(row, now=now)
 
 
@@ -163,7 +163,7 @@ def _drain(row: NodeNow, *, now: datetime) -> Confirm:
         typed={"sticky": "1"},
         deadlines=DEADLINES,
         expiries=EXPIRIES,
-        blockers=tuple(guards.judge(node=row.node, now=now)),
+        blockers=tuple(guards.judge(name=row.name, community=row.node.community, now=now)),
     )
 
 

@@ -40,11 +40,11 @@ def undrain(request: HttpRequest, visitor: Visitor, name: str) -> HttpResponse:
 
 
 def _act(request: HttpRequest, visitor: Visitor, name: str, act: Act) -> HttpResponse:
-    node = find(name)[1].node
+    node = find(name).stored
     try:
         said = _carry_out(act, node, actor_of(request, visitor), request.POST.dict())
     except REFUSALS as exc:
-        return _refused(request, visitor, find(name)[1], act, exc)
+        return _refused(request, visitor, find(name).row, act, exc)
     return _said(request, name, said)
 
 
@@ -55,7 +55,7 @@ def _carry_out(act: Act, node: Node, actor: Actor, post: dict[str, str]) -> str:
         if not ended.was_draining:
             return f"The dashboard had not asked {node.name} to drain; nothing changed."
         return f"Asked {node.name} to serve again, generation {ended.generation}."
-    present = drain_record.present(node=node) if act is Act.CHANGE else None
+    present = drain_record.present(node_id=node.pk) if act is Act.CHANGE else None
     asked = confirm.typed(post, act=act, deadline_at=present.drain.deadline_at if present else None)
     done = drains.request(
         node=node,

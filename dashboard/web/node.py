@@ -1,12 +1,14 @@
 """One node's page."""
 
 from datetime import datetime
+from typing import NamedTuple
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from dashboard import fragments
+from dashboard.models import Node
 from dashboard.selectors import nodes, runs
 from dashboard.selectors.nodes import Gathered, NodeNow
 from dashboard.services.rights import Right
@@ -22,8 +24,8 @@ from meshcore.clock import utcnow
 def node(request: HttpRequest, visitor: Visitor, name: str) -> HttpResponse:
     """Show a node; `?confirm=drain` opens the second step, in place when htmx asks."""
     if is_fragment(request) and "confirm" in request.GET:
-        mesh, row = find(name)
-        return show_form(request, _wanted(request, visitor, row, now=mesh.now))
+        found = find(name)
+        return show_form(request, _wanted(request, visitor, found.row, now=found.mesh.now))
     return show(request, visitor, name)
 
 
@@ -32,13 +34,13 @@ def show(
 ) -> HttpResponse:
     """Return the page of a node, with `form` open, else with the one that the address asks for."""
     chrome = frame(visitor, section="fleet", now=utcnow(), live_page=f"node:{name}")
-    mesh, row = find(name)
+    mesh, row, stored = find(name)
     context = {
         **chrome,
         **fragments.node_context(mesh, row),
         "aliases_command": commands.aliases(row.node.url),
         "live_runs": runs.of_node(name=name, now=mesh.now),
-        "past": nodes.past_of(node=row.node),
+        "past": nodes.past_of(node=stored),
         "confirm": form or _wanted(request, visitor, row, now=mesh.now),
         "fragment": is_fragment(request),
     }
@@ -52,13 +54,21 @@ def show_form(request: HttpRequest, form: Confirm | None, *, status: int = 200) 
     return render(request, "parts/confirm.html", {"confirm": form}, status=status)
 
 
-def find(name: str) -> tuple[Gathered, NodeNow]:
+class Found(NamedTuple):
+    """All nodes, the one that was asked for, and all that is stored of it."""
+
+    mesh: Gathered
+    row: NodeNow
+    stored: Node
+
+
+def find(name: str) -> Found:
     """Return a node among all; raises Http404."""
     mesh = nodes.gather(now=utcnow(), show=name)
     row = mesh.named(name)
-    if row is None:
+    if row is None or row.stored is None:
         raise Http404(f"There is no node called {name[:63]!r}.")
-    return mesh, row
+    return Found(mesh, row, row.stored)
 
 
 def _wanted(request: HttpRequest, visitor: Visitor, row: NodeNow, *, now: datetime) -> Confirm | None:

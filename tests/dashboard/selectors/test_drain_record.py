@@ -43,7 +43,7 @@ def test_every_step_has_the_time_there_and_the_time_here(drained: Drain) -> None
 
 
 def test_beside_the_present_counting_down_is_one_line(drained: Drain) -> None:
-    present = drain_record.present(node=drained.node)
+    present = drain_record.present(node_id=drained.node.pk)
 
     assert present is not None and present.drain == drained
     assert [(step.step, step.times) for step in present.steps] == [
@@ -59,7 +59,7 @@ def test_beside_the_present_counting_down_is_one_line(drained: Drain) -> None:
 def test_a_node_without_an_order_to_drain_has_none(drained: Drain) -> None:
     drains.cancel(node=drained.node, actor=ALICE, now=NOW)
 
-    assert drain_record.present(node=drained.node) is None
+    assert drain_record.present(node_id=drained.node.pk) is None
 
 
 def test_of_many_steps_the_newest_are_shown_and_the_rest_is_counted(

@@ -43,8 +43,8 @@ def test_without_calls_nothing_is_known() -> None:
     assert fleet_traffic.read(now=NOW, nodes=[1]).whole == traffic.NOTHING
 
 
-def test_three_queries_do_for_any_number(
+def test_two_queries_do_for_any_number(
     mesh: list[Node], django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(2):
         fleet_traffic.read(now=NOW, nodes=[node.pk for node in mesh])

@@ -25,7 +25,7 @@ def of(name: str, now: datetime, providers: tuple[str, ...] = ("ollama",), **mor
 
 
 def details(node: Node, now: datetime) -> list[str]:
-    return [blocker.detail for blocker in judge(node=node, now=now)]
+    return [blocker.detail for blocker in judge(name=node.name, community=node.community, now=now)]
 
 
 LAST = "node-a has the last healthy provider of llm.chat"
@@ -151,7 +151,7 @@ def test_what_most_drains_need_is_read_with_four_queries(
     nodes = [of(f"node-{n}", now) for n in range(5)]
 
     with django_assert_num_queries(4):
-        assert judge(node=nodes[3], now=now) == []
+        assert judge(name=nodes[3].name, community="default", now=now) == []
 
 
 def test_what_only_the_last_of_many_serves_is_found(
@@ -162,4 +162,4 @@ def test_what_only_the_last_of_many_serves_is_found(
         of(node.name, now)
 
     with django_assert_num_queries(6):
-        assert judge(node=nodes[0], now=now) == []
+        assert judge(name=nodes[0].name, community="default", now=now) == []

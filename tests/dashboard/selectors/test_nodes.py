@@ -48,7 +48,7 @@ def test_the_number_of_nodes_changes_no_number_of_queries(
     for n in range(count):
         factory.minutes(factory.seen_node(f"node-{n}", now=NOW), [3], now=NOW)
 
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(6):
         gathered = nodes.gather(now=NOW)
         assert [each.in_flight for each in gathered.nodes] == [0] * count
 
@@ -65,7 +65,7 @@ def test_a_part_of_the_order_is_shown_with_its_traffic_and_all_are_judged() -> N
     assert gathered.whole.requests == 9
 
 
-def test_a_node_that_is_shown_alone_has_its_breakers_and_the_others_their_number() -> None:
+def test_a_node_that_is_shown_alone_has_its_breakers_and_all_that_is_stored() -> None:
     example_mesh.make(now=NOW)
 
     gathered = nodes.gather(now=NOW, show="node-b")
@@ -73,8 +73,8 @@ def test_a_node_that_is_shown_alone_has_its_breakers_and_the_others_their_number
     [shown] = gathered.shown
     assert (shown.name, len(shown.breakers)) == ("node-b", shown.told.breakers)
     others = [each for each in gathered.nodes if each.name != "node-b"]
-    assert not any(each.breakers for each in others)
-    assert any(each.told.providers for each in others)
+    assert not any(each.breakers or each.stored for each in others)
+    assert shown.stored == Node.objects.get(name="node-b")
 
 
 def test_the_past_of_a_node_takes_four_queries(django_assert_num_queries: DjangoAssertNumQueries) -> None:

@@ -7,8 +7,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from dashboard.models import Node, NodeMinute
-from dashboard.services import node_minutes, rollups
+from dashboard.models import MeshMinute, Node, NodeMinute
+from dashboard.services import node_minutes, rollups, trace_ids
+from meshcore import histogram
 from meshcore.frames import HistogramItem
 
 pytestmark = pytest.mark.django_db
@@ -50,14 +51,40 @@ def test_all_providers_and_outcomes_of_a_minute_are_one_row(node: Node, now: dat
     assert row.counts == {"5": 2, "7": 5, "9": 4}
 
 
+def test_all_nodes_of_a_minute_are_one_row_of_the_mesh(node: Node, now: datetime) -> None:
+    other = Node.objects.create(name="node-b", created_at=now)
+    node_minutes.add([sums(node, now, {"5": 1}), sums(other, now, {"5": 2}, failovers=1)], now=now)
+    node_minutes.add([sums(other, now, {"9": 4}, outcome="error")], now=now)
+
+    rows = list(MeshMinute.objects.all())
+    assert {row.minute for row in rows} == {now}
+    figures = [(row.calls, row.errors, row.failovers) for row in rows]
+    assert tuple(map(sum, zip(*figures, strict=True))) == (7, 4, 1)
+    counts: histogram.Counts = {}
+    for row in rows:
+        histogram.merge(counts, {int(bucket): n for bucket, n in row.counts.items()})
+    assert counts == {5: 3, 9: 4}
+
+
+def test_transactions_with_other_slots_have_other_rows(
+    node: Node, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for slot in (1, 2, 1):
+        monkeypatch.setattr(trace_ids, "claim_slot", lambda slot=slot: slot)
+        node_minutes.add([sums(node, now, {"5": 1})], now=now)
+
+    assert set(MeshMinute.objects.values_list("slot", "calls")) == {(1, 2), (2, 1)}
+
+
 def test_what_is_told_of_late_is_left_to_the_roll_ups(node: Node, now: datetime) -> None:
     node_minutes.add([sums(node, now - node_minutes.KEPT, {"5": 1})], now=now)
 
     assert not NodeMinute.objects.exists()
+    assert not MeshMinute.objects.exists()
 
 
 @pytest.mark.parametrize("many", [1, 40])
-def test_any_number_of_histograms_takes_two_queries(node: Node, now: datetime, many: int) -> None:
+def test_any_number_of_histograms_takes_four_queries(node: Node, now: datetime, many: int) -> None:
     told = [sums(node, now - timedelta(minutes=n), {"5": 1}) for n in range(many)]
 
     with CaptureQueriesContext(
@@ -65,8 +92,8 @@ def test_any_number_of_histograms_takes_two_queries(node: Node, now: datetime, m
     ) as queries:
         node_minutes.add(told, now=now)
 
-    assert len(queries) == 2
-    assert NodeMinute.objects.count() == many
+    assert len(queries) == 4 + (connection.vendor == "postgresql")
+    assert NodeMinute.objects.count() == MeshMinute.objects.count() == many
 
 
 def test_rows_are_deleted_after_an_hour_and_not_all_at_once(
@@ -75,6 +102,7 @@ def test_rows_are_deleted_after_an_hour_and_not_all_at_once(
     monkeypatch.setattr(node_minutes, "TRIM_ROWS", 2)
     for hours in (0, 2, 3, 4):
         NodeMinute.objects.create(node=node, minute=now - timedelta(hours=hours))
+        MeshMinute.objects.create(slot=0, minute=now - timedelta(hours=hours))
 
     assert [node_minutes.trim(now=now) for _ in range(3)] == [2, 1, 0]
-    assert NodeMinute.objects.get().minute == now
+    assert NodeMinute.objects.get().minute == MeshMinute.objects.get().minute == now

@@ -11,6 +11,7 @@ import msgspec
 from dashboard.models import (
     DesiredState,
     Drain,
+    MeshMinute,
     MinuteRollup,
     Node,
     NodeLink,
@@ -192,7 +193,7 @@ def minutes(
 
 
 def add_up(node: Node) -> None:
-    """Make the minutes of a whole node what the roll-ups of their providers amount to, as ingest does."""
+    """Make the minutes of a node, and of the mesh, what their roll-ups amount to, as ingest does."""
     found: dict[datetime, NodeMinute] = {}
     for row in MinuteRollup.objects.filter(node=node, histogram_version=histogram.VERSION):
         whole = found.setdefault(row.minute, NodeMinute(node=node, minute=row.minute))
@@ -202,6 +203,19 @@ def add_up(node: Node) -> None:
         histogram.merge(whole.counts, row.counts)  # type: ignore[arg-type]
     NodeMinute.objects.filter(node=node).delete()
     NodeMinute.objects.bulk_create(found.values())
+    _add_up_mesh()
+
+
+def _add_up_mesh() -> None:
+    found: dict[datetime, MeshMinute] = {}
+    for row in NodeMinute.objects.all():
+        whole = found.setdefault(row.minute, MeshMinute(slot=0, minute=row.minute))
+        whole.calls += row.calls
+        whole.errors += row.errors
+        whole.failovers += row.failovers
+        histogram.merge(whole.counts, row.counts)  # type: ignore[arg-type]
+    MeshMinute.objects.all().delete()
+    MeshMinute.objects.bulk_create(found.values())
 
 
 @cache

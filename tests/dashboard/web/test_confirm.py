@@ -78,7 +78,7 @@ def test_what_stands_against_it_is_known_before_the_click() -> None:
 
 
 def test_a_drain_that_goes_on_is_changed_from_what_it_is() -> None:
-    node = row().node
+    node = Node.objects.get(pk=row().node.pk)
     drains.request(
         node=node, actor=ALICE, reason="kernel", deadline_seconds=900, force=True, sticky=False, now=NOW
     )
