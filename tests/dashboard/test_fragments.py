@@ -20,13 +20,13 @@ from meshcore.drain import NodeState
 from tests.dashboard.web import example_mesh, factory
 
 NOW = datetime(2026, 3, 5, 14, 21, 7, tzinfo=UTC)
-RUN = "run_k3v9x2_{:032x}"
+RUNS = example_mesh.run_ids(now=NOW)
 PAGES = {
     "fleet": "/",
     "providers": "/providers/",
     "drains": "/drains/",
     "runs": "/runs/",
-    **{f"run:{RUN.format(n)}": f"/runs/{RUN.format(n)}/" for n in range(8)},
+    **{f"run:{run_id}": f"/runs/{run_id}/" for run_id in RUNS},
     **{f"node:node-{x}": f"/nodes/node-{x}/" for x in "abcdef"},
 }
 OOB = ' hx-swap-oob="true"'
@@ -208,8 +208,8 @@ def test_a_change_of_a_provider_renders_its_breaker_on_the_page_of_the_node() ->
         ("node:node-a", "node:node-b", set()),
         ("drains", "node:node-f", set()),
         ("drains", "drains", set()),
-        (f"run:{RUN.format(6)}", "nodes", set()),
-        (f"run:{RUN.format(6)}", f"run:{RUN.format(7)}", set()),
+        (f"run:{RUNS[6]}", "nodes", set()),
+        (f"run:{RUNS[6]}", f"run:{RUNS[7]}", set()),
         ("run:nowhere", "run:nowhere", set()),
         ("node:node-a", "runs:node-b", set()),
         ("node:node-a", "nodes", set()),
@@ -368,7 +368,7 @@ def test_the_other_cells_of_a_node_are_shown_beside_a_broken_one(monkeypatch: py
     ("page", "queries"),
     [
         *(("fleet", 6), ("node:node-b", 10), ("node:node-a", 13), ("providers", 4), ("drains", 4)),
-        *(("runs", 8), (f"run:{RUN.format(7)}", 3), (f"run:{RUN.format(0)}", 1)),
+        *(("runs", 8), (f"run:{RUNS[7]}", 3), (f"run:{RUNS[0]}", 1)),
     ],
 )
 def test_rendering_everything_takes_a_fixed_number_of_queries(
@@ -396,7 +396,7 @@ def test_a_cell_that_time_alone_changes_is_rendered_for_its_moment() -> None:
 
 
 def test_a_change_of_the_runs_of_a_node_renders_them_wherever_they_are_seen() -> None:
-    moved = RUN.format(6)  # it went from node-b to node-c
+    moved = RUNS[6]  # it went from node-b to node-c
     on_list = set(Cells(rendered("runs", "runs:node-c")).found)
     on_node = set(Cells(rendered("node:node-c", "runs:node-c")).found)
     on_page = set(Cells(rendered(f"run:{moved}", "runs:node-c")).found)
@@ -410,5 +410,5 @@ def test_a_change_of_the_runs_of_a_node_renders_them_wherever_they_are_seen() ->
 def test_a_run_whose_owner_is_silent_is_pushed_without_its_colour() -> None:
     cells = Cells(rendered("runs", "providers:node-e")).found
 
-    silent = cells[f"c-status-{RUN.format(4).replace('_', '_5f_')}"]
+    silent = cells[f"c-status-{RUNS[4].replace('_', '_5f_')}"]
     assert "was running" in silent and "data-stale" in silent and "pill none" in silent

@@ -28,6 +28,8 @@ from tests.dashboard.web.factory import (
     transition,
 )
 
+RUN_KINDS = 8
+
 
 def waves(start: int, *, low: int, high: int) -> Iterator[int]:
     """Yield numbers of calls that go up and down like traffic, the same each time."""
@@ -332,9 +334,18 @@ def runs(*, now: datetime) -> dict[str, Run]:
         "moved": {"epochs": moved, "takeovers": 1, "chunks": 71},
         "running": {"chunks": 12},
     }
-    made = {name: ago(900 - 110 * number) for number, name in enumerate(stories)}
-    return {name: run(_run_id(name, made[name]), at=made[name], **story) for name, story in stories.items()}
+    ids = run_ids(now=now)
+    return {
+        name: run(run_id, at=_made_at(number, now), **story)
+        for number, ((name, story), run_id) in enumerate(zip(stories.items(), ids, strict=True))
+    }
 
 
-def _run_id(name: str, at: datetime) -> str:
-    return new_run_id("k3v9x2", hashlib.sha256(name.encode()).hexdigest()[:32], at)
+def run_ids(*, now: datetime) -> list[str]:
+    """Return the ids of `runs`, in their order; as nodes make them, but the same each time."""
+    drawn = [hashlib.sha256(b"%d" % number).hexdigest()[:32] for number in range(RUN_KINDS)]
+    return [new_run_id("k3v9x2", each, _made_at(number, now)) for number, each in enumerate(drawn)]
+
+
+def _made_at(number: int, now: datetime) -> datetime:
+    return now - timedelta(seconds=900 - 110 * number)
