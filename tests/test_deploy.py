@@ -4,6 +4,9 @@ import configparser
 import ipaddress
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,7 @@ DOCUMENTED = [
 ]
 
 SETTING = re.compile(r"\b(?:MESH_[A-Z_]+|DATABASE_URL|CHANNEL_LAYER_URL)\b")
+SETTINGS = ("ConfigMap", "meshboard")  # of the dashboard's pods
 QUIETEST_SECONDS = 5  # a page hears something that often, a node says it (link-and-telemetry, dashboard.md)
 
 
@@ -75,6 +79,13 @@ def pods() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for each in manifests():
         if "template" in each.get("spec", {}):
             yield each, each["spec"]["template"]["spec"]
+
+
+def copied_into_the_image() -> set[str]:
+    """Return what of the checkout the image has."""
+    text = (DEPLOY / "compose" / "Dockerfile").read_text(encoding="utf-8")
+    lines = re.findall(r"^COPY (.+) \S+$", text, flags=re.MULTILINE)
+    return {name for line in lines for name in line.split()}
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
@@ -181,6 +192,42 @@ def test_the_compose_file_holds_together() -> None:
     assert services["dashboard"]["command"][-3:] == ["--port", "8000", "--no-worker"]
 
 
+def test_every_container_of_ours_is_given_settings_that_are_read() -> None:
+    ours = [service["environment"] for service in compose()["services"].values() if "build" in service]
+    ours += [each["data"] for each in manifests() if (each["kind"], each["metadata"]["name"]) == SETTINGS]
+
+    assert len(ours) == 4
+    assert set().union(*ours) <= settings_in_code()
+
+
+def test_the_migration_waits_for_a_database_that_listens_where_it_is_asked() -> None:
+    services = compose()["services"]
+    check = services["postgres"]["healthcheck"]["test"]
+
+    assert services["migrate"]["depends_on"]["postgres"] == {"condition": "service_healthy"}
+    assert check[:4] == ["CMD", "pg_isready", "--host", "127.0.0.1"]
+    assert services["postgres"]["environment"]["POSTGRES_USER"] == check[-1]
+
+
+def test_every_container_of_ours_has_time_to_end() -> None:
+    for service in compose()["services"].values():
+        if "build" in service:
+            assert float(service["stop_grace_period"].removesuffix("s")) > EXIT_SECONDS
+
+
+def test_every_volume_of_the_compose_file_is_declared_or_there() -> None:
+    file = compose()
+    mounted = {
+        volume.partition(":")[0]
+        for service in file["services"].values()
+        for volume in service.get("volumes", ())
+    }
+
+    files = {name for name in mounted if name.startswith(".")}
+    assert mounted - files == set(file["volumes"])
+    assert all((DEPLOY / "compose" / name).is_file() for name in files)
+
+
 def test_every_object_is_in_the_same_namespace_and_every_service_finds_its_pods() -> None:
     labels = [each["spec"]["template"]["metadata"]["labels"] for each, _ in pods()]
 
@@ -265,12 +312,7 @@ def test_nothing_reaches_a_pod_that_no_policy_names() -> None:
 
 
 def test_the_image_has_what_the_dashboard_runs_on() -> None:
-    text = (DEPLOY / "compose" / "Dockerfile").read_text(encoding="utf-8")
-    copied = {
-        name for line in re.findall(r"^COPY (.+) \S+$", text, flags=re.MULTILINE) for name in line.split()
-    }
-
-    assert copied == {
+    assert copied_into_the_image() == {
         *(
             "requirements.txt",
             "requirements-node.txt",
@@ -281,4 +323,33 @@ def test_the_image_has_what_the_dashboard_runs_on() -> None:
             "static",
         )
     }
-    assert all((ROOT / name).exists() for name in copied)
+    assert all((ROOT / name).exists() for name in copied_into_the_image())
+
+
+def test_what_the_image_is_made_of_is_let_through_to_it() -> None:
+    lines = (DEPLOY / "compose" / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if not line.startswith("#")]
+
+    assert rules[0] == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == copied_into_the_image()
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the image has of the checkout, and nothing else."""
+    folder = tmp_path_factory.mktemp("image")
+    for name in copied_into_the_image():
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("command", [["migrate", "--no-input"], ["serve", "--help"], ["worker", "--help"]])
+def test_every_command_finds_all_that_it_needs_in_the_image(image: Path, command: list[str]) -> None:
+    environ = {"MESH_VAR": str(image / "var"), "MESH_URL": "https://meshboard.example"}
+
+    done = subprocess.run(
+        [sys.executable, "manage.py", *command], cwd=image, env=environ, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr

@@ -222,28 +222,6 @@ def test_each_change_renders_what_it_concerns_and_no_more(page: str, key: str, c
     assert set(Cells(rendered(page, key)).found) == cells
 
 
-@pytest.mark.parametrize(
-    ("page", "number"),
-    [("fleet", 1), ("fleet:2", 2), ("fleet:99", 99)]
-    + [
-        (page, 0)
-        for page in ("fleet:1", "fleet:0", "fleet:02", "fleet:100", "fleet:", "fleet:x", "node:2", "")
-    ],
-)
-def test_a_page_of_the_fleet_has_a_number(page: str, number: int) -> None:
-    assert page_keys.fleet_number(page) == number
-
-
-def test_what_is_said_of_all_nodes_is_rendered_once_however_many_changed() -> None:
-    keys = ["heard", "node:node-a", "node:node-b", "node:node-a", "audit"]
-
-    assert page_keys.concerning("fleet", keys) == ["heard", "node:node-a", "summary", "node:node-b"]
-    assert page_keys.concerning("fleet:2", keys) == ["heard", "node:node-a", "summary", "node:node-b"]
-    assert page_keys.concerning("fleet", ["heard"]) == ["heard"]
-    assert page_keys.concerning("fleet", ["providers:node-a", "node:node-a"]) == ["node:node-a", "summary"]
-    assert page_keys.concerning("node:node-a", keys) == ["heard", "node:node-a"]
-
-
 def test_a_page_of_the_fleet_gets_the_cells_of_its_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodes, "PAGE_ROWS", 2)  # node-e and node-b are worst
 
@@ -270,49 +248,9 @@ def test_what_a_node_works_on_renders_its_figures_and_those_of_all() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("key", "news"),
-    [
-        ("node:a", True),
-        ("nodes", True),
-        ("heard", False),
-        ("figures", False),
-        ("figures:a", False),
-        ("transitions:a", False),
-    ],
-)
-def test_ages_and_figures_are_no_news(key: str, news: bool) -> None:
-    assert page_keys.is_news(key) is news
-
-
 @pytest.mark.parametrize("page", ["", "traces", "node:nowhere", "nonsense"])
 def test_a_page_without_cells_renders_nothing(page: str) -> None:
     assert fragments.render_all(page, NOW) == ""
-
-
-@pytest.mark.parametrize(
-    ("key", "pages"),
-    [
-        ("node:node-a", ("fleet", "node:node-a", "drains")),
-        ("providers:node-a", ("fleet", "node:node-a", "providers", "runs", "run:")),
-        ("runs:node-a", ("runs", "node:node-a", "run:")),
-        ("run:run_1", ("run:run_1",)),
-        ("runs", ("runs",)),
-        ("runs:", ()),
-        ("providers", ()),
-        ("nodes", ("fleet",)),
-        ("traces", ()),
-        ("figures", ("fleet", "node:")),
-        ("figures:node-a", ("fleet", "node:node-a")),
-        ("transitions:node-a", ("node:node-a", "providers")),
-        ("heard", ("fleet", "node:", "providers")),
-        ("audit", ()),
-        ("node:", ()),
-        ("", ()),
-    ],
-)
-def test_a_key_names_its_pages(key: str, pages: tuple[str, ...]) -> None:
-    assert page_keys.pages_of(key) == pages
 
 
 def test_a_change_of_a_provider_renders_the_column_of_its_node_and_what_all_rows_amount_to() -> None:

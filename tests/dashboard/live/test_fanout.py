@@ -8,7 +8,6 @@ import pytest
 from dashboard.live import fanout
 from dashboard.live.fanout import Fanout, Full
 from dashboard.live.viewer import ALL, Owed, Viewer
-from dashboard.page_keys import list_keys_of
 from dashboard.runtime import Runtime
 from meshcore.testing import ManualClock
 from tests.dashboard.live.printer import Printer
@@ -317,24 +316,6 @@ async def test_a_page_that_nobody_watches_costs_nothing(rt: Runtime, hall: Fanou
     assert page.woken == 1
     assert await hall.message("fleet", 2, Owed(("node:node-a",), 0)) == ""
     assert printer.rendered == []
-
-
-@pytest.mark.parametrize(
-    ("page", "keys"),
-    [
-        ("fleet", {"nodes"}),
-        ("fleet:2", {"nodes"}),
-        ("providers", {"nodes", "providers", "overrides"}),
-        ("traces", {"traces"}),
-        ("drains", {"drains"}),
-        ("audit", {"audit"}),
-        ("node:node-a", {"providers:node-a", "transitions:node-a", "drains", "traces", "runs"}),
-        ("runs", {"runs"}),
-        ("run:run_1", {"run:run_1"}),
-    ],
-)
-def test_each_page_knows_what_changes_its_list(page: str, keys: set[str]) -> None:
-    assert list_keys_of(page) == keys
 
 
 async def test_a_runtime_has_one_fanout(rt: Runtime) -> None:
