@@ -27,7 +27,7 @@ from meshcore.clock import utcnow
 logger = logging.getLogger(__name__)
 
 REST = 3.0  # a page is rendered with a quarter of a processor at most
-DULL_REST = 9.0  # and with a tenth of one while there is no news
+DULL_REST = 19.0  # and with a twentieth of one while there is no news
 WAITED = 1 / 3  # of what a rendering took with all it waited for counts: for half of the time at most
 REST_MAX_SECONDS = 2.0  # however long it took: the machine was busy with something else
 MAX_SEATS = 2000  # open pages in a process; one more is told to try later
