@@ -8,7 +8,6 @@ import asyncio
 import logging
 from typing import Any
 
-from channels.consumer import AsyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
 
 from dashboard import runtime
@@ -17,6 +16,7 @@ from dashboard.edge.link_session import LinkSession
 from dashboard.edge.refusal_log import RefusalLog
 from dashboard.edge.standing import Recheck
 from dashboard.models import Node
+from dashboard.plain_consumer import PlainConsumer
 from dashboard.runtime import LaneFull
 from dashboard.services import audit_refusals, rights, tokens
 from dashboard.services.tokens import TokenRejected, TokensUnavailable
@@ -28,10 +28,8 @@ refusals = RefusalLog(logger)
 REASON_MAX_BYTES = 123  # what a close frame holds (RFC 6455 §5.5)
 
 
-class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no types
+class LinkConsumer(PlainConsumer):
     """One connection of one node; accepted first, so that the close code says why it was refused."""
-
-    channel_layer_alias = "none"  # it hears of changes from the runtime, which needs no channel for each node
 
     _session: LinkSession | None = None
     _recheck: Recheck | None = None
@@ -50,10 +48,6 @@ class LinkConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
                 await asyncio.gather(self._rechecking, return_exceptions=True)
             if self._session is not None:
                 await self._session.end()
-
-    async def dispatch(self, message: dict[str, Any]) -> None:
-        """Handle a message here and now; Channels' own dispatch first hops into the shared thread."""
-        await getattr(self, get_handler_name(message))(message)
 
     async def websocket_connect(self, message: dict[str, Any]) -> None:
         """Let a node in whose token counts, or say by a code why not."""

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from channels.consumer import AsyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
 
 from dashboard import runtime
@@ -15,6 +14,7 @@ from dashboard.live.delivery import Visitor
 from dashboard.live.entry import Close, Wish
 from dashboard.live.fanout import Full
 from dashboard.live.viewer import ALL, NotSent, Viewer, ViewerPolicy
+from dashboard.plain_consumer import PlainConsumer
 
 logger = logging.getLogger(__name__)
 
@@ -31,30 +31,18 @@ class Said(msgspec.Struct, frozen=True):
 said_in = msgspec.json.Decoder(Said).decode
 
 
-class LiveConsumer(AsyncConsumer):
+class LiveConsumer(PlainConsumer):
     """One open page: lets it in, and hears it; what it is sent is the delivery's."""
 
     _visitor: Visitor | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Serve a socket to its end; whatever ends it, the seat is given back.
-
-        It needs no channel, as it hears of changes from the runtime; so it takes one message after the other,
-        where Channels would start two tasks for each.
-        """
-        self.scope, self.base_send = scope, send
+        """Serve a socket to its end; whatever ends it, the seat is given back."""
         try:
-            while True:
-                await self.dispatch(await receive())
-        except StopConsumer:
-            return
+            await super().__call__(scope, receive, send)
         finally:
             if self._visitor is not None:
                 self._visitor.delivery.leave(self._visitor)
-
-    async def dispatch(self, message: dict[str, Any]) -> None:
-        """Handle a message here and now; Channels' own dispatch first hops into the shared thread."""
-        await getattr(self, get_handler_name(message))(message)
 
     async def websocket_connect(self, message: dict[str, Any]) -> None:
         """Let the page in, or say by a code why not; a foreign origin isn't even accepted."""

@@ -90,6 +90,7 @@ async def test_what_got_lost_on_the_way_is_asked_for_again(
     await node.add(*chunks(3, 4))
     viewer = await watch(API, reader).until(lambda v: v.text == "w3 w4 ")
     stream = node.asked[0].stream
+    await node.all_taken()  # so that it says nothing of its own beside what follows
 
     gap = Stream(id=stream, after=6, to=7, events=tuple(chunks(7, 7)))
     node.events[RUN] += chunks(5, 8)
@@ -106,6 +107,7 @@ async def test_what_comes_a_second_time_is_left_out(new_node: NewNode, watch: Wa
     node = await new_node("node-a")
     await node.add(*chunks(3, 4))
     viewer = await watch(API, reader).until(lambda v: v.text == "w3 w4 ")
+    await node.all_taken()
 
     again = Stream(id=node.asked[0].stream, after=2, to=5, events=tuple(chunks(3, 5)))
     await node.flood(again)

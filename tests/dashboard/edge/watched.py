@@ -86,6 +86,7 @@ class LogNode:
         self.closed: tuple[int, str] | None = None
         self._reader: asyncio.Task[None] | None = None
         self.linked = asyncio.Event()
+        self._credited = asyncio.Event()
 
     async def connect(self) -> "LogNode":
         assert (await self.asgi.connect(SECONDS))[0]
@@ -108,6 +109,16 @@ class LogNode:
         self.events[run] += events
         await self._send_on()
 
+    async def all_taken(self) -> None:
+        """Wait until there is credit again for all that was said."""
+        async with asyncio.timeout(SECONDS):
+            while any(self._credit_left(name) < watch.credit for name, (watch, _) in self.open.items()):
+                self._credited.clear()
+                await self._credited.wait()
+
+    def _credit_left(self, stream: str) -> int:
+        return self.side.streams.credit_left(stream)
+
     async def flood(self, *frames: Frame) -> None:
         """Say something whatever the rules are."""
         for frame in frames:
@@ -129,6 +140,7 @@ class LogNode:
             case Inbound():
                 await self._begin(msgspec.convert(frame.event, WatchRun))
             case StreamCredit():
+                self._credited.set()
                 await self._send_on()
             case StreamEnd():
                 self.ended.append(frame.id)
