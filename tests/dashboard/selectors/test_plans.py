@@ -14,7 +14,7 @@ from django.db import connection
 
 from benchmarks import lists_fill
 from dashboard.models import Node
-from dashboard.selectors import audit, changes, drain_list, keyset, providers, spans, traces
+from dashboard.selectors import audit, changes, drain_list, fleet_traffic, keyset, providers, spans, traces
 from dashboard.selectors.audit import AuditFilter
 from dashboard.selectors.drain_list import DrainFilter
 from dashboard.selectors.keyset import Cursor
@@ -108,6 +108,7 @@ def test_lists_of_traces_go_along_their_indexes() -> None:
 @pytest.mark.django_db
 def test_other_lists_have_an_index_that_serves_them(node: Node) -> None:
     now = utcnow()
+    unique = "autoindex" if connection.vendor == "sqlite" else "one_row_per_minute_and_slot"
     lists: list[tuple[Callable[[], object], str, str]] = [
         (lambda: audit.page(wanted=AuditFilter(actor="a"), cursor=Cursor()), "auditentry", "audit_by_actor"),
         (
@@ -129,6 +130,8 @@ def test_other_lists_have_an_index_that_serves_them(node: Node) -> None:
         (lambda: providers.history(node=node), "transition", "transition_by_node"),
         (lambda: providers.last_changes(keys=["a"], since=now), "transition", "transition_by_time"),
         (lambda: changes.after(0, limit=9), "change", "change"),
+        (lambda: fleet_traffic.read(now=now, nodes=[node.pk]), "meshminute", unique),
+        (lambda: fleet_traffic.read(now=now, nodes=[node.pk]), "nodeminute", "node_minute"),
         (lambda: spans.read(since=now - timedelta(hours=30), until=now), "hourrollup", "rollup_by_hour"),
         (lambda: spans.read(since=now - timedelta(hours=30), until=now), "hourmark", "hour_is_dirty"),
         (lambda: hours.seal(now=now), "hourmark", "hour_is_made"),

@@ -1,13 +1,17 @@
 """Traffic of whole nodes by the minute, beside the roll-ups."""
 
+import math
 from datetime import datetime, timedelta
 from typing import Literal
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dashboard.models import MeshMinute, Node, NodeMinute
+from dashboard.selectors import fleet_traffic, traffic
 from dashboard.services import node_minutes, rollups, trace_ids
 from meshcore import histogram
 from meshcore.frames import HistogramItem
@@ -106,3 +110,57 @@ def test_rows_are_deleted_after_an_hour_and_not_all_at_once(
 
     assert [node_minutes.trim(now=now) for _ in range(3)] == [2, 1, 0]
     assert NodeMinute.objects.get().minute == MeshMinute.objects.get().minute == now
+
+
+Call = tuple[int, int, str, Literal["ok", "error"], float]
+"""(node, minutes ago, provider, outcome, milliseconds)"""
+
+CALLS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.integers(0, traffic.RECENT_MINUTES - 1),
+        st.sampled_from(["alpha", "beta"]),
+        st.sampled_from(["ok", "error"]),
+        st.floats(1.0, 500_000.0),
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(groups=st.lists(CALLS, min_size=1, max_size=4))
+def test_percentiles_of_nodes_and_of_the_mesh_are_those_of_all_durations(
+    now: datetime, groups: list[list[Call]]
+) -> None:
+    """Across nodes, minutes and groups, in any order: what comes late counts as what came in time."""
+    now = now.replace(second=30)
+    with transaction.atomic():
+        nodes = [Node.objects.create(name=f"node-{n}", created_at=now) for n in range(3)]
+        for calls in groups:
+            node_minutes.add([_told(nodes[call[0]], call, now) for call in calls], now=now)
+        found = fleet_traffic.read(now=now, nodes=[node.pk for node in nodes])
+        transaction.set_rollback(True)
+
+    every = [call for calls in groups for call in calls]
+    _is_of(found.whole, every)
+    for n, node in enumerate(nodes):
+        if of_node := [call for call in every if call[0] == n]:
+            _is_of(found.of(node.pk), of_node)
+
+
+def _told(node: Node, call: Call, now: datetime) -> rollups.Sums:
+    _, minutes_ago, provider, outcome, milliseconds = call
+    counts: histogram.Counts = {}
+    histogram.add(counts, milliseconds)
+    at = now - timedelta(minutes=minutes_ago)
+    texts = {str(bucket): n for bucket, n in counts.items()}
+    return sums(node, at, texts, provider=provider, outcome=outcome)
+
+
+def _is_of(found: traffic.Traffic, calls: list[Call]) -> None:
+    durations = sorted(call[-1] for call in calls)
+    assert (found.requests, found.errors) == (len(calls), sum(call[3] == "error" for call in calls))
+    for share, milliseconds in ((0.5, found.p50_ms), (0.95, found.p95_ms), (0.99, found.p99_ms)):
+        exact = durations[math.ceil(share * len(durations)) - 1]
+        assert milliseconds == pytest.approx(exact, rel=0.0251)  # half a bucket
