@@ -24,8 +24,9 @@ class NodeMinute(Minute):
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="all_minutes")
 
     class Meta:
+        # also the index of selectors.fleet_traffic
         constraints = [models.UniqueConstraint(fields=["node", "minute"], name="one_row_per_node_minute")]
-        indexes = [models.Index(fields=["minute"], name="node_minute_by_time")]  # selectors.fleet_traffic
+        indexes = [models.Index(fields=["minute"], name="node_minute_by_time")]  # node_minutes.trim
 
     def __str__(self) -> str:
         return f"{self.node} {self.minute:%H:%M}"
