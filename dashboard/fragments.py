@@ -40,6 +40,7 @@ ROW_CELLS = ("state", "going", "heard", "flight", "rate", "errors", "times", "sp
 TRAFFIC_CELLS = ("rate", "errors", "times", "spark")
 FIGURE_CELLS = ("flight", *TRAFFIC_CELLS)
 NODE_CELLS = ("state", "heard", "problems", "figures", "drain", "breakers", "facts")
+CLOCK_CELLS = ("figures", "drain", "facts")  # with what grows all the time: the age of work, the spool
 
 MATRIX = "matrix_cells.html"
 PROVIDER_CELLS = ("finding", "rest", "strip", "error", "policy")
@@ -178,12 +179,11 @@ def _node(sheet: Sheet, name: str, key: str, mesh: Gathered) -> None:
 
 
 def _node_itself(sheet: Sheet, key: str, mesh: Gathered) -> None:
-    some = {HEARD: ("heard",), FIGURES: ("figures",)}.get(key.partition(":")[0])
+    kind, colon, _ = key.partition(":")
+    some = {HEARD: ("heard",), FIGURES: ("figures",) if colon else CLOCK_CELLS}.get(kind, NODE_CELLS)
     for row in mesh.shown:
-        if some:
-            sheet.rows(some, [row])
-        else:
-            sheet.rows(NODE_CELLS, [row], present=drain_record.present(node_id=row.node.pk))
+        present = drain_record.present(node_id=row.node.pk) if "drain" in some else None
+        sheet.rows(some, [row], present=present)
 
 
 def _providers(sheet: Sheet, found: Matrix, key: str) -> None:
@@ -194,12 +194,12 @@ def _providers(sheet: Sheet, found: Matrix, key: str) -> None:
 
 
 def _matrix(sheet: Sheet, found: Matrix, *, node: str = "") -> None:
-    """Add the breakers of one node or of all, and what all rows amount to."""
+    """Add the breakers that one node's word may alter or all, and what all rows amount to."""
     context = matrix_context(found)
     sheet.cell("verdict", context)
     sheet.cell("tally", context, template=MATRIX)
     for table, names in ((found.providers, PROVIDER_CELLS), (found.peers, PEER_CELLS)):
-        for cell in table.cells(node):
+        for cell in table.cells(found.ids.get(node)):
             sheet.cell("breaker", {"cell": cell}, cell.column.name, cell.key, template=MATRIX)
         for row in table.rows:
             for name in names:

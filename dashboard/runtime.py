@@ -26,7 +26,7 @@ from dashboard.lanes import LaneFull as LaneFull  # who calls a lane knows the r
 from dashboard.listeners import Listeners, OnChange
 from dashboard.page_keys import FIGURES, HEARD
 from dashboard.selectors import changes, peers
-from dashboard.selectors.presence import health_seconds
+from dashboard.selectors.presence import health_seconds, stale_seconds
 from dashboard.services import ballast, link
 from dashboard.services.housekeeping import JOBS, Job
 from meshcore.clock import UtcNow, utcnow
@@ -235,9 +235,18 @@ class Runtime:
 
 
 def _crossings(before: Mapping[str, changes.Look], looks: Mapping[str, changes.Look]) -> list[str]:
-    """Return the keys of what time alone changed, breakers, too; the order on Fleet goes by state."""
+    """Return the keys of what time alone changed, breakers, too; the order on Fleet goes by state.
+
+    Also of what it changed and changed back between two looks: a page may have been rendered there.
+    """
     both = looks.keys() & before.keys()
-    crossed = sorted(name for name in both if looks[name].by_time != before[name].by_time)
+    seconds = stale_seconds(health_seconds(len(looks)))
+    crossed = sorted(
+        name
+        for name in both
+        if looks[name].by_time != before[name].by_time
+        or looks[name].was_silent(before[name], seconds=seconds)
+    )
     moved = any(looks[name].state is not before[name].state for name in crossed)
     keys = [f"{kind}:{name}" for name in crossed for kind in ("node", "providers")]
     return keys + ["nodes"] * moved

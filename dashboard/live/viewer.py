@@ -78,7 +78,9 @@ class Viewer:
         self._news |= news and bool(keys or list_changes)
         if ALL in self._keys:
             return
-        self._keys.update(dict.fromkeys(keys))
+        for key in keys:  # last what changed last: cells of two keys overlap, and the later swap stays
+            self._keys.pop(key, None)
+            self._keys[key] = None
         if ALL in self._keys or len(self._keys) > self._policy.max_keys:
             self._keys = {ALL: None}
 

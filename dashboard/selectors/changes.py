@@ -1,31 +1,65 @@
 """The change feed, and the changes that time alone makes."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from django.db.models import Count, F, Q
+from django.db.models import F, Q
 
 from dashboard.models import Change, Node, ProviderHealth
-from dashboard.selectors.presence import TROUBLED, Composite, health_seconds, presence
+from dashboard.selectors.nodes import ABSENT
+from dashboard.selectors.presence import TROUBLED, Composite, Presence, health_seconds, presence
+from dashboard.selectors.providers import PEER
 
 UNACKNOWLEDGED_SECONDS = 10.0  # a generation that waits longer is shown as not acknowledged
-_LOOK = ("pk", "name", "state", "last_heard_at", "link__closed_at", "link__idle")
+_LOOK = ("pk", "name", "state", "last_heard_at", "link__closed_at", "link__idle")  # in the order of _Row
 MISSED_MAX = 99  # more is more than anybody reads
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a node looks at a moment."""
+    """How a node looks at a moment; `explained` counts its open breakers of peers known to be away."""
 
     state: Composite
     stale: bool
     unacknowledged: bool
+    explained: int = 0
+    heard_at: datetime | None = None
 
     @property
-    def by_time(self) -> tuple[bool, bool, bool]:
-        """What of it changes by time alone; the rest changes with a row, and whoever writes that says so."""
-        return self.state is Composite.UNREACHABLE, self.stale, self.unacknowledged
+    def by_time(self) -> tuple[bool, bool, bool, int]:
+        """What of it changes by time, or with another node; the rest changes with a row of its own, and
+        whoever writes that says so.
+        """
+        return self.state is Composite.UNREACHABLE, self.stale, self.unacknowledged, self.explained
+
+    def was_silent(self, before: "Look", *, seconds: float) -> bool:
+        """Return whether nothing was heard for so long since `before`, even if it was by now."""
+        if self.heard_at is None or before.heard_at is None:
+            return False
+        return (self.heard_at - before.heard_at).total_seconds() >= seconds
+
+
+class _Row(NamedTuple):
+    pk: int
+    name: str
+    state: str
+    last_heard_at: datetime | None
+    closed_at: datetime | None
+    idle: bool | None
+
+    def presence(self, breakers_open: int, *, now: datetime, every_seconds: float) -> Presence:
+        return presence(
+            reported=self.state,
+            breakers_open=breakers_open,
+            last_heard_at=self.last_heard_at,
+            closed_at=self.closed_at,
+            idle=bool(self.idle),
+            now=now,
+            every_seconds=every_seconds,
+        )
 
 
 def latest_id() -> int:
@@ -59,21 +93,27 @@ def looks(*, now: datetime) -> dict[str, Look]:
     """Return how each node looks at `now`, in three queries: asked every second, of a thousand nodes, too."""
     asked_before = now - timedelta(seconds=UNACKNOWLEDGED_SECONDS)
     pending = Q(desired__generation__gt=F("observed_generation"), desired__changed_at__lte=asked_before)
-    open_breakers = ProviderHealth.objects.filter(state__in=TROUBLED).order_by()
-    troubled = dict(open_breakers.values_list("node_id").annotate(Count("pk")))
     overdue = set(Node.objects.filter(pending).order_by().values_list("pk", flat=True))
-    rows = list(Node.objects.order_by("name").values_list(*_LOOK))
+    rows = list(map(_Row._make, Node.objects.order_by("name").values_list(*_LOOK)))
     every_seconds = health_seconds(len(rows))
-    found = {}
-    for node_id, name, state, last_heard_at, closed_at, idle in rows:
-        there = presence(
-            reported=state,
-            breakers_open=troubled.get(node_id, 0),
-            last_heard_at=last_heard_at,
-            closed_at=closed_at,
-            idle=bool(idle),
-            now=now,
-            every_seconds=every_seconds,
+    there = {row.pk: row.presence(0, now=now, every_seconds=every_seconds) for row in rows}
+    troubled, explained = _troubled({row.name for row in rows if there[row.pk].state in ABSENT})
+    for row in rows:
+        if row.pk in troubled:
+            there[row.pk] = row.presence(troubled[row.pk], now=now, every_seconds=every_seconds)
+    return {
+        row.name: Look(
+            there[row.pk].state, there[row.pk].stale, row.pk in overdue, explained[row.pk], row.last_heard_at
         )
-        found[name] = Look(there.state, there.stale, node_id in overdue)
-    return found
+        for row in rows
+    }
+
+
+def _troubled(absent: Collection[str]) -> tuple[Counter[int], Counter[int]]:
+    """Return how many open breakers of each node say something new, and how many an absent peer explains."""
+    away = {f"{PEER}{name}" for name in absent}
+    found = ProviderHealth.objects.filter(state__in=TROUBLED).order_by().values_list("node_id", "key")
+    troubled, explained = Counter[int](), Counter[int]()
+    for node_id, key in found:
+        (explained if key in away else troubled)[node_id] += 1
+    return troubled, explained

@@ -48,8 +48,13 @@ class Matrix:
     findings: Mapping[str, Finding]  # the worst first
     states: Counter[BreakerState]  # at nodes that are heard
     unheard: tuple[str, ...]  # nodes that have told of providers and are not heard now
-    nodes: int
+    ids: Mapping[str, int]  # of all nodes, by their names
     cut: bool  # there are more breakers than are ever looked at
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes there are."""
+        return len(self.ids)
 
     @property
     def names(self) -> list[str]:
@@ -93,7 +98,7 @@ def read(*, now: datetime, wanted: Wanted | None = None) -> Matrix:
         findings=chosen.findings,
         states=_tally(own, columns),
         unheard=tuple(sorted(columns[pk].name for pk in tellers(own) if not columns[pk].fresh)),
-        nodes=len(columns),
+        ids={column.name: pk for pk, column in columns.items()},
         cut=len(states) == providers.STATES_MAX,
     )
 
@@ -156,7 +161,14 @@ def _row(
     )
     hidden = states.keys() - {column.node.pk for column in chosen.columns}
     rest = Counter(states[pk].value if columns[pk].fresh else UNHEARD for pk in hidden)
-    return Row(key=key, cells=cells, finding=finding, rest=_counted(rest), says=_error_to_tell(cells))
+    return Row(
+        key=key,
+        cells=cells,
+        finding=finding,
+        rest=_counted(rest),
+        says=_error_to_tell(cells),
+        tellers=states.keys(),
+    )
 
 
 def _counted(rest: Counter[str]) -> str:

@@ -50,13 +50,17 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One thing as all nodes see it; `rest` counts nodes without a column, `says` has the error to tell."""
+    """One thing as all nodes see it; `rest` counts nodes without a column, `says` has the error to tell.
+
+    `tellers` are the ids of all nodes that tell of it, with a column or not.
+    """
 
     key: str
     cells: tuple[Cell, ...]
     finding: Finding
     rest: str
     says: Cell | None
+    tellers: Collection[int] = ()
     strip: strips.Strip | None = None
 
     @property
@@ -89,6 +93,14 @@ class Table:
     more_columns: int
     more_rows: int
 
-    def cells(self, node: str = "") -> list[Cell]:
-        """Return all cells, or those of one node."""
-        return [cell for row in self.rows for cell in row.cells if not node or cell.column.name == node]
+    def cells(self, node_id: int | None = None) -> list[Cell]:
+        """Return all cells, or those that the word of one node may alter.
+
+        These are its own, and in rows that it tells of all: by its word others stand against the others.
+        """
+        return [
+            cell
+            for row in self.rows
+            for cell in row.cells
+            if node_id is None or node_id in row.tellers or cell.column.node.pk == node_id
+        ]

@@ -47,6 +47,11 @@ def health_seconds(nodes: int) -> float:
     return min(max(nodes / 200, 1.0), 5.0)
 
 
+def stale_seconds(every_seconds: float) -> float:
+    """Return the age from which the last word of a node that speaks so often counts as stale."""
+    return max(3 * every_seconds, STALE_FLOOR_SECONDS)
+
+
 def telemetry_seconds(nodes: int) -> float:
     """Return how long each of `nodes` nodes gathers telemetry: nodes / 500, up to 2 s; up to 100 not at all.
 
@@ -78,7 +83,7 @@ def presence(
     if last_heard_at is None:
         return Presence(state=Composite.NEVER_SEEN, stale=False, age_seconds=None)
     age = max((now - last_heard_at).total_seconds(), 0.0)
-    stale = age >= max(3 * every_seconds, STALE_FLOOR_SECONDS)
+    stale = age >= stale_seconds(every_seconds)
     if idle and closed_at is not None:
         return Presence(state=Composite.IDLE, stale=stale, age_seconds=age)
     closed = closed_at is not None and (now - closed_at).total_seconds() >= CLOSED_GRACE_SECONDS

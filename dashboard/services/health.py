@@ -156,20 +156,22 @@ def _write(words: Sequence[_Read], before: Mapping[int, Mapping[str, Any]]) -> s
 def _keys(word: _Read, before: Mapping[str, Any], moved: breakers.Moved) -> list[str]:
     """Return what of the pages must be rendered again; ages are refreshed by the clock, not by us."""
     node, now = word.said.node, word.said.now
-    after = {**before, **word.values}
+    after = {**before, **word.values, "last_heard_at": now}
+    was, is_now = _composite(before, moved.troubled_before, now), _composite(after, moved.troubled_after, now)
+    turned = was is not is_now  # maybe between heard and not, which all that it said before depends on
     keys = []
-    if moved.any or _shown(before) != _shown(after):
+    if turned or moved.any or _shown(before) != _shown(after):
         keys.append(f"node:{node.name}")
     elif _figures(before) != _figures(after):
         keys.append(f"figures:{node.name}")
-    if moved.any:
+    if turned or moved.any:
         keys.append(f"providers:{node.name}")
     if moved.listed:
         keys.append("providers")
-    if _composite(before, moved.troubled_before, now) is not _composite(
-        {**after, "last_heard_at": now}, moved.troubled_after, now
-    ):
+    if turned:
         keys.append("nodes")
+    if before["runs_more"] != after["runs_more"]:
+        keys.append(f"runs:{node.name}")
     return keys
 
 

@@ -177,7 +177,10 @@ def _keys(node: Node, news: Sequence[Kept]) -> set[str]:
         keys.add(f"figures:{node.name}")
     if any(each.transition for each in news):
         keys.add(f"transitions:{node.name}")
-    return keys | set(runs.keys_of([each.run_end.run_id for each in news if each.run_end]))
+    ended = [each.run_end.run_id for each in news if each.run_end]
+    if len(ended) > runs.NAMED_MAX:
+        keys.add(f"runs:{node.name}")  # for the pages of those that aren't named
+    return keys | set(runs.keys_of(ended))
 
 
 def _say_refused(batch: Batch) -> None:

@@ -142,8 +142,8 @@ def _update(node: Node, connection_no: int, values: dict[str, object], *, now: d
     with transaction.atomic():
         mine = NodeLink.objects.filter(node=node, connection_no=connection_no, closed_at=None)
         won = mine.update(**values) == 1
-        if won:
-            changes.publish(f"node:{node.name}", "nodes", now=now)
+        if won:  # one that went idle isn't heard any more, and nor are its breakers
+            changes.publish(f"node:{node.name}", f"providers:{node.name}", "nodes", now=now)
     return won
 
 

@@ -13,7 +13,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker
 
 from dashboard import fragments, page_keys
-from dashboard.models import Drain, Node
+from dashboard.models import Drain, Node, ProviderHealth
 from dashboard.selectors import nodes
 from dashboard.templatetags import pills
 from meshcore.drain import NodeState
@@ -194,7 +194,7 @@ def test_a_change_of_a_provider_renders_its_breaker_on_the_page_of_the_node() ->
     [
         ("fleet", "heard", {f"c-heard-node-{x}" for x in "abcdef"}),
         ("node:node-a", "heard", {"c-heard-node-a"}),
-        ("node:node-a", "figures", {"c-figures-node-a"}),
+        ("node:node-a", "figures", {f"c-{name}-node-a" for name in ("figures", "drain", "facts")}),
         ("node:node-a", "figures:node-a", {"c-figures-node-a"}),
         ("node:node-a", "figures:node-b", set()),
         ("node:node-a", "traces", set()),
@@ -253,13 +253,25 @@ def test_a_page_without_cells_renders_nothing(page: str) -> None:
     assert fragments.render_all(page, NOW) == ""
 
 
-def test_a_change_of_a_provider_renders_the_column_of_its_node_and_what_all_rows_amount_to() -> None:
+def test_a_change_of_a_provider_renders_the_rows_of_its_node_and_what_all_rows_amount_to() -> None:
     cells = set(Cells(rendered("providers", "providers:node-b")).found)
 
     assert {"c-verdict", "c-tally", "c-finding-ollama", "c-strip-groq", "c-error-vllm"} < cells
     assert {f"c-breaker-node-b-{name}" for name in ("ollama", "groq", "vllm", "openrouter")} < cells
-    assert not [name for name in cells if name.startswith("c-breaker-node-a-")]
     assert cells < set(pushed("providers").found)
+
+
+def test_a_breaker_renders_what_stood_against_the_others_and_does_no_more() -> None:
+    against = 'id="c-breaker-node-c-groq" class="cell odd"'
+    ProviderHealth.objects.filter(key="groq").update(state="closed")
+    ProviderHealth.objects.filter(key="groq", node__name="node-c").update(state="open")
+    alone = rendered("providers", "providers:node-c")
+
+    ProviderHealth.objects.filter(key="groq", node__name="node-b").update(state="open")
+    behind = rendered("providers", "providers:node-b")
+
+    assert against in alone
+    assert against not in behind and 'id="c-breaker-node-c-groq"' in behind
 
 
 def test_a_breaker_of_a_node_that_fell_silent_is_pushed_without_its_colour() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,8 @@ from dashboard import hints, page_keys, runtime
 from dashboard.models import Change, Node, NodeLink
 from dashboard.runtime import Runtime
 from dashboard.selectors import peers
+from dashboard.selectors.changes import Look
+from dashboard.selectors.presence import Composite
 from dashboard.services.housekeeping import Job
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -221,6 +224,14 @@ async def test_a_silent_node_becomes_stale_and_unreachable_without_a_write() -> 
         await ears.until("nodes")
         assert set(ears.ids) == {0}
         assert await rt.in_render(Change.objects.count) == 0
+
+
+def test_what_fell_silent_and_spoke_again_between_two_looks_is_announced() -> None:
+    before = Look(Composite.RUNNING, stale=False, unacknowledged=False, heard_at=NOW)
+    soon, late = (replace(before, heard_at=NOW + timedelta(seconds=seconds)) for seconds in (1.0, 5.2))
+
+    assert runtime._crossings({"node-a": before}, {"node-a": soon}) == []
+    assert runtime._crossings({"node-a": before}, {"node-a": late}) == ["node:node-a", "providers:node-a"]
 
 
 async def test_who_there_is_is_read_when_nodes_change_and_announced_when_it_is_another_answer(

@@ -86,7 +86,16 @@ def test_changes_in_a_row_go_out_four_times_a_second_together(viewer: Viewer, cl
     clock.advance(0.34)
 
     assert viewer.act() is Act.SEND
-    assert viewer.owed.keys == ("node:node-a", "node:node-b")
+    assert viewer.owed.keys == ("node:node-b", "node:node-a")
+
+
+def test_what_changed_last_is_swapped_last_as_cells_of_two_keys_overlap(viewer: Viewer) -> None:
+    viewer.changed(["node:node-a"])
+    viewer.changed(["figures:node-a"])
+
+    viewer.changed(["node:node-a"])
+
+    assert viewer.owed.keys == ("figures:node-a", "node:node-a")
 
 
 def test_nothing_is_sent_before_the_last_message_is_acknowledged(viewer: Viewer, clock: ManualClock) -> None:

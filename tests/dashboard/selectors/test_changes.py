@@ -124,3 +124,29 @@ def test_any_number_of_nodes_takes_three_queries(django_assert_num_queries: Djan
 
     with django_assert_num_queries(3):
         changes.looks(now=NOW)
+
+
+def test_a_node_is_not_degraded_by_a_peer_that_is_away_and_looks_different_when_it_goes() -> None:
+    made = node("node-a")
+    peer = node("node-b")
+    ProviderHealth.objects.create(node=made, key="node:node-b", state="open", observed_at=NOW)
+
+    before = changes.looks(now=NOW)["node-a"]
+    NodeLink.objects.filter(node=peer).update(idle=True, closed_at=NOW)
+    behind = changes.looks(now=NOW)["node-a"]
+
+    assert (before.state, behind.state) == (Composite.DEGRADED, Composite.RUNNING)
+    assert before.by_time != behind.by_time
+
+
+def test_a_node_that_fell_silent_between_two_looks_is_known_by_its_words() -> None:
+    node("node-a")
+    before = changes.looks(now=NOW)["node-a"]
+    Node.objects.update(last_heard_at=NOW + timedelta(seconds=5.2))
+
+    behind = changes.looks(now=NOW + timedelta(seconds=5.9))["node-a"]
+
+    assert before.by_time == behind.by_time
+    assert behind.was_silent(before, seconds=5.0)
+    assert not behind.was_silent(before, seconds=6.0)
+    assert not behind.was_silent(Look(Composite.NEVER_SEEN, stale=False, unacknowledged=False), seconds=5.0)

@@ -1,5 +1,7 @@
 """Rows and cells of the tables of breakers, without a database."""
 
+from dataclasses import replace
+
 import pytest
 
 from dashboard.models import Node, ProviderHealth
@@ -78,13 +80,16 @@ def test_a_peer_is_called_by_its_name_and_a_provider_without_its_model() -> None
     assert provider_of("groq") == "groq"
 
 
-def test_the_cells_of_a_table_are_all_or_those_of_one_node() -> None:
+def test_the_cells_of_a_table_are_all_or_those_that_a_node_may_alter() -> None:
     a, b = column("node-a"), column("node-b")
-    rows = tuple(row(key, cell(key, a), cell(key, b)) for key in ("groq", "vllm"))
-    table = Table(columns=(a, b), rows=rows, more_columns=0, more_rows=0)
+    a.node.pk, b.node.pk = 1, 2
+    both, own = (row(key, cell(key, a), cell(key, b)) for key in ("groq", "vllm"))
+    both = replace(both, tellers={1, 2})
+    table = Table(columns=(a, b), rows=(both, own), more_columns=0, more_rows=0)
 
     assert len(table.cells()) == 4
-    assert [(each.key, each.column.name) for each in table.cells("node-b")] == [
+    assert [(each.key, each.column.name) for each in table.cells(2)] == [
+        ("groq", "node-a"),
         ("groq", "node-b"),
         ("vllm", "node-b"),
     ]

@@ -106,7 +106,7 @@ def test_only_what_shows_is_announced(connected: Node, now: datetime) -> None:
     nothing = new_keys()
     apply(connected, with_readout(frame(now, no=3), edge=2), now + timedelta(seconds=2))
 
-    assert first == ["node:node-a", "nodes"]
+    assert first == ["node:node-a", "providers:node-a", "nodes"]
     assert nothing == []
     assert new_keys() == ["figures:node-a"]
 
@@ -149,7 +149,7 @@ def test_a_state_that_changes_the_order_says_so(connected: Node, now: datetime) 
 
     apply(connected, with_readout(frame(now, no=2), state=NodeState.DRAINING), now)
 
-    assert new_keys() == ["node:node-a", "nodes"]
+    assert new_keys() == ["node:node-a", "providers:node-a", "nodes"]
 
 
 def test_a_node_that_was_silent_changes_the_order_too(connected: Node, now: datetime) -> None:
@@ -158,7 +158,7 @@ def test_a_node_that_was_silent_changes_the_order_too(connected: Node, now: date
 
     apply(connected, frame(now, no=2), now + timedelta(minutes=5))
 
-    assert new_keys() == ["nodes"]
+    assert new_keys() == ["node:node-a", "providers:node-a", "nodes"]
 
 
 def test_a_breaker_that_opens_is_announced_and_moves_the_node(connected: Node, now: datetime) -> None:
@@ -283,6 +283,17 @@ def test_a_version_is_kept_when_health_does_not_name_it(connected: Node, now: da
     assert Node.objects.get().version == "0.1.0"
 
 
+def test_how_many_runs_a_node_does_not_tell_of_is_a_change_of_its_runs(
+    connected: Node, now: datetime
+) -> None:
+    apply(connected, frame(now, 1, runs_more=2), now)
+    new_keys()
+
+    apply(connected, frame(now, 2, runs_more=0), now)
+
+    assert new_keys() == ["node:node-a", "runs:node-a"]
+
+
 def test_the_runs_of_a_node_are_its_word_and_announced(connected: Node, now: datetime) -> None:
     report = RunReport(run_id="run_1", status="running", epoch=1)
 
@@ -292,5 +303,5 @@ def test_the_runs_of_a_node_are_its_word_and_announced(connected: Node, now: dat
     kept = Run.objects.get().status
     assert apply(connected, frame(now, 3, full=True), now)
 
-    assert told == ["node:node-a", "nodes", "runs:node-a", "runs", "run:run_1"]
+    assert told == ["node:node-a", "providers:node-a", "nodes", "runs:node-a", "runs", "run:run_1"]
     assert (kept, Run.objects.get().status, Node.objects.get().runs_more) == ("running", "waiting", 0)

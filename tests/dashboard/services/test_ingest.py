@@ -23,7 +23,7 @@ from dashboard.models import (
     TraceDetail,
     Transition,
 )
-from dashboard.services import ballast, changes, drain, ingest, ingest_items, nodes
+from dashboard.services import ballast, changes, drain, ingest, ingest_items, nodes, runs
 from dashboard.services.actor import SYSTEM
 from dashboard.services.ballast import TelemetryStopped
 from dashboard.services.ingest import Batch, ConnectionLost
@@ -547,3 +547,16 @@ def test_a_full_disk_stops_the_group_and_is_told_by_its_name(
 
     assert [type(answer) for answer in answers] == [TelemetryStopped, TelemetryStopped]
     assert stored() == []
+
+
+def test_when_more_runs_end_at_once_than_are_named_those_of_the_node_are(
+    node: Node, mark: SpoolMark, now: datetime
+) -> None:
+    many = range(1, runs.NAMED_MAX + 2)
+    ends = [{"kind": "run_end", "seq": n, "at": AT, "run_id": f"r{n}", "status": "completed"} for n in many]
+
+    store(node, frame(0, len(ends), *ends), now)
+
+    found = set(Change.objects.values_list("key", flat=True))
+    assert "runs:node-a" in found
+    assert sum(key.startswith("run:") for key in found) == runs.NAMED_MAX

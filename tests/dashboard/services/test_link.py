@@ -179,7 +179,7 @@ def test_a_node_that_goes_idle_is_flipped_before_it_closes(node: Node, hello: He
     assert closed
     assert (open_still.idle, open_still.closed_at) == (True, None)
     assert (NodeLink.objects.get().idle, NodeLink.objects.get().closed_at) == (True, later(now, 1))
-    assert keys()[-2:] == ["node:node-a", "nodes"]
+    assert keys()[-3:] == ["node:node-a", "providers:node-a", "nodes"]
 
 
 def test_a_new_connection_is_not_idle(node: Node, hello: Hello, now: datetime) -> None:
