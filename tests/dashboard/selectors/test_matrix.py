@@ -153,7 +153,7 @@ def test_nodes_without_a_column_are_counted_by_what_they_say(monkeypatch: pytest
         "1 open, 1 half open, 2 closed, 1 not heard",
         "4 closed, 1 not heard",
     ]
-    assert [cell.key for cell in table.cells(found["node-0"])] == ["groq", "vllm"]
+    assert [cell.key for cell in table.cells(table.columns[0].node.pk)] == ["groq", "vllm"]
 
 
 def test_rows_have_their_bound_too(monkeypatch: pytest.MonkeyPatch) -> None:
