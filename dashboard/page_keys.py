@@ -14,7 +14,7 @@ HEARD = "heard"  # no change of the feed: the ages of all nodes, for whoever ref
 FIGURES = "figures"  # nor this: the traffic of all nodes, which falls by the clock when no calls come
 SUMMARY = "summary"  # no change of the feed either: what is said of all nodes, after any change of one
 TRANSITIONS = "transitions"  # the kind of what is told of breakers behind how they stand
-DULL = (HEARD, FIGURES, TRANSITIONS)  # kinds of keys that change all the time, or tell of the past
+DULL = (HEARD, FIGURES, TRANSITIONS, SUMMARY)  # kinds of keys that change all the time, or tell of the past
 LIST_KEYS = {
     FLEET: frozenset({"nodes"}),
     PROVIDERS: frozenset({"nodes", "providers", "overrides"}),

@@ -83,7 +83,13 @@ class Intake:
         health, self._health = self._health, None
         if health is None:
             return True
-        said = Said(node=self._node, connection_no=self.connection_no, health=health, now=self._now())
+        said = Said(
+            node=self._node,
+            connection_no=self.connection_no,
+            health=health,
+            now=self._now(),
+            every_seconds=self._runtime.health_seconds,
+        )
         counts = await self._writer.note_health(said, urgent=is_news(self._stored, health))
         self._stored = health
         return counts

@@ -230,7 +230,8 @@ class Fanout:
             if concerning or listed:
                 watched.pending.update(dict.fromkeys(concerning))
                 watched.list_changes += listed
-                watched.news |= any(map(self._keys.is_news, keys))
+                told = (*concerning, *(key for key in keys if key in watched.list_keys))
+                watched.news |= any(map(self._keys.is_news, told))
                 self._begin_round(watched)
 
     def _begin_round(self, watched: WatchedPage) -> None:

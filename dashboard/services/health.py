@@ -30,12 +30,13 @@ LINK = ("link__connection_no", "link__closed_at", "link__idle", "last_heard_at",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What a node says of itself over one of its connections, and when that came."""
+    """What a node says of itself over one of its connections, when that came, and how often nodes speak."""
 
     node: Node
     connection_no: int
     health: Health
     now: datetime
+    every_seconds: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,8 @@ def _keys(word: _Read, before: Mapping[str, Any], moved: breakers.Moved) -> list
     """Return what of the pages must be rendered again; ages are refreshed by the clock, not by us."""
     node, now = word.said.node, word.said.now
     after = {**before, **word.values, "last_heard_at": now}
-    was, is_now = _composite(before, moved.troubled_before, now), _composite(after, moved.troubled_after, now)
+    was = _composite(before, moved.troubled_before, word.said)
+    is_now = _composite(after, moved.troubled_after, word.said)
     turned = was is not is_now  # maybe between heard and not, which all that it said before depends on
     keys = []
     if turned or moved.any or _shown(before) != _shown(after):
@@ -191,13 +193,13 @@ def _figures(row: Mapping[str, Any]) -> list[Any]:
     return [row[name] for name in FIGURES]
 
 
-def _composite(row: Mapping[str, Any], troubled: int, now: datetime) -> Composite:
+def _composite(row: Mapping[str, Any], troubled: int, said: Said) -> Composite:
     return presence(
         reported=row["state"],
         breakers_open=troubled,
         last_heard_at=row["last_heard_at"],
         closed_at=row["link__closed_at"],
         idle=bool(row["link__idle"]),
-        now=now,
-        every_seconds=1.0,
+        now=said.now,
+        every_seconds=said.every_seconds,
     ).state

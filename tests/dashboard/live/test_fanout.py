@@ -341,3 +341,18 @@ async def test_a_page_rests_by_what_was_worked_for_it_and_not_by_what_it_waited_
     rendered_at = asyncio.get_running_loop().time()
 
     assert hall._pages["fleet"].rests_until(3.0) < rendered_at + 1.0
+
+
+async def test_news_of_what_a_page_does_not_show_is_no_news_there(rt: Runtime, printer: Printer) -> None:
+    hall = Fanout(rt, cells=printer, keys=printer, rest=1e9)
+    page = Page(hall, "fleet")
+    rt.announce([1], ["node:node-a"])
+    await page.is_woken()
+    await page.read()
+
+    rt.announce([2, 0], ["runs:node-a", "heard"])
+    watched = hall._pages["fleet"]
+    assert not watched.news
+    rt.announce([3], ["nodes"])
+
+    assert watched.news

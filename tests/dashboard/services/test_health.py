@@ -161,6 +161,22 @@ def test_a_node_that_was_silent_changes_the_order_too(connected: Node, now: date
     assert new_keys() == ["node:node-a", "providers:node-a", "nodes"]
 
 
+def test_a_word_that_comes_as_late_as_words_may_is_no_turn(connected: Node, now: datetime) -> None:
+    apply(connected, frame(now), now)
+    new_keys()
+    late = Said(
+        node=connected,
+        connection_no=MINE,
+        health=frame(now, no=2),
+        now=now + timedelta(seconds=10),
+        every_seconds=5.0,
+    )
+
+    assert health.apply(said=[late]) == [True]
+
+    assert new_keys() == []
+
+
 def test_a_breaker_that_opens_is_announced_and_moves_the_node(connected: Node, now: datetime) -> None:
     closed = BreakerReport(key="alpha", state=BreakerState.CLOSED)
     apply(connected, frame(now, full=True, breakers=(closed,)), now)
