@@ -8,11 +8,12 @@ time is the server's, for each page and change, with the opening of the pages in
 """
 
 import asyncio
+import gc
 import json
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from pathlib import Path
 from benchmarks import live_stages
 from benchmarks.drain import READY_SECONDS, manage
 from benchmarks.load import Target
-from benchmarks.pages import Round, allow_sockets, opened
+from benchmarks.pages import Page, Round, allow_sockets, opened
 from benchmarks.rounds import Contestant, Role, Sample
 from benchmarks.servers import Server, ServerFailed, free_port, module, started
 from benchmarks.table import Goal
@@ -37,6 +38,8 @@ CHANGES = 6  # in a turn, at least
 REST_SECONDS = 0.5  # between two changes, on average: longer than a page waits between two messages
 REST_SPREAD = 0.4  # of it, so that changes meet what pages are told every two seconds at any moment
 RAW_REST_SECONDS = 0.1  # with nothing else going on
+COMING_SECONDS = 2.5  # until pages were told that the node is back: by it, and by the look of every second
+LEAVING_SECONDS = 0.002  # for each page
 GOLDEN = 0.618  # its multiples spread evenly over 0 to 1
 PROVIDER = "provider-01"
 TRIPPED, HEALED = b"1 of 20 breakers open", b"20 providers</span>"
@@ -97,11 +100,10 @@ async def breakers(place: Place, count: int, seconds: float) -> Round:
         on_way = Round(count)
         pages = await opened(place.port, "/live?page=fleet", place.cookie, map(on_way.heard_by, range(count)))
         try:
-            await asyncio.sleep(REST_SECONDS)
+            await asyncio.sleep(COMING_SECONDS)
             await _alternate(on_way, seconds, partial(_turn, node), rest_seconds=REST_SECONDS)
         finally:
-            for page in pages:
-                page.close()
+            await _leave(pages)
     return on_way
 
 
@@ -112,9 +114,16 @@ async def group_sends(place: Place, count: int, seconds: float) -> Round:
     try:
         await _alternate(on_way, seconds, lambda marker: pages[0].say(marker), rest_seconds=RAW_REST_SECONDS)
     finally:
-        for page in pages:
-            page.close()
+        await _leave(pages)
     return on_way
+
+
+async def _leave(pages: Sequence[Page]) -> None:
+    """Close pages, and let the server and this process forget them: the next turn would wait for that."""
+    for page in pages:
+        page.close()
+    await asyncio.sleep(len(pages) * LEAVING_SECONDS)
+    gc.collect()
 
 
 async def _alternate(
