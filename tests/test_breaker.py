@@ -425,6 +425,7 @@ class AnyBreaker(RuleBasedStateMachine):
         policy = BreakerPolicy(failure_threshold=threshold, backoff_seconds=backoff)
         self.breaker = Breaker("any", policy, clock=self.clock)
         self.out: list[Permit] = []
+        self.released = 0
         self.visible = BreakerState.CLOSED
 
     @rule(lifetime=st.sampled_from([1.0, 20.0, 100.0]))
@@ -451,9 +452,11 @@ class AnyBreaker(RuleBasedStateMachine):
     def release(self, data: st.DataObject, outcome: Outcome) -> None:
         permit = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
         before, tripped = self.breaker.reading(), self.breaker.state() is BreakerState.OPEN
-        self.breaker.release(permit, outcome, "released")
+        self.released += 1
+        said = f"released {self.released}"  # each says something else: another may have said its own before
+        self.breaker.release(permit, outcome, said)
         if tripped and permit.trial:
-            assert self.breaker.reading().last_error != "released"
+            assert self.breaker.reading().last_error != said
         if outcome is Outcome.ABANDONED:
             assert self.breaker.reading().last_check == before.last_check
 
