@@ -139,6 +139,7 @@ class Heart:
     def _begin(self) -> None:
         self.instance = f"{self._home}-{secrets.token_hex(8)}"
         self._counter = 0
+        self._stored = 0  # of its beats; those that failed while the engine was away are none
         self._is_beating = False
         self._renew_fence()
 
@@ -189,8 +190,9 @@ class Heart:
         self._counter += 1
         await self._log.beat(Beat(self._node, self.instance, self._counter))
         fence.beat(sent_at)
+        self._stored += 1
         self._is_beating = fence is self._fence and not self._is_stopped
-        while self._former and self._counter * self._heartbeat_seconds >= self._lease_seconds:
+        while self._former and self._stored * self._heartbeat_seconds >= self._lease_seconds:
             # not before this process had the time to release what it left: a beat that goes says "take it"
             await self._log.remove_beat(self._node, self._former[-1])
             self._former.pop()

@@ -99,6 +99,21 @@ async def test_a_node_without_signs_of_life_stops_its_runs_and_goes_on_as_anothe
         assert state.takeovers == 0  # nobody died
 
 
+async def test_behind_an_outage_the_sign_of_what_a_node_was_stays_for_a_lease(tmp_path: Path) -> None:
+    log = Breakable()
+    async with starting(log, tmp_path) as start:
+        heart = (await start("a", Script(*answer(*WORDS)))).runner._heart
+        was = heart.instance
+        log.away = True
+        await until(lambda: is_true(heart.instance != was), "it goes on as another")
+        await asyncio.sleep(2 * LEASE_SECONDS)  # of beats that fail
+
+        log.away = False
+        await until(lambda: is_true(heart.is_alive), "it lives")
+
+        assert was in {beat.instance for beat in await log.beats()}  # one that goes says "take what is mine"
+
+
 async def test_nobody_is_taken_for_dead_because_the_engine_was_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
