@@ -9,9 +9,8 @@ from typing import NamedTuple
 from django.db.models import F, Q
 
 from dashboard.models import Change, Node, ProviderHealth
-from dashboard.selectors.nodes import ABSENT
-from dashboard.selectors.presence import TROUBLED, Composite, Presence, health_seconds, presence
-from dashboard.selectors.providers import PEER
+from dashboard.selectors import providers
+from dashboard.selectors.presence import TROUBLED, Composite, health_seconds, judge
 
 UNACKNOWLEDGED_SECONDS = 10.0  # a generation that waits longer is shown as not acknowledged
 _LOOK = ("pk", "name", "state", "last_heard_at", "link__closed_at", "link__idle")  # in the order of _Row
@@ -50,17 +49,6 @@ class _Row(NamedTuple):
     closed_at: datetime | None
     idle: bool | None
 
-    def presence(self, breakers_open: int, *, now: datetime, every_seconds: float) -> Presence:
-        return presence(
-            reported=self.state,
-            breakers_open=breakers_open,
-            last_heard_at=self.last_heard_at,
-            closed_at=self.closed_at,
-            idle=bool(self.idle),
-            now=now,
-            every_seconds=every_seconds,
-        )
-
 
 def latest_id() -> int:
     """Return the id of the newest change, 0 when there is none."""
@@ -96,24 +84,19 @@ def looks(*, now: datetime) -> dict[str, Look]:
     overdue = set(Node.objects.filter(pending).order_by().values_list("pk", flat=True))
     rows = list(map(_Row._make, Node.objects.order_by("name").values_list(*_LOOK)))
     every_seconds = health_seconds(len(rows))
-    there = {row.pk: row.presence(0, now=now, every_seconds=every_seconds) for row in rows}
-    troubled, explained = _troubled({row.name for row in rows if there[row.pk].state in ABSENT})
-    for row in rows:
-        if row.pk in troubled:
-            there[row.pk] = row.presence(troubled[row.pk], now=now, every_seconds=every_seconds)
+    found = ProviderHealth.objects.filter(state__in=TROUBLED).order_by()
+    breakers = list(found.values_list("node_id", "key"))
+    explained = Counter[int]()
+
+    def unexplained(absent: frozenset[str]) -> Counter[int]:
+        told = [(pk, providers.is_explained(key, absent=absent)) for pk, key in breakers]
+        explained.update(pk for pk, known in told if known)
+        return Counter(pk for pk, known in told if not known)
+
+    there = judge(rows, unexplained, now=now, every_seconds=every_seconds)
     return {
         row.name: Look(
             there[row.pk].state, there[row.pk].stale, row.pk in overdue, explained[row.pk], row.last_heard_at
         )
         for row in rows
     }
-
-
-def _troubled(absent: Collection[str]) -> tuple[Counter[int], Counter[int]]:
-    """Return how many open breakers of each node say something new, and how many an absent peer explains."""
-    away = {f"{PEER}{name}" for name in absent}
-    found = ProviderHealth.objects.filter(state__in=TROUBLED).order_by().values_list("node_id", "key")
-    troubled, explained = Counter[int](), Counter[int]()
-    for node_id, key in found:
-        (explained if key in away else troubled)[node_id] += 1
-    return troubled, explained

@@ -12,8 +12,8 @@ from datetime import datetime
 from dashboard.models import Node, ProviderHealth, Transition
 from dashboard.selectors import providers, strips, testimony
 from dashboard.selectors.matrix_rows import Cell, Row, Table, Wanted, provider_of
-from dashboard.selectors.nodes import ABSENT, presence_of
-from dashboard.selectors.presence import health_seconds
+from dashboard.selectors.nodes import presence_of
+from dashboard.selectors.presence import ABSENT, health_seconds
 from dashboard.selectors.shortlist import Column, Shortlist, shortlist, tellers
 from dashboard.selectors.testimony import Finding
 from meshcore.breaker import BreakerState

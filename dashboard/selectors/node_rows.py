@@ -1,4 +1,4 @@
-"""All nodes as plain rows: a page judges a thousand of them, and a model takes ten times as long."""
+"""All nodes as plain rows: a page judges a thousand of them, and models take several times as long."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -10,7 +10,6 @@ from django.db.models.functions import Cast
 from dashboard.models import Node
 from dashboard.selectors import drains
 from dashboard.selectors.drains import Order
-from dashboard.selectors.presence import Presence, presence
 from meshcore.drain import Readout
 
 _READOUT = msgspec.json.Decoder(Readout).decode
@@ -56,18 +55,6 @@ class NodeRow(NamedTuple):
     def readout(self) -> Readout | None:
         """What it said last of its own state, None when it never spoke."""
         return None if self.readout_text == NEVER_SPOKE else _READOUT(self.readout_text)
-
-    def presence(self, breakers_open: int, *, now: datetime, every_seconds: float) -> Presence:
-        """Return whether it is there."""
-        return presence(
-            reported=self.state,
-            breakers_open=breakers_open,
-            last_heard_at=self.last_heard_at,
-            closed_at=self.closed_at,
-            idle=bool(self.idle),
-            now=now,
-            every_seconds=every_seconds,
-        )
 
     def order(self, *, now: datetime) -> Order:
         """Return what is asked of it."""

@@ -9,18 +9,17 @@ from dashboard.selectors import drains, fleet_traffic, node_rows, providers, tra
 from dashboard.selectors.drains import DrainStory
 from dashboard.selectors.node_rows import NodeRow
 from dashboard.selectors.presence import (
+    ABSENT,
     ATTENTION,
     ATTENTION_REST,
     Composite,
     Presence,
     health_seconds,
+    judge,
     presence,
 )
 from meshcore.drain import Readout
 
-ABSENT = frozenset(
-    {Composite.UNREACHABLE, Composite.STOPPING, Composite.STOPPED, Composite.IDLE, Composite.NEVER_SEEN}
-)
 CLOCK_SKEW_SECONDS = 2.0  # more than this is worth a word (link-and-telemetry, "Clocks")
 RECENT_TRACES = 10
 PAGE_ROWS = 50  # nodes on one page of the fleet, as of other lists; a row takes 0.4 ms to render
@@ -112,16 +111,14 @@ def gather(*, now: datetime, show: slice | str | None = None) -> Gathered:
     """
     rows = node_rows.read()
     every = health_seconds(len(rows))
-    open_breakers = providers.troubled()
-    calm = {row.pk: row.presence(0, now=now, every_seconds=every) for row in rows}
-    absent = {row.pk: row.name for row in rows if calm[row.pk].state in ABSENT}
-    troubled = _unexplained(open_breakers, absent=frozenset(absent.values()))
-    judged = {
-        row.pk: row.presence(len(troubled[row.pk]), now=now, every_seconds=every)
-        for row in rows
-        if row.pk in troubled
-    }
-    there = {**calm, **judged}
+    open_breakers, troubled = providers.troubled(), dict[int, tuple[ProviderHealth, ...]]()
+
+    def unexplained(absent: frozenset[str]) -> dict[int, int]:
+        troubled.update(_unexplained(open_breakers, absent=absent))
+        return {pk: len(some) for pk, some in troubled.items()}
+
+    there = judge(rows, unexplained, now=now, every_seconds=every)
+    absent = {pk for pk, each in there.items() if each.state in ABSENT}
     rows.sort(key=lambda row: (ATTENTION.get(there[row.pk].state, ATTENTION_REST), row.name))
     shown = _shown(rows, show, now=now)
     found = tuple(

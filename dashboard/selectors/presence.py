@@ -1,8 +1,10 @@
 """Is a node there? Computed from the age of its last word, on read (link-and-telemetry, "Current state")."""
 
 import enum
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from meshcore.breaker import BreakerState
 from meshcore.drain import NodeState
@@ -27,6 +29,9 @@ class Composite(enum.StrEnum):
     NEVER_SEEN = "never seen"
 
 
+ABSENT = frozenset(  # not heard, and known for it
+    {Composite.UNREACHABLE, Composite.STOPPING, Composite.STOPPED, Composite.IDLE, Composite.NEVER_SEEN}
+)
 ATTENTION = {  # order on the Fleet page (dashboard.md, "Pages"); the rest by name
     Composite.UNREACHABLE: 0,
     Composite.DEGRADED: 1,
@@ -93,6 +98,57 @@ def presence(
     if state is Composite.RUNNING and breakers_open:
         state = Composite.DEGRADED
     return Presence(state=state, stale=stale, age_seconds=age)
+
+
+class Row(Protocol):
+    """A node as it is read for this; the last two are of its link."""
+
+    @property
+    def pk(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def last_heard_at(self) -> datetime | None: ...
+    @property
+    def closed_at(self) -> datetime | None: ...
+    @property
+    def idle(self) -> bool | None: ...
+
+
+def judge(
+    rows: Collection[Row],
+    unexplained: Callable[[frozenset[str]], Mapping[int, int]],
+    *,
+    now: datetime,
+    every_seconds: float,
+) -> dict[int, Presence]:
+    """Return whether each node is there, by its id.
+
+    Judged twice: a peer's open breaker makes no node degraded when that peer is known to be away.
+    `unexplained` gets the names of those that are, and returns how many open breakers of a node say something
+    new, by its id.
+    """
+    there = {row.pk: of_row(row, 0, now=now, every_seconds=every_seconds) for row in rows}
+    counts = unexplained(frozenset(row.name for row in rows if there[row.pk].state in ABSENT))
+    for row in rows:
+        if row.pk in counts:
+            there[row.pk] = of_row(row, counts[row.pk], now=now, every_seconds=every_seconds)
+    return there
+
+
+def of_row(row: Row, breakers_open: int, *, now: datetime, every_seconds: float) -> Presence:
+    """Return whether a node is there."""
+    return presence(
+        reported=row.state,
+        breakers_open=breakers_open,
+        last_heard_at=row.last_heard_at,
+        closed_at=row.closed_at,
+        idle=bool(row.idle),
+        now=now,
+        every_seconds=every_seconds,
+    )
 
 
 def _said(state: NodeState) -> Composite:

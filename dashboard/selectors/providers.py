@@ -82,7 +82,12 @@ def peer_of(breaker: ProviderHealth) -> str | None:
 
 def unexplained(breakers: Iterable[ProviderHealth], *, absent: frozenset[str]) -> tuple[ProviderHealth, ...]:
     """Return the troubled breakers that say something new: a peer known to be away does not."""
-    return tuple(each for each in breakers if is_troubled(each) and peer_of(each) not in absent)
+    return tuple(each for each in breakers if is_troubled(each) and not is_explained(each.key, absent=absent))
+
+
+def is_explained(key: str, *, absent: frozenset[str]) -> bool:
+    """Return whether a breaker guards calls to a peer that is known to be away."""
+    return key.startswith(PEER) and key.removeprefix(PEER) in absent
 
 
 def having(key: str) -> list[Node]:

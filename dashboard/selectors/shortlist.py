@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 
 from dashboard.models import Node
 from dashboard.selectors import testimony
-from dashboard.selectors.nodes import ABSENT
-from dashboard.selectors.presence import Composite, Presence
+from dashboard.selectors.presence import ABSENT, Composite, Presence
 from dashboard.selectors.testimony import Finding, Phrases
 from meshcore.breaker import BreakerState
 

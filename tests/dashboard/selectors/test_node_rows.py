@@ -10,7 +10,7 @@ from dashboard.selectors import drains, node_rows
 from dashboard.selectors.drains import Order
 from dashboard.selectors.node_rows import NodeRow
 from dashboard.selectors.nodes import presence_of
-from dashboard.selectors.presence import Composite
+from dashboard.selectors.presence import Composite, of_row
 from meshcore.drain import DrainInfo, DrainSource, InFlight, NodeState, Readout
 from tests.dashboard.web import example_mesh
 
@@ -39,7 +39,7 @@ def test_a_row_says_what_the_model_says(django_assert_num_queries: DjangoAssertN
         assert row.readout == drains.readout_of(node)
         assert row.spool == node.spool
         assert row.order(now=NOW) == drains.order_of(node, now=NOW)
-        assert row.presence(1, now=NOW, every_seconds=1.0) == presence_of(node, 1, now=NOW, every_seconds=1.0)
+        assert of_row(row, 1, now=NOW, every_seconds=1.0) == presence_of(node, 1, now=NOW, every_seconds=1.0)
 
 
 def test_one_that_never_spoke_has_neither_readout_nor_order() -> None:
@@ -48,7 +48,7 @@ def test_one_that_never_spoke_has_neither_readout_nor_order() -> None:
     row = only()
 
     assert (row.readout, row.spool, row.order(now=NOW)) == (None, {}, Order())
-    assert row.presence(0, now=NOW, every_seconds=1.0).state is Composite.NEVER_SEEN
+    assert of_row(row, 0, now=NOW, every_seconds=1.0).state is Composite.NEVER_SEEN
 
 
 @pytest.mark.parametrize(("drain", "drains_now"), [(None, False), ({"generation": 3}, True)])
@@ -80,4 +80,4 @@ def test_a_link_that_closed_is_known() -> None:
     row = only()
 
     assert row.readout == readout
-    assert row.presence(0, now=NOW, every_seconds=1.0).state is Composite.IDLE
+    assert of_row(row, 0, now=NOW, every_seconds=1.0).state is Composite.IDLE
