@@ -75,11 +75,6 @@ def is_troubled(breaker: ProviderHealth) -> bool:
     return breaker.state in _TROUBLED
 
 
-def peer_of(breaker: ProviderHealth) -> str | None:
-    """Return the name of the node that a breaker guards calls to, or None for a provider's own breaker."""
-    return breaker.key.removeprefix(PEER) if breaker.key.startswith(PEER) else None
-
-
 def unexplained(breakers: Iterable[ProviderHealth], *, absent: frozenset[str]) -> tuple[ProviderHealth, ...]:
     """Return the troubled breakers that say something new: a peer known to be away does not."""
     return tuple(each for each in breakers if is_troubled(each) and not is_explained(each.key, absent=absent))
