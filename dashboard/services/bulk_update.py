@@ -50,7 +50,10 @@ def update(
 
 
 def _adapter(field: Any) -> Callable[[Any], Any]:
-    """Return what makes of a field's value what the driver takes; Django's own, value by value, took an eighth of ingest."""
+    """Return what makes of a field's value what the driver takes.
+
+    Django's own way, value by value, took an eighth of what storing telemetry takes.
+    """
     if isinstance(field, PLAIN):
         return _as_it_is
     if isinstance(field, models.DateTimeField):

@@ -26,10 +26,11 @@ def test_breakers_are_listed_by_node_and_key() -> None:
 
 
 def test_a_peer_is_known_by_its_key() -> None:
-    node = factory.seen_node("node-a", now=NOW)
+    away = frozenset({"node-b", "ollama/llama3"})
 
-    assert providers.peer_of(factory.breaker(node, "node:node-b", now=NOW)) == "node-b"
-    assert providers.peer_of(factory.breaker(node, "ollama/llama3", now=NOW)) is None
+    assert providers.is_explained("node:node-b", absent=away)
+    assert not providers.is_explained("node:node-c", absent=away)
+    assert not providers.is_explained("ollama/llama3", absent=away)
 
 
 def test_trouble_with_a_peer_that_is_away_says_nothing_new() -> None:
